@@ -1,0 +1,1 @@
+"""ModRWKV: any signal becomes tokens of one linear-time language model."""

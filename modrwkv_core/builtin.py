@@ -1,0 +1,136 @@
+"""What the core brings itself, registered through the same hooks that every plugin uses."""
+
+from __future__ import annotations
+
+from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, hookimpl
+
+
+@hookimpl
+def modrwkv_components() -> list[ComponentSpec]:
+    """Return the trunk, the heads, the tokenizers, the data sources and the tasks of the core."""
+    return [
+        ComponentSpec(
+            kind="backbone",
+            name="rwkv7",
+            summary="RWKV-7: a recurrent language model with constant-size state",
+            config="modrwkv_core.backbones.rwkv7.config:RWKV7Config",
+            implementation="modrwkv_core.backbones.rwkv7.model:RWKV7",
+            paper="RWKV-7 'Goose' with Expressive Dynamic State Evolution, arXiv 2503.14456",
+        ),
+        ComponentSpec(
+            kind="head",
+            name="lm",
+            summary="next token, by the trunk's own output projection",
+            config="modrwkv_core.heads.config:LanguageModelConfig",
+            implementation="modrwkv_core.heads.lm:LanguageModelHead",
+        ),
+        ComponentSpec(
+            kind="head",
+            name="forecast",
+            summary="the next points of a series, in the units of the input",
+            config="modrwkv_core.heads.config:ForecastConfig",
+            implementation="modrwkv_core.heads.forecast:ForecastHead",
+            paper="instance normalisation: RevIN, Kim et al., ICLR 2022",
+        ),
+        ComponentSpec(
+            kind="tokenizer",
+            name="world",
+            summary="the RWKV World vocabulary, 65,529 entries, greedy longest match",
+            config="modrwkv_core.data.tokenizers.config:WorldConfig",
+            implementation="modrwkv_core.data.tokenizers.world:WorldTokenizer",
+        ),
+        ComponentSpec(
+            kind="tokenizer",
+            name="bytes",
+            summary="one id for each byte, for small models",
+            config="modrwkv_core.data.tokenizers.config:BytesConfig",
+            implementation="modrwkv_core.data.tokenizers.bytes:BytesTokenizer",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="chat",
+            summary="conversations in JSON Lines with OpenAI-style content parts",
+            config="modrwkv_core.data.sources.config:ChatConfig",
+            implementation="modrwkv_core.data.sources.chat:ChatSource",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="llava",
+            summary="LLaVA's conversations format as it is published",
+            config="modrwkv_core.data.sources.config:LlavaConfig",
+            implementation="modrwkv_core.data.sources.llava:LlavaSource",
+            paper="Visual Instruction Tuning, arXiv 2304.08485",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="labelled_audio",
+            summary="audio files with a text each, listed in TSV or JSON Lines",
+            config="modrwkv_core.data.sources.config:LabelledAudioConfig",
+            implementation="modrwkv_core.data.sources.labelled_audio:LabelledAudioSource",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="csv_windows",
+            summary="windows of the columns of a CSV file, for forecasting",
+            config="modrwkv_core.data.sources.config:CsvWindowsConfig",
+            implementation="modrwkv_core.data.sources.csv_windows:CsvWindowsSource",
+        ),
+        ComponentSpec(
+            kind="task",
+            name="exact_match",
+            summary="share of answers that equal the true ones",
+            config="modrwkv_core.evaluation.config:ExactMatchConfig",
+            implementation="modrwkv_core.evaluation.exact_match:ExactMatchTask",
+        ),
+        ComponentSpec(
+            kind="task",
+            name="forecast",
+            summary="mean squared and absolute error of forecasts",
+            config="modrwkv_core.evaluation.config:ForecastTaskConfig",
+            implementation="modrwkv_core.evaluation.forecast:ForecastTask",
+        ),
+    ]
+
+
+@hookimpl
+def modrwkv_modalities() -> list[ModalitySpec]:
+    """Return image, audio and series."""
+    return [
+        ModalitySpec(
+            name="image",
+            summary="pictures",
+            implementation="modrwkv_core.modalities.image:ImageModality",
+            suffixes=(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        ),
+        ModalitySpec(
+            name="audio",
+            summary="recordings",
+            implementation="modrwkv_core.modalities.audio:AudioModality",
+            suffixes=(".wav", ".flac", ".mp3", ".ogg", ".opus"),
+        ),
+        ModalitySpec(
+            name="series",
+            summary="measurements at equal time steps",
+            implementation="modrwkv_core.modalities.series:SeriesModality",
+            suffixes=(".csv", ".npy"),
+        ),
+    ]
+
+
+@hookimpl
+def modrwkv_commands() -> list[CommandSpec]:
+    """Return the commands of the core."""
+    return [
+        CommandSpec(name=name, summary=summary, command=f"modrwkv_core.cli.{name}:{name}")
+        for name, summary in (
+            ("plugins", "list, inspect and diagnose what is installed"),
+            ("check", "validate a manifest and its wiring, without weights"),
+            ("show", "print the resolved manifest with where each value came from"),
+            ("schema", "write the manifest's JSON Schema for editors"),
+            ("train", "run the phases of a manifest"),
+            ("evaluate", "examine a trained run on its tasks and write a report"),
+            ("generate", "ask a trained run about text, images, sounds, series"),
+            ("forecast", "continue a series"),
+            ("doctor", "what this machine can do: kernels, versions, plugins"),
+        )
+    ]

@@ -1,0 +1,152 @@
+"""Configuration classes: what a manifest may say about a component, and what can be computed without weights.
+
+Every component has one configuration class, a frozen pydantic model that refuses unknown keys. It answers the
+questions of the wiring check (widths and lengths) from configuration alone, so that a pipeline that cannot work is
+refused before anything heavy is imported. This module never imports torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+__all__ = [
+    "AdapterConfig",
+    "BackboneConfig",
+    "CheckpointReference",
+    "ComponentConfig",
+    "CompressorConfig",
+    "DataPath",
+    "EncoderConfig",
+    "HeadConfig",
+    "ManifestPath",
+    "SourceConfig",
+    "TaskConfig",
+    "TokenizerConfig",
+]
+
+
+def _folder(info: ValidationInfo, key: str) -> Path:
+    context = info.context if isinstance(info.context, dict) else {}
+    return Path(context.get(key, "."))
+
+
+def _beside_manifest(path: Path, info: ValidationInfo) -> Path:
+    return (_folder(info, "folder") / path.expanduser()).absolute()
+
+
+def _below_data_root(path: Path, info: ValidationInfo) -> Path:
+    return (_folder(info, "data_root") / path.expanduser()).absolute()
+
+
+def _hub_id_or_path(reference: str, info: ValidationInfo) -> str:
+    path = _folder(info, "folder") / Path(reference).expanduser()
+    is_path = reference.startswith((".", "/", "~")) or path.exists()
+    return str(path.absolute()) if is_path else reference
+
+
+ManifestPath = Annotated[Path, AfterValidator(_beside_manifest)]
+"""A path; a relative one is meant from the folder of the manifest (validation context ``folder``)."""
+
+DataPath = Annotated[Path, AfterValidator(_below_data_root)]
+"""A path; a relative one is meant from the data root (validation context ``data_root``)."""
+
+CheckpointReference = Annotated[str, AfterValidator(_hub_id_or_path)]
+"""A Hugging Face model id, or a local path if it exists or begins with ``.``, ``/`` or ``~``."""
+
+
+class ComponentConfig(BaseModel):
+    """Base of all configuration classes. A subclass narrows ``type`` to ``Literal["its-name"]`` with that default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: str
+
+    def resolved(self) -> Self:
+        """Return a copy that holds all that is needed to rebuild the component without outside files.
+
+        A component that reads sizes from a published checkpoint fills them in here; the run's manifest records the
+        result, so that a run loads where the checkpoint is absent.
+        """
+        return self
+
+
+class EncoderConfig(ComponentConfig, ABC):
+    """Configuration of an encoder: media items to feature vectors."""
+
+    @property
+    @abstractmethod
+    def out_dim(self) -> int:
+        """Width of a feature vector."""
+
+    @abstractmethod
+    def out_length(self, length: int) -> int:
+        """Number of feature vectors for an item of ``length`` (the unit is that of the processor's ``MediaItem``)."""
+
+
+class CompressorConfig(ComponentConfig, ABC):
+    """Configuration of a compressor: a sequence of features to a shorter one."""
+
+    def out_dim(self, in_dim: int) -> int:
+        """Width of the compressed features for features of width ``in_dim``."""
+        return in_dim
+
+    @abstractmethod
+    def out_length(self, length: int) -> int:
+        """Number of compressed features for ``length`` features; 0 if the sequence is too short."""
+
+
+class AdapterConfig(ComponentConfig, ABC):
+    """Configuration of an adapter: features to vectors of the trunk's width."""
+
+    def out_length(self, length: int) -> int:
+        """Number of vectors for ``length`` features."""
+        return length
+
+
+class BackboneConfig(ComponentConfig, ABC):
+    """Configuration of a backbone: the recurrent trunk."""
+
+    @property
+    @abstractmethod
+    def in_dim(self) -> int:
+        """Width of the trunk, which adapters must produce."""
+
+    @property
+    @abstractmethod
+    def vocab_rows(self) -> int | None:
+        """Rows of the embedding that the weights fix; None if the tokenizer decides (from scratch)."""
+
+
+class HeadConfig(ComponentConfig, ABC):
+    """Configuration of a head: hidden vectors to an answer."""
+
+    loss_weight: float = Field(default=1.0, ge=0.0)
+    """Factor of this head's loss in the sum that training minimises."""
+
+
+class TokenizerConfig(ComponentConfig, ABC):
+    """Configuration of a tokenizer."""
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """One more than the largest id, special ids included."""
+
+
+class SourceConfig(BaseModel, ABC):
+    """Configuration of a data source. A subclass narrows ``source`` to ``Literal["its-name"]`` with that default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    source: str
+
+    repeat: float = Field(default=1.0, gt=0.0)
+    """How often an epoch visits each record; 0.25 visits another quarter of them every epoch."""
+
+
+class TaskConfig(ComponentConfig, ABC):
+    """Configuration of an evaluation task."""

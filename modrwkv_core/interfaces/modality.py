@@ -1,0 +1,28 @@
+"""The Modality interface: files, bytes and arrays to signals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Modality"]
+
+SignalT = TypeVar("SignalT")
+
+
+class Modality(ABC, Generic[SignalT]):
+    """Decodes one kind of signal. Picklable; runs on the CPU in loader workers."""
+
+    @abstractmethod
+    def decode(self, media: str | Path | bytes | Any) -> SignalT:
+        """Decode ``media`` to a signal.
+
+        Args:
+            media: A path, the bytes of a file, or an object that already holds the data (an array, a PIL picture, a
+                signal of this modality, which is returned as it is after validation).
+
+        Raises:
+            DataError: The file is missing, empty, truncated or of another kind, or the values are not usable (no
+                samples, NaN, ...). The message names the file.
+        """

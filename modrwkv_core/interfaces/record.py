@@ -1,0 +1,67 @@
+"""Records: conversations with text, media and answers, before anything is decoded or tokenised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["Answer", "Media", "Part", "Record", "Role", "Text", "Turn"]
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words of a turn."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A signal of a turn, not yet decoded.
+
+    Attributes:
+        modality: Its modality's name.
+        media: What the modality decodes: a path, the bytes of a file, an array, or a signal.
+    """
+
+    modality: str
+    media: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that a head other than the language model gives.
+
+    Attributes:
+        head: The head's name.
+        value: What it should say, in the units of the signal it is about; None asks it.
+    """
+
+    head: str
+    value: Any
+
+
+Part: TypeAlias = Text | Media | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side says."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One conversation.
+
+    Attributes:
+        key: Names the record in errors: file and line, or whatever finds it again.
+        turns: In order.
+    """
+
+    key: str
+    turns: tuple[Turn, ...]

@@ -1,0 +1,50 @@
+"""Decoded signals of the first-party modalities: a picture, a waveform, a series.
+
+A signal is what a :class:`~modrwkv_core.interfaces.modality.Modality` makes of a file, bytes or an array, and what an
+encoder's processor reads. Signals live on the CPU, are picklable and hold no torch objects. Third-party modalities
+define their own classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Picture", "Series", "Waveform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in sRGB.
+
+    Attributes:
+        pixels: ``[height, width, 3]``, uint8.
+    """
+
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Sound of one channel.
+
+    Attributes:
+        samples: ``[samples]``, float32, full scale is -1 to 1.
+        rate: Samples per second.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Measurements at equal time steps.
+
+    Attributes:
+        values: ``[points, channels]``, float32, in the units of the input.
+    """
+
+    values: NDArray[np.float32]

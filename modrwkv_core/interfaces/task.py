@@ -1,0 +1,81 @@
+"""The Task interface: what a trained model is examined on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modrwkv_core.interfaces.config import TaskConfig
+from modrwkv_core.interfaces.record import Record, Turn
+
+__all__ = ["Example", "Predictor", "Result", "Task"]
+
+TaskConfigT = TypeVar("TaskConfigT", bound=TaskConfig)
+
+
+class Predictor(Protocol):
+    """What a task asks of a model."""
+
+    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int) -> list[str]:
+        """Answer the last user turn of each conversation, greedily."""
+        ...
+
+    def forecast(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
+        """Continue each series ``[points, channels]`` by ``horizon`` points, in the units of the input."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question of a task, for the report.
+
+    Attributes:
+        record: The conversation, with the true answer as its last turn.
+        prediction: What the model said: a text, or an array ``[horizon, channels]``.
+        correct: Whether it was right; None where that is a matter of degree.
+    """
+
+    record: Record
+    prediction: Any
+    correct: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a task found.
+
+    Attributes:
+        task: The task's name in the manifest.
+        metric: What the score is, for example ``accuracy`` or ``mse``.
+        score: The model's.
+        higher_is_better: Direction of the score.
+        floors: Trivial methods' scores by name (``majority answer``, ``repeat last``, ...).
+        count: Number of questions.
+        details: Further figures by name.
+        examples: Some questions with the model's answers.
+    """
+
+    task: str
+    metric: str
+    score: float
+    higher_is_better: bool
+    floors: dict[str, float]
+    count: int
+    details: dict[str, float] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+
+
+class Task(ABC, Generic[TaskConfigT]):
+    """An examination on held-out data."""
+
+    def __init__(self, config: TaskConfigT) -> None:
+        self.config = config
+
+    @abstractmethod
+    def run(self, model: Predictor, progress: Callable[[int, int], None]) -> Result:
+        """Examine ``model``; ``progress(done, all)`` is called now and then."""
