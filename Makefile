@@ -1,0 +1,48 @@
+# Every target sets up its own .venv first; `make demo` and `make test` are all a newcomer needs.
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SETUP := $(VENV)/.set-up
+DISTRIBUTIONS := kernels $(sort $(dir $(wildcard plugins/*/*/pyproject.toml)))
+PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard plugins/*/*/pyproject.toml)
+
+.PHONY: help setup demo test test-slow lint format bench clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(SETUP) ## Create .venv with all distributions, pinned by constraints.txt
+
+$(SETUP): constraints.txt $(PROJECTS)
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt \
+	    --group dev --editable . $(addprefix --editable ,$(DISTRIBUTIONS))
+	touch $@
+
+demo: $(SETUP) ## Train, examine and ask one model that sees, hears and forecasts
+	$(VENV)/bin/modrwkv demo
+
+test: $(SETUP) ## Run the test suite
+	$(PYTHON) -m pytest -m "not slow and not gpu"
+
+test-slow: $(SETUP) ## Run the tests that take minutes
+	$(PYTHON) -m pytest -m "slow"
+
+lint: $(SETUP) ## Check format, style, types, import rules and spelling
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell README.md docs modrwkv_core kernels plugins examples benchmarks
+
+format: $(SETUP) ## Format and mend what can be mended automatically
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(SETUP) ## Print start-up times and training speed of this machine
+	$(PYTHON) benchmarks/startup.py
+	$(PYTHON) benchmarks/train_cpu.py
+
+clean: ## Remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
