@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, hookimpl
 
 
@@ -134,3 +137,11 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("doctor", "what this machine can do: kernels, versions, plugins"),
         )
     ]
+
+
+@hookimpl
+def modrwkv_metrics(run: Path, step: int, metrics: Mapping[str, float | str]) -> None:
+    """Write the figures to the run's ``metrics.jsonl``."""
+    from modrwkv_core.training.loggers import append_metrics
+
+    append_metrics(run, step, metrics)

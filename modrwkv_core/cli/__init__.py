@@ -1,0 +1,1 @@
+"""The ``modrwkv`` program: one file per command, heavy imports inside functions."""

@@ -1,0 +1,182 @@
+"""A trained run, loaded and ready to be asked.
+
+B = conversations asked together, D = trunk width, V = vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modrwkv_core.data.packing import pack
+from modrwkv_core.data.tokenizers.stream import Utf8Stream
+from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.inference.forecasting import forecast_series
+from modrwkv_core.inference.sampling import Sampling
+from modrwkv_core.interfaces.record import Part, Text, Turn
+from modrwkv_core.interfaces.state import State
+from modrwkv_core.manifest.load import LoadedManifest, load_manifest
+from modrwkv_core.model.assemble import assemble, conversation_encoder
+from modrwkv_core.model.checkpoint import load_parts
+from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.model.run import RunFolder
+
+__all__ = ["Session", "load"]
+
+
+def load(run: Path | str, *, device: str | None = None) -> Session:
+    """Load a run's newest checkpoint.
+
+    Args:
+        run: The run's folder.
+        device: Where to compute; by default a GPU if torch sees one.
+
+    Raises:
+        CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest.
+        PluginError: A plugin that the run needs is missing or broken.
+    """
+    return Session.load(Path(run), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class Session:
+    """Answers questions about text, media and series with one model.
+
+    Args:
+        loaded: The run's manifest.
+        model: In eval mode, on its device.
+        run: The run's folder.
+    """
+
+    def __init__(self, loaded: LoadedManifest, model: MultimodalModel, run: Path) -> None:
+        self.loaded = loaded
+        self.model = model
+        self.run = run
+        self._conversations = conversation_encoder(model, max_tokens=None)
+        special = model.tokenizer.special
+        self._stop = special.turn_end
+        self._banned = torch.tensor(sorted({0} | special.all() - {self._stop}), device=model.device)
+
+    @classmethod
+    def load(cls, run: Path, device: str) -> Self:
+        """Load a run; see :func:`load`."""
+        folder = RunFolder(run)
+        checkpoint = folder.latest()
+        loaded = load_manifest(folder.manifest)
+        model = assemble(loaded, pretrained=False)
+        load_parts(model, checkpoint)
+        return cls(loaded, model.to(device).eval(), run)
+
+    def generate(
+        self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
+    ) -> str:
+        """Answer one user turn.
+
+        Args:
+            parts: Texts (plain strings) and media (:class:`~modrwkv_core.interfaces.record.Media`), in order.
+            max_tokens: Stop after this many tokens.
+            sampling: How tokens are drawn; by default greedily.
+
+        Raises:
+            DataError: A medium cannot be read, its modality is not the model's, or the text names one not given.
+        """
+        return "".join(self.stream(parts, max_tokens=max_tokens, sampling=sampling))
+
+    def stream(
+        self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
+    ) -> Iterator[str]:
+        """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
+        text = Utf8Stream()
+        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling()):
+            if token == self._stop:
+                break
+            if piece := text.feed(self.model.tokenizer.decode([token])):
+                yield piece
+        if piece := text.finish():
+            yield piece
+
+    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int) -> list[str]:
+        """Answer the last user turn of each conversation greedily, all of them together."""
+        answers: list[list[int]] = [[] for _ in conversations]
+        open_rows = set(range(len(conversations)))
+        for tokens in self._tokens(conversations, max_tokens, Sampling()):
+            for row in sorted(open_rows):
+                if tokens[row] == self._stop:
+                    open_rows.discard(row)
+                else:
+                    answers[row].append(tokens[row])
+            if not open_rows:
+                break
+        return [self.model.tokenizer.decode(ids).decode("utf-8", errors="replace") for ids in answers]
+
+    def forecast(self, series: Any, horizon: int) -> NDArray[np.float32]:
+        """Continue a series.
+
+        Args:
+            series: What the ``series`` modality decodes: a CSV file's path, an array ``[points]`` or
+                ``[points, channels]``, ...; every channel is continued by itself.
+            horizon: Points to forecast. Beyond the head's own horizon its forecast is read as if it had been measured.
+
+        Returns:
+            ``[horizon, channels]`` in the units of the input.
+
+        Raises:
+            DataError: The series cannot be read or is too short.
+            ModRWKVError: The model has no series modality or no forecast head.
+        """
+        self._require_forecasting()
+        signal = self.model.pipelines["series"].modality.decode(series)
+        return self.forecast_all([signal.values], horizon)[0]
+
+    def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
+        """Continue several series ``[points, channels]`` together; see :meth:`forecast`."""
+        self._require_forecasting()
+        return forecast_series(self.model, self._conversations, series, horizon)
+
+    def _require_forecasting(self) -> None:
+        for kind, names in (("modality 'series'", self.model.pipelines), ("head 'forecast'", self.model.heads)):
+            if kind.split("'")[1] not in names:
+                raise ModRWKVError(
+                    f"{self.run} cannot forecast: its model has no {kind}",
+                    hint="add it to the manifest (modalities: series: ..., heads: forecast: ...) and train again",
+                )
+
+    def prefill(self, conversations: Sequence[Sequence[Turn]]) -> tuple[Tensor, State]:
+        """Read conversations and open the assistant's turn.
+
+        Returns:
+            Logits of the first token of each answer ``[B, V]``, and the state, one row for each conversation, which
+            can be forked, saved and gone on from.
+        """
+        batch = pack([self._conversations.prompt(turns) for turns in conversations])
+        with torch.inference_mode():
+            hidden, state = self.model(batch)
+            last = (batch.cu_seqlens[1:] - 1).to(hidden.device)
+            return self.model.backbone.logits(hidden[0, last]), state
+
+    def _tokens(
+        self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling
+    ) -> Iterator[list[int]]:
+        if max_tokens < 1:
+            raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
+        backbone = self.model.backbone
+        generator = sampling.generator(self.model.device)
+        logits_BV, state = self.prefill(conversations)
+        for drawn in range(max_tokens):
+            tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
+            yield tokens_B.tolist()
+            if drawn + 1 < max_tokens:
+                with torch.inference_mode():
+                    hidden, state = backbone(backbone.embed(tokens_B[:, None]), state=state)
+                    logits_BV = backbone.logits(hidden[:, 0])
+
+
+def _user_turn(parts: Sequence[Part | str] | str) -> tuple[Turn]:
+    if isinstance(parts, str):
+        parts = [parts]
+    return (Turn("user", tuple(Text(part) if isinstance(part, str) else part for part in parts)),)

@@ -1,0 +1,112 @@
+"""From a manifest to a model: the place where configuration becomes modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modrwkv_core.data.conversation import ConversationEncoder
+from modrwkv_core.interfaces.component import Backbone, Component
+from modrwkv_core.interfaces.pipeline import MediaPipeline
+from modrwkv_core.interfaces.source import Source
+from modrwkv_core.interfaces.tokenizer import Tokenizer
+from modrwkv_core.manifest.load import LoadedManifest
+from modrwkv_core.manifest.schema import Manifest
+from modrwkv_core.model.multimodal import FrontEnd, MultimodalModel
+
+__all__ = ["assemble", "conversation_encoder", "open_source", "resolve"]
+
+VOCAB_MULTIPLE = 64
+
+
+def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
+    """Build the model of a manifest.
+
+    Args:
+        loaded: A manifest that passed the wiring check.
+        pretrained: Whether to load the published weights that components name; False when a checkpoint of a run is
+            about to fill all parts.
+
+    Raises:
+        PluginError: A component cannot be imported.
+        CheckpointError: Published weights are missing or do not fit.
+    """
+    manifest, registry = loaded.manifest, loaded.registry
+    tokenizer: Tokenizer = registry.implementation("tokenizer", manifest.tokenizer.type)(manifest.tokenizer)
+    rows = manifest.backbone.vocab_rows or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    backbone: Backbone[Any] = registry.implementation("backbone", manifest.backbone.type)(manifest.backbone, rows)
+    front_ends = {}
+    for name, section in manifest.modalities.items():
+        encoder = registry.implementation("encoder", section.encoder.type)(section.encoder)
+        width = section.encoder.out_dim
+        compressor = None
+        if section.compressor is not None:
+            compressor = registry.implementation("compressor", section.compressor.type)(section.compressor, width)
+            width = section.compressor.out_dim(width)
+        adapter = registry.implementation("adapter", section.adapter.type)(section.adapter, width, backbone.width)
+        front_ends[name] = FrontEnd(encoder, compressor, adapter)
+    heads = {
+        name: registry.implementation("head", config.type)(config, backbone) for name, config in manifest.heads.items()
+    }
+    model = MultimodalModel(tokenizer, backbone, front_ends, heads, _pipelines(loaded))
+    if pretrained:
+        for part in model.parts().values():
+            assert isinstance(part, Component)
+            part.load_pretrained()
+    return model
+
+
+def _pipelines(loaded: LoadedManifest) -> dict[str, MediaPipeline]:
+    registry = loaded.registry
+    return {
+        name: MediaPipeline(
+            name=name,
+            modality=registry.modality_class(name)(),
+            processor=registry.processor(section.encoder.type)(section.encoder),
+            encoder=section.encoder,
+            compressor=section.compressor,
+            adapter=section.adapter,
+        )
+        for name, section in loaded.manifest.modalities.items()
+    }
+
+
+def conversation_encoder(model: MultimodalModel, max_tokens: int | None) -> ConversationEncoder:
+    """Return the picklable object that tokenises conversations for ``model``."""
+    return ConversationEncoder(
+        model.tokenizer,
+        model.pipelines,
+        heads=tuple(name for name in model.heads if name != "lm"),
+        max_tokens=max_tokens,
+    )
+
+
+def open_source(loaded: LoadedManifest, config: Any) -> Source[Any]:
+    """Open the data source of a ``source:`` section.
+
+    Raises:
+        DataError: Its files are missing or broken.
+    """
+    source: Source[Any] = loaded.registry.implementation("source", config.source)(config)
+    return source
+
+
+def resolve(manifest: Manifest) -> Manifest:
+    """Return the manifest with all that rebuilds its components without outside files filled in."""
+    modalities = {
+        name: section.model_copy(
+            update={
+                "encoder": section.encoder.resolved(),
+                "compressor": section.compressor.resolved() if section.compressor else None,
+                "adapter": section.adapter.resolved(),
+            }
+        )
+        for name, section in manifest.modalities.items()
+    }
+    return manifest.model_copy(
+        update={
+            "tokenizer": manifest.tokenizer.resolved(),
+            "backbone": manifest.backbone.resolved(),
+            "modalities": modalities,
+            "heads": {name: head.resolved() for name, head in manifest.heads.items()},
+        }
+    )

@@ -1,0 +1,112 @@
+"""The assembled model: front ends of all modalities, the trunk, the heads.
+
+T = tokens of all packed conversations, D = trunk width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia
+from modrwkv_core.interfaces.component import Adapter, Backbone, Compressor, Encoder, Head
+from modrwkv_core.interfaces.pipeline import MediaPipeline
+from modrwkv_core.interfaces.state import State
+from modrwkv_core.interfaces.tokenizer import Tokenizer
+from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_core.model.splice import splice
+
+__all__ = ["FrontEnd", "MultimodalModel"]
+
+
+class FrontEnd(nn.Module):
+    """Encoder, compressor and adapter of one modality: media items to vectors of the trunk's width."""
+
+    def __init__(self, encoder: Encoder[Any], compressor: Compressor[Any] | None, adapter: Adapter[Any]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.compressor = compressor
+        self.adapter = adapter
+
+    def forward(self, items: Sequence[MediaItem]) -> Features:
+        """Return features ``[items, longest, D]``."""
+        features: Features = self.encoder(items)
+        if self.compressor is not None:
+            features = self.compressor(features)
+        adapted: Features = self.adapter(features)
+        return adapted
+
+
+class MultimodalModel(nn.Module):
+    """One recurrent language model with any number of senses.
+
+    Args:
+        tokenizer: Text to ids.
+        backbone: The trunk.
+        front_ends: By modality.
+        heads: By name; ``lm`` is the language model.
+        pipelines: By modality: decoding, processing and counting on the CPU.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        backbone: Backbone[Any],
+        front_ends: Mapping[str, FrontEnd],
+        heads: Mapping[str, Head[Any, Any]],
+        pipelines: Mapping[str, MediaPipeline],
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.backbone = backbone
+        self.modalities = nn.ModuleDict(dict(front_ends))
+        self.heads = nn.ModuleDict(dict(heads))
+        self.pipelines = dict(pipelines)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trunk lies."""
+        return next(self.backbone.parameters()).device
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the components by name: ``backbone``, ``image.encoder``, ``heads.forecast``, ..."""
+        parts: dict[str, nn.Module] = {"backbone": self.backbone}
+        for name, front_end in self.modalities.items():
+            parts |= {f"{name}.{kind}": component for kind, component in front_end.named_children()}
+        return parts | {f"heads.{name}": head for name, head in self.heads.items()}
+
+    def embed(self, ids: Tensor, media: Sequence[PlacedMedia]) -> Tensor:
+        """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
+        embeddings = self.backbone.embed(ids.to(self.device))
+        features = {
+            name: front_end([placed.item.to(self.device) for placed in media if placed.modality == name])
+            for name, front_end in self.modalities.items()
+            if any(placed.modality == name for placed in media)
+        }
+        return splice(embeddings, media, features)
+
+    def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """Read a packed batch; return hidden vectors ``[1, T, D]`` and one state row for each conversation."""
+        x = self.embed(batch.ids, batch.media)
+        hidden: Tensor
+        hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))
+        return hidden, state
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the mean loss of each head that has something to say in ``batch``."""
+        hidden_TD = self(batch)[0][0]
+        losses: dict[str, Tensor] = {}
+        supervised = batch.targets[0] != IGNORE
+        if "lm" in self.heads and bool(supervised.any()):
+            index = supervised.nonzero()[:, 0].to(self.device)
+            targets = batch.targets[0][supervised].to(self.device)
+            losses["lm"] = self.heads["lm"].loss(hidden_TD[index], targets)
+        for name, queries in batch.queries.items():
+            answered = [query for query in queries if query.target is not None]
+            if answered:
+                index = torch.tensor([query.position for query in answered], device=self.device)
+                losses[name] = self.heads[name].loss(hidden_TD[index], answered)
+        return losses

@@ -1,0 +1,179 @@
+"""A run's folder: manifest, lock, figures, and checkpoints that appear whole or not at all.
+
+::
+
+    runs/<name>/
+      manifest.yaml           the resolved manifest
+      lock.json               distributions, versions, kernel backend, seeds
+      metrics.jsonl           one line of figures for each logged step
+      checkpoints/step-00000120/
+        <part>.safetensors    the weights of each part
+        optimiser.safetensors the optimiser's moments
+        progress.json         phase, epoch, batch, random state: where to go on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from modrwkv_core.errors import CheckpointError
+from modrwkv_core.model.checkpoint import save_parts, write_tensors
+from modrwkv_core.model.multimodal import MultimodalModel
+
+__all__ = ["KEEP", "Progress", "RunFolder"]
+
+KEEP = 2
+"""Checkpoints that a run keeps besides those at the ends of phases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: Optimiser steps taken since the run's beginning.
+        phase: Name of the phase.
+        phase_step: Optimiser steps taken in the phase.
+        epoch: Epoch of the phase, from 0.
+        batch: Batches of the epoch already used.
+        phase_done: Whether the phase is complete.
+        random: State of torch's CPU generator, as hexadecimal bytes.
+        manifest: Digest of the manifest.
+    """
+
+    step: int
+    phase: str
+    phase_step: int
+    epoch: int
+    batch: int
+    phase_done: bool
+    random: str
+    manifest: str
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder; made on the first write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = path / "manifest.yaml"
+        self.lock = path / "lock.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+
+    def steps(self) -> list[Path]:
+        """Return the folders of the complete checkpoints, oldest first."""
+        return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir())
+
+    def latest(self) -> Path:
+        """Return the newest complete checkpoint's folder.
+
+        Raises:
+            CheckpointError: The run has none.
+        """
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(
+                f"{self.path} holds no checkpoint", hint="train it first: modrwkv train MANIFEST --run FOLDER"
+            )
+        return steps[-1]
+
+    @staticmethod
+    def progress(checkpoint: Path) -> Progress:
+        """Read where a checkpoint stands.
+
+        Raises:
+            CheckpointError: The file is missing or damaged.
+        """
+        path = checkpoint / "progress.json"
+        try:
+            return Progress(**json.loads(path.read_text()))
+        except (OSError, json.JSONDecodeError, TypeError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}", hint="use an older checkpoint") from error
+
+    def save(
+        self,
+        model: MultimodalModel,
+        progress: Progress,
+        optimiser: dict[str, Tensor],
+        *,
+        unchanged: Collection[str],
+    ) -> Path:
+        """Write a checkpoint and return its folder; the earlier ones stay as they are until it is complete.
+
+        Args:
+            model: The weights.
+            progress: Where the run stands.
+            optimiser: The optimiser's tensors by name.
+            unchanged: Parts that no step has changed since the previous checkpoint.
+
+        Raises:
+            CheckpointError: The disk is full or refuses; nothing of the attempt remains.
+        """
+        final = self.checkpoints / f"step-{progress.step:08d}"
+        partial = self.checkpoints / f".partial-{progress.step:08d}"
+        steps = self.steps()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            for left_over in self.checkpoints.glob(".partial-*"):
+                shutil.rmtree(left_over)
+            partial.mkdir()
+            save_parts(model, partial, unchanged=unchanged, previous=steps[-1] if steps else None)
+            write_tensors(partial / "optimiser.safetensors", optimiser)
+            _write_text(partial / "progress.json", json.dumps(asdict(progress), indent=2))
+            _sync(partial)
+            if final.exists():
+                shutil.rmtree(final)
+            partial.rename(final)
+            _sync(self.checkpoints)
+        except Exception as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise CheckpointError(
+                f"checkpoint {final} could not be written: {error}",
+                hint="free space on the disk and go on with --resume; earlier checkpoints are intact",
+            ) from error
+        self._prune()
+        return final
+
+    def _prune(self) -> None:
+        passing = [path for path in self.steps() if not self.progress(path).phase_done]
+        for path in passing[:-KEEP]:
+            shutil.rmtree(path)
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a small file of the run, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        _write_text(partial, text)
+        partial.replace(path)
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write a small JSON file of the run, whole or not at all."""
+        self.write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Phases: what trains, how, and how a run goes on after it was killed."""

@@ -1,0 +1,285 @@
+"""The training loop: phases, steps, checkpoints, and going on bit by bit where a run was killed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from modrwkv_core.data.batch import Batch
+from modrwkv_core.data.loading import Loader
+from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
+from modrwkv_core.manifest.lock import make_lock
+from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source, resolve
+from modrwkv_core.model.checkpoint import load_parts, read_tensors
+from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.model.run import Progress, RunFolder
+from modrwkv_core.training.loggers import truncate_metrics
+from modrwkv_core.training.optimiser import Optimiser
+from modrwkv_core.training.plan import apply_plan
+from modrwkv_core.training.schedule import learning_rate_factor
+
+__all__ = ["train"]
+
+
+def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progress_bar: bool) -> MultimodalModel:
+    """Run the phases of a manifest; each begins with the weights that the one before it left.
+
+    Args:
+        loaded: A manifest that passed the wiring check.
+        run: The run's folder.
+        resume: Go on from the newest checkpoint; the result on a CPU is bit for bit that of an undisturbed run.
+        device: Where to train.
+        progress_bar: Whether to draw progress bars on stderr.
+
+    Raises:
+        CheckpointError: The folder already holds a run and ``resume`` is False, or it holds another manifest's run.
+        DataError: A record is broken.
+    """
+    return _Trainer(loaded, RunFolder(run), device, progress_bar).train(resume)
+
+
+@dataclass(slots=True)
+class _Position:
+    """Where training stands; see :class:`Progress`."""
+
+    step: int = 0
+    phase_step: int = 0
+    epoch: int = 0
+    batch: int = 0
+
+
+class _Trainer:
+    def __init__(self, loaded: LoadedManifest, folder: RunFolder, device: str, progress_bar: bool) -> None:
+        self.loaded = loaded
+        self.manifest = loaded.manifest
+        self.folder = folder
+        self.progress_bar = progress_bar
+        self.device = device
+        self.position = _Position()
+
+    def train(self, resume: bool) -> MultimodalModel:
+        """Train all phases that are not complete."""
+        checkpoint = self._checkpoint_to_resume(resume)
+        torch.manual_seed(self.manifest.seed)
+        self.model = assemble(self.loaded, pretrained=checkpoint is None)
+        progress = None
+        if checkpoint is None:
+            self._begin_run()
+        else:
+            progress = self.folder.progress(checkpoint)
+            load_parts(self.model, checkpoint)
+            truncate_metrics(self.folder.path, progress.step)
+        self.model.to(self.device)
+        hook = self.loaded.registry.hook
+        hook.modrwkv_run_started(run=self.folder.path, manifest=self.manifest)
+        names = [phase.name for phase in self.manifest.phases]
+        first = 0
+        if progress is not None:
+            first = names.index(progress.phase) + int(progress.phase_done)
+            self.position.step = progress.step
+        for phase in self.manifest.phases[first:]:
+            interrupted = progress is not None and progress.phase == phase.name
+            self._train_phase(phase, checkpoint if interrupted else None)
+        hook.modrwkv_run_finished(run=self.folder.path, manifest=self.manifest)
+        return self.model.eval()
+
+    def _checkpoint_to_resume(self, resume: bool) -> Path | None:
+        steps = self.folder.steps()
+        if not steps:
+            return None
+        if not resume:
+            raise CheckpointError(
+                f"{self.folder.path} already holds a run",
+                hint="go on with --resume, choose another folder with --run, or remove this one",
+            )
+        if self.folder.progress(steps[-1]).manifest != self.loaded.digest:
+            raise CheckpointError(
+                f"{self.folder.path} was trained with another manifest",
+                hint=f"go on with {self.folder.manifest}, or train into another folder with --run",
+            )
+        return steps[-1]
+
+    def _begin_run(self) -> None:
+        self.folder.write_text(self.folder.manifest, dump_manifest(resolve(self.manifest)))
+        self.folder.write_json(self.folder.lock, make_lock(self.loaded))
+        truncate_metrics(self.folder.path, -1)
+
+    def _train_phase(self, phase: Phase, checkpoint: Path | None) -> None:
+        self.position.phase_step = self.position.epoch = self.position.batch = 0
+        trained = apply_plan(self.model, phase)
+        optimiser = Optimiser(self.model, phase)
+        if checkpoint is not None:
+            self._restore(checkpoint, optimiser)
+        self.unchanged = self.model.parts().keys() - trained
+        loader = self._loader(phase)
+        steps = phase.steps if phase.steps is not None else _steps_of_epochs(loader, phase)
+        bar = tqdm(
+            total=steps,
+            initial=self.position.phase_step,
+            desc=phase.name,
+            unit="step",
+            disable=not self.progress_bar,
+            dynamic_ncols=True,
+        )
+        with bar:
+            meter = _Meter()
+            for batch in self._batches(loader, steps):
+                self._step(batch, optimiser, phase, steps, meter)
+                bar.update()
+                if self.position.phase_step % phase.log_every == 0 or self.position.phase_step == steps:
+                    figures = self._log(phase, meter, steps)
+                    bar.set_postfix_str(f"loss {figures['loss']:.3f}, {figures['tokens_per_second']:.0f} tokens/s")
+                    meter = _Meter()
+                every = phase.checkpoint_every
+                if every is not None and self.position.phase_step % every == 0 and self.position.phase_step < steps:
+                    self._save(phase, optimiser, done=False)
+        self._validate(phase)
+        self._save(phase, optimiser, done=True)
+
+    def _restore(self, checkpoint: Path, optimiser: Optimiser) -> None:
+        progress = self.folder.progress(checkpoint)
+        self.position = _Position(progress.step, progress.phase_step, progress.epoch, progress.batch)
+        optimiser.load_tensors(read_tensors(checkpoint / "optimiser.safetensors"))
+        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(progress.random), dtype=torch.uint8))
+
+    def _loader(self, phase: Phase) -> Loader:
+        data = self.manifest.data
+        return Loader(
+            [open_source(self.loaded, config) for config in (phase.data or data.train)],
+            conversation_encoder(self.model, data.max_tokens),
+            batch_size=phase.batch_size or data.batch_size,
+            seed=self.manifest.seed,
+            workers=data.workers,
+        )
+
+    def _batches(self, loader: Loader, steps: int) -> Iterator[Batch]:
+        while self.position.phase_step < steps:
+            for batch in loader.batches(self.position.epoch, start=self.position.batch):
+                self.position.batch += 1
+                yield batch
+                if self.position.phase_step == steps:
+                    return
+            self.position.epoch += 1
+            self.position.batch = 0
+
+    def _step(self, batch: Batch, optimiser: Optimiser, phase: Phase, steps: int, meter: _Meter) -> None:
+        device_type = torch.device(self.device).type
+        half = phase.precision == "bfloat16"
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=half):
+            losses = self.model.losses(batch)
+        total = torch.stack([loss * self.manifest.heads[name].loss_weight for name, loss in losses.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = optimiser.clip()
+        meter.add(float(total.detach()), {name: float(loss.detach()) for name, loss in losses.items()}, norm, batch)
+        if not (math.isfinite(meter.totals[-1]) and math.isfinite(norm)):
+            raise ModRWKVError(
+                f"loss or gradient is not finite in step {self.position.step + 1} "
+                f"(conversations {', '.join(batch.keys[:4])}, ...); the step was not taken",
+                component=f"phases.{phase.name}",
+                hint="lower the learning rate or train in float32, and go on with --resume from the newest checkpoint",
+            )
+        optimiser.step(
+            learning_rate_factor(self.position.phase_step, steps=steps, warmup=phase.warmup_steps, final=phase.final_lr)
+        )
+        self.position.step += 1
+        self.position.phase_step += 1
+
+    def _log(self, phase: Phase, meter: _Meter, steps: int) -> dict[str, float]:
+        factor = learning_rate_factor(
+            self.position.phase_step - 1, steps=steps, warmup=phase.warmup_steps, final=phase.final_lr
+        )
+        figures = meter.figures() | {"lr": phase.lr * factor}
+        self.loaded.registry.hook.modrwkv_metrics(
+            run=self.folder.path, step=self.position.step, metrics={"phase": phase.name, **figures}
+        )
+        return figures
+
+    def _validate(self, phase: Phase) -> None:
+        if not self.manifest.data.valid:
+            return
+        loader = Loader(
+            [open_source(self.loaded, config) for config in self.manifest.data.valid],
+            conversation_encoder(self.model, self.manifest.data.max_tokens),
+            batch_size=phase.batch_size or self.manifest.data.batch_size,
+            seed=self.manifest.seed,
+            workers=self.manifest.data.workers,
+        )
+        sums: dict[str, list[float]] = {}
+        training = {name: part.training for name, part in self.model.parts().items()}
+        self.model.eval()
+        with torch.no_grad():
+            for batch in tqdm(
+                loader.batches(0),
+                total=loader.batches_per_epoch(0),
+                desc=f"{phase.name}: validation",
+                unit="batch",
+                disable=not self.progress_bar,
+                dynamic_ncols=True,
+            ):
+                for name, loss in self.model.losses(batch).items():
+                    sums.setdefault(name, []).append(float(loss))
+        for name, part in self.model.parts().items():
+            part.train(training[name])
+        figures = {f"valid/{name}": sum(values) / len(values) for name, values in sums.items()}
+        self.loaded.registry.hook.modrwkv_metrics(
+            run=self.folder.path, step=self.position.step, metrics={"phase": phase.name, **figures}
+        )
+
+    def _save(self, phase: Phase, optimiser: Optimiser, *, done: bool) -> None:
+        progress = Progress(
+            step=self.position.step,
+            phase=phase.name,
+            phase_step=self.position.phase_step,
+            epoch=self.position.epoch,
+            batch=self.position.batch,
+            phase_done=done,
+            random=bytes(torch.get_rng_state().tolist()).hex(),
+            manifest=self.loaded.digest,
+        )
+        checkpoint = self.folder.save(self.model, progress, optimiser.tensors(), unchanged=self.unchanged)
+        self.loaded.registry.hook.modrwkv_checkpoint_saved(
+            run=self.folder.path, checkpoint=checkpoint, step=progress.step
+        )
+
+
+def _steps_of_epochs(loader: Loader, phase: Phase) -> int:
+    assert phase.epochs is not None, "the manifest's validation asks for epochs or steps"
+    return sum(loader.batches_per_epoch(epoch) for epoch in range(phase.epochs))
+
+
+class _Meter:
+    """Means of the figures between two log lines."""
+
+    def __init__(self) -> None:
+        self.totals: list[float] = []
+        self.by_head: dict[str, list[float]] = {}
+        self.norms: list[float] = []
+        self.tokens = 0
+        self.began = time.perf_counter()
+
+    def add(self, total: float, by_head: dict[str, float], norm: float, batch: Batch) -> None:
+        """Take in the figures of one step."""
+        self.totals.append(total)
+        for name, loss in by_head.items():
+            self.by_head.setdefault(name, []).append(loss)
+        self.norms.append(norm)
+        self.tokens += batch.ids.numel()
+
+    def figures(self) -> dict[str, float]:
+        """Return the means by name."""
+        seconds = time.perf_counter() - self.began
+        figures = {"loss": _mean(self.totals)}
+        figures |= {f"loss/{name}": _mean(values) for name, values in self.by_head.items()}
+        return figures | {"gradient_norm": _mean(self.norms), "tokens_per_second": self.tokens / seconds}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
