@@ -1,0 +1,113 @@
+"""Errors about names that cannot be used: who claims them, who is broken, what to install, what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from modrwkv_core.errors import PluginError
+from modrwkv_core.registry.records import Plugin
+from modrwkv_core.registry.scan import canonical
+
+__all__ = ["absence", "breakage", "clash", "opaque_plugins", "suspect"]
+
+
+def clash(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
+    """Return the error for a name that several usable plugins claim."""
+    distributions = sorted({plugin.distribution for plugin in claimants})
+    if len(distributions) == 1:
+        hint = "disable one of them in MODRWKV_DISABLE_PLUGINS, and tell the distribution's authors"
+    else:
+        choice = distributions[0]
+        hint = f"settle it with `plugins.prefer: {{{kind}/{name}: {choice}}}`, or write `{choice}/{name}` for `{name}`"
+    return PluginError(
+        f"{kind} {name!r} is claimed by {' and '.join(sorted(plugin.name for plugin in claimants))}",
+        component=f"{kind}/{name}",
+        hint=hint,
+    )
+
+
+def breakage(kind: str, name: str, plugin: Plugin) -> PluginError:
+    """Return the error for a name whose plugin cannot be used; raise it from the plugin's cause."""
+    return PluginError(
+        f"{kind} {name!r} cannot be used: plugin {plugin.name} is {plugin.state}: {plugin.reason}",
+        component=f"{kind}/{name}",
+        distribution=plugin.distribution,
+        hint=plugin.advice,
+    )
+
+
+def opaque_plugins(plugins: Sequence[Plugin]) -> list[Plugin]:
+    """Return the unusable plugins of which nobody knows what they would have registered."""
+    return [
+        plugin
+        for plugin in plugins
+        if plugin.state not in ("ok", "shadowed")
+        and not (plugin.components or plugin.modalities or plugin.presets or plugin.commands)
+    ]
+
+
+def suspect(kind: str, name: str, distribution: str, opaque: Sequence[Plugin]) -> Plugin | None:
+    """Return the opaque plugin that would provide the name: by the known table, else because it is called like it."""
+    provider = canonical(distribution or _known(kind).get(name, ""))
+    wanted = canonical(name)
+    for plugin in opaque:
+        installed = canonical(plugin.distribution)
+        called_alike = plugin.name.endswith(f":{name}") or installed == wanted or installed.endswith(f"-{wanted}")
+        if installed == provider or (not provider and called_alike):
+            return plugin
+    return None
+
+
+def absence(
+    kind: str, name: str, distribution: str, installed: Mapping[str, Sequence[str]], plugins: Sequence[Plugin]
+) -> PluginError:
+    """Return the error for a name that no plugin claims.
+
+    Args:
+        kind: What was asked for.
+        name: Its name, without a distribution.
+        distribution: The distribution asked for; empty if any would do.
+        installed: The usable names by kind.
+        plugins: All plugins.
+    """
+    known = _known(kind)
+    provider = distribution or known.get(name)
+    present = [plugin for plugin in plugins if provider and canonical(plugin.distribution) == canonical(provider)]
+    hints: list[str] = []
+    if present:
+        message = f"{kind} {name!r} is not in {provider} {present[0].version}, which is installed"
+        hints.append(f"`pip install --upgrade {provider}`, if a newer one has it")
+    elif provider:
+        verb = "wanted from" if distribution else "provided by"
+        message = f"{kind} {name!r} is {verb} {provider}, which is not installed"
+        hints.append(f"pip install {provider}")
+    else:
+        message = f"unknown {kind} {name!r}"
+        close = difflib.get_close_matches(name, {*installed.get(kind, ()), *known}, n=3)
+        others = [other for other, names in sorted(installed.items()) if name in names]
+        if close:
+            meant = [
+                other if other in installed.get(kind, ()) else f"{other} (pip install {known[other]})"
+                for other in close
+            ]
+            hints.append(f"did you mean {' or '.join(meant)}?")
+        elif others:
+            hints.append(f"another kind has that name: {', '.join(others)}")
+        else:
+            hints.append(f"installed: {', '.join(installed.get(kind, ())) or 'none'}")
+    opaque = [plugin.name for plugin in opaque_plugins(plugins)]
+    if opaque and not present:
+        hints.append(f"it may be in what cannot be used: {', '.join(opaque)} (see `modrwkv plugins doctor`)")
+    return PluginError(message, component=f"{kind}/{name}", hint="; ".join(hints))
+
+
+@cache
+def _known(kind: str) -> dict[str, str]:
+    """Return the first-party names of ``kind`` with their distributions, installed or not."""
+    table = tomllib.loads(Path(__file__).with_name("known_plugins.toml").read_text(encoding="utf-8"))
+    names: dict[str, str] = table.get(kind, {})
+    return names

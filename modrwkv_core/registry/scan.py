@@ -1,0 +1,70 @@
+"""Looks through the installed distributions for entry points of the group ``modrwkv``; imports none of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+from packaging.utils import canonicalize_name
+
+from modrwkv_core.registry.records import Plugin
+
+__all__ = ["GROUP", "Candidate", "canonical", "scan"]
+
+GROUP = "modrwkv"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An entry point that may become a plugin.
+
+    Attributes:
+        plugin: Its record, so far without registrations; ``failed`` if the distribution's metadata are damaged.
+        distribution: Where it comes from.
+        entry_point: What to load; None if the metadata are damaged.
+    """
+
+    plugin: Plugin
+    distribution: Distribution
+    entry_point: EntryPoint | None
+
+
+def canonical(name: str) -> str:
+    """Return the name of a distribution or of a plugin in the spelling by which names are compared."""
+    distribution, colon, entry_point = name.partition(":")
+    return canonicalize_name(distribution) + colon + entry_point
+
+
+def scan() -> list[Candidate]:
+    """Return all candidates by distribution and entry point; of duplicates, the one that Python imports comes first."""
+    folders = dict.fromkeys(os.path.realpath(folder) for folder in sys.path)  # one folder may be listed twice
+    found = [candidate for distribution in distributions(path=list(folders)) for candidate in _candidates(distribution)]
+    return sorted(found, key=lambda candidate: canonical(candidate.plugin.name))
+
+
+def _candidates(distribution: Distribution) -> Iterator[Candidate]:
+    location = str(distribution.locate_file(""))
+    try:
+        if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
+            return
+        name, version = distribution.metadata["Name"], distribution.version
+        entry_points = list(distribution.entry_points.select(group=GROUP))
+    except Exception as error:
+        damaged = Plugin(
+            name=f"unknown:{location}",
+            distribution="unknown",
+            version="unknown",
+            location=location,
+            state="failed",
+            error=f"damaged metadata of a distribution in {location}\n{''.join(traceback.format_exception(error))}",
+            cause=error,
+        )
+        yield Candidate(damaged, distribution, None)
+        return
+    for entry_point in entry_points:
+        plugin = Plugin(name=f"{name}:{entry_point.name}", distribution=name, version=version, location=location)
+        yield Candidate(plugin, distribution, entry_point)
