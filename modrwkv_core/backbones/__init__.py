@@ -1,0 +1,1 @@
+"""The trunks that the core brings itself."""

@@ -1,0 +1,86 @@
+"""The official recipe for an RWKV-7 from scratch (RWKV-LM's training code for x070).
+
+Output projections are zero, so that every block begins as the identity; low-rank maps are zero on their first side;
+decays and mixing weights are curves over channels and layers. D = width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from modrwkv_core.backbones.rwkv7.channel_mix import ChannelMix
+from modrwkv_core.backbones.rwkv7.time_mix import TimeMix
+
+__all__ = ["initialise_channel_mix", "initialise_embedding", "initialise_head", "initialise_time_mix"]
+
+
+@torch.no_grad()
+def initialise_embedding(embedding: nn.Embedding) -> None:
+    """Tiny, so that the first updates set the embeddings."""
+    nn.init.uniform_(embedding.weight, -1e-4, 1e-4)
+
+
+@torch.no_grad()
+def initialise_head(head: nn.Linear) -> None:
+    """Orthogonal, with larger gain the more tokens share a dimension."""
+    nn.init.orthogonal_(head.weight, gain=0.5 * max(1.0, math.sqrt(head.out_features / head.in_features)))
+
+
+@torch.no_grad()
+def initialise_time_mix(mix: TimeMix, layer: int, layers: int) -> None:
+    """Initialise the time mixing of block ``layer`` of ``layers``."""
+    width = mix.w0.numel()
+    depth = layer / max(1, layers - 1)
+    rest = 1 - layer / layers
+    channel_D = torch.arange(width, device=mix.w0.device, dtype=torch.float32)
+    ramp_D = channel_D / (width - 1)
+    centred_D = ramp_D - 0.5
+    # Within a head from -1 to 1, flat in the middle: every head gets slow and fast channels.
+    position_D = 2 * (channel_D % mix.head_size) / (mix.head_size - 1) - 1
+    zigzag_D = position_D * position_D.abs()
+
+    for weight, power in (
+        (mix.x_r, 0.2),
+        (mix.x_w, 0.9),
+        (mix.x_k, 0.7),
+        (mix.x_v, 0.7),
+        (mix.x_a, 0.9),
+        (mix.x_g, 0.2),
+    ):
+        _copy(weight, 1 - (channel_D / width) ** (power * rest))
+    _copy(mix.w0, -5.5 + 6 * ramp_D ** (1 + depth**0.3) + 2.5 * zigzag_D)
+    _copy(mix.a0, -0.19 + 0.3 * zigzag_D + 0.4 * centred_D)
+    _copy(mix.k_k, 0.71 - 0.1 * centred_D)
+    nn.init.constant_(mix.k_a, 1.02)
+    nn.init.constant_(mix.r_k, -0.04)
+
+    low_rank = [(mix.w1, mix.w2), (mix.a1, mix.a2), (mix.g1, mix.g2)]
+    if layer > 0:
+        _copy(mix.v0, 0.73 - 0.4 * centred_D)
+        low_rank.append((mix.v1, mix.v2))
+    for down, up in low_rank:
+        nn.init.zeros_(down)
+        nn.init.orthogonal_(up, gain=0.1 * max(1.0, math.sqrt(up.shape[0] / up.shape[1])))
+
+    nn.init.orthogonal_(mix.receptance.weight)
+    nn.init.orthogonal_(mix.key.weight, gain=0.1)
+    nn.init.orthogonal_(mix.value.weight)
+    nn.init.zeros_(mix.output.weight)
+    nn.init.constant_(mix.ln_x.weight, ((1 + layer) / layers) ** 0.7)
+
+
+@torch.no_grad()
+def initialise_channel_mix(mix: ChannelMix, layer: int, layers: int) -> None:
+    """Initialise the channel mixing of block ``layer`` of ``layers``."""
+    width = mix.x_k.numel()
+    channel_D = torch.arange(width, device=mix.x_k.device, dtype=torch.float32)
+    _copy(mix.x_k, 1 - (channel_D / width) ** (1 - layer / layers) ** 4)
+    nn.init.orthogonal_(mix.key.weight)
+    nn.init.zeros_(mix.value.weight)
+
+
+def _copy(parameter: Tensor, values_D: Tensor) -> None:
+    parameter.copy_(values_D.view_as(parameter))

@@ -1,0 +1,204 @@
+"""RWKV-7 as a backbone: embedding, blocks, output projection. Its ``state_dict`` is the official layout.
+
+B = rows, T = tokens, D = width, S = rows or packed sequences.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self, cast
+
+import torch
+from modrwkv_kernels import available_backends, explain_dispatch
+from torch import Tensor, nn
+
+from modrwkv_core.backbones.rwkv7.block import Block, LayerState
+from modrwkv_core.backbones.rwkv7.checkpoint import load_into
+from modrwkv_core.backbones.rwkv7.config import RWKV7Config
+from modrwkv_core.backbones.rwkv7.init import (
+    initialise_channel_mix,
+    initialise_embedding,
+    initialise_head,
+    initialise_time_mix,
+)
+from modrwkv_core.backbones.rwkv7.state import RWKV7State
+from modrwkv_core.backbones.rwkv7.token_shift import Packing
+from modrwkv_core.errors import ComponentError
+from modrwkv_core.interfaces.component import Backbone
+from modrwkv_core.interfaces.state import State
+
+__all__ = ["RWKV7"]
+
+_COMPONENT = "backbone/rwkv7"
+
+
+class RWKV7(Backbone[RWKV7Config]):
+    """RWKV-7 "Goose" (arXiv 2503.14456).
+
+    The constructor initialises by the official recipe. To load large weights without that cost, construct under
+    ``torch.device("meta")`` and call :meth:`load_pretrained`, or use :meth:`from_checkpoint`.
+
+    Args:
+        config: Sizes, or weights that have them.
+        vocab_size: Rows of the embedding and of the output projection.
+
+    Raises:
+        CheckpointError: Sizes must be read from the weights, which are missing, damaged or not an RWKV-7's.
+        ComponentError: Sizes contradict the weights, or the kernel cannot be used here.
+    """
+
+    config: RWKV7Config
+
+    def __init__(self, config: RWKV7Config, vocab_size: int) -> None:
+        sizes = config.sizes()
+        super().__init__(config.resolved(), vocab_size)
+        if sizes.vocab not in (None, vocab_size):
+            raise ComponentError(
+                f"the embedding has {sizes.vocab} rows, but {vocab_size} are asked for", component=_COMPONENT
+            )
+        _check_kernel(config.kernel, sizes.head_size)
+        self.sizes = sizes
+        self.width = sizes.width
+        self.emb = nn.Embedding(vocab_size, sizes.width)
+        self.blocks = nn.ModuleList(Block(sizes, layer, config.kernel) for layer in range(sizes.layers))
+        self.ln_out = nn.LayerNorm(sizes.width)
+        self.head = nn.Linear(sizes.width, vocab_size, bias=False)
+
+        initialise_embedding(self.emb)
+        for layer, block in enumerate(self._blocks()):
+            initialise_time_mix(block.att, layer, sizes.layers)
+            initialise_channel_mix(block.ffn, layer, sizes.layers)
+        initialise_head(self.head)
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str, *, dtype: torch.dtype = torch.float32, kernel: str = "auto") -> Self:
+        """Load official weights, ``.pth`` or ``.safetensors``; all sizes are read from the tensors.
+
+        Args:
+            path: The file.
+            dtype: Type of the parameters, whatever that of the file.
+            kernel: Backend of the recurrence.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or not a whole RWKV-7.
+            ComponentError: The kernel cannot be used here.
+        """
+        config = RWKV7Config(weights=Path(path), kernel=kernel).resolved()
+        assert config.vocab is not None
+        with torch.device("meta"):
+            model = cls(config, config.vocab)
+        model.to(dtype)
+        model.load_pretrained()
+        return model
+
+    def load_pretrained(self) -> None:
+        """Load the weights that the configuration names, if any.
+
+        Raises:
+            CheckpointError: The file is missing or damaged, or tensors are missing, unexpected or of another shape;
+                nothing has been loaded then.
+        """
+        if self.config.weights is not None:
+            load_into(self, self.config.weights)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look up ``ids [B, T]``: raw embeddings ``[B, T, D]``, which :meth:`forward` normalises.
+
+        Vectors of other modalities are put among these.
+        """
+        embeddings: Tensor = self.emb(ids)
+        return embeddings
+
+    def forward(
+        self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, RWKV7State]:
+        """Read ``x``.
+
+        Args:
+            x: ``[B, T, D]``, or ``[1, tokens, D]`` with several sequences packed one after the other; T >= 1.
+            state: Where to begin, B rows (one for each packed sequence); None begins anew. Never written to.
+            cu_seqlens: ``[sequences + 1]``, int64: where each packed sequence begins, and the end of the last; none of
+                them is empty.
+
+        Returns:
+            Hidden vectors of the shape of ``x``, normalised by the model's last layer norm, and the state behind the
+            last token of each row or sequence.
+
+        Raises:
+            ComponentError: ``x``, ``state`` and ``cu_seqlens`` do not fit the model or each other.
+        """
+        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.width:
+            raise ComponentError(
+                f"the trunk reads [rows, tokens, {self.width}] with at least one token, not {list(x.shape)}",
+                component=_COMPONENT,
+            )
+        packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
+        rows = x.shape[0] if packing is None else len(packing.first)
+        before = self.init_state(rows) if state is None else self._checked(state, rows)
+
+        v_first: Tensor | None = None
+        layers: list[LayerState] = []
+        for block, *layer in zip(self._blocks(), before.matrix, before.time_shift, before.channel_shift, strict=True):
+            x, v_first, after = block(x, v_first, LayerState(*layer), packing)
+            layers.append(after)
+        hidden: Tensor = self.ln_out(x)
+        return hidden, RWKV7State(*(torch.stack(tensors) for tensors in zip(*layers, strict=True)))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Score the next token: ``[..., D]`` to ``[..., vocab_size]``."""
+        scores: Tensor = self.head(hidden)
+        return scores
+
+    def init_state(self, rows: int) -> RWKV7State:
+        """Return the state of ``rows`` sequences that have read nothing: zeros."""
+        like = self.emb.weight
+        sizes = self.sizes
+        matrix = like.new_zeros(
+            (sizes.layers, rows, sizes.heads, sizes.head_size, sizes.head_size),
+            dtype=torch.promote_types(like.dtype, torch.float32),
+        )
+        return RWKV7State(matrix, *(like.new_zeros(sizes.layers, rows, sizes.width) for _ in range(2)))
+
+    def decayed_parameters(self) -> set[str]:
+        """Names of the parameters that weight decay may touch: the large matrices.
+
+        To decay any other costs much accuracy, says the official recipe.
+        """
+        return {
+            f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.Linear | nn.Embedding)
+        }
+
+    def lr_scales(self) -> dict[str, float]:
+        """Names of the parameters whose learning rate is scaled: the decay's bias learns twice as fast."""
+        return {f"blocks.{layer}.att.w0": 2.0 for layer in range(self.sizes.layers)}
+
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
+    def _checked(self, state: State, rows: int) -> RWKV7State:
+        sizes = self.sizes
+        expected = [sizes.layers, rows, sizes.heads, sizes.head_size, sizes.head_size]
+        if not isinstance(state, RWKV7State) or list(state.matrix.shape) != expected:
+            given = list(state.matrix.shape) if isinstance(state, RWKV7State) else type(state).__name__
+            raise ComponentError(
+                f"the state must be [layers, rows, heads, value, key] = {expected}, but is {given}",
+                component=_COMPONENT,
+                hint="a state belongs to one model, and has one row for each row or packed sequence",
+            )
+        return state
+
+
+def _check_kernel(kernel: str, head_size: int) -> None:
+    reasons = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        try:
+            explain_dispatch(kernel, device=device, head_size=head_size)
+        except ValueError as error:
+            reasons.append(f"{device}: {error}")
+        else:
+            return
+    raise ComponentError(
+        f"kernel {kernel!r} cannot be used ({'; '.join(reasons)})",
+        component=_COMPONENT,
+        hint=f"use 'auto' or one of {', '.join(available_backends())}",
+    )

@@ -1,0 +1,95 @@
+"""What an RWKV-7 remembers: per layer one matrix a head and the last inputs of its two mixings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from modrwkv_core.backbones.rwkv7.files import whole_file
+from modrwkv_core.errors import CheckpointError
+from modrwkv_core.interfaces.state import State
+
+__all__ = ["RWKV7State"]
+
+_CONTENT = "rwkv7 state"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RWKV7State(State):
+    """The state of one or more rows. Differentiable; no method writes into it.
+
+    Attributes:
+        matrix: ``[layers, rows, heads, value, key]``, float32.
+        time_shift: ``[layers, rows, D]``: the last input of each layer's time mixing.
+        channel_shift: ``[layers, rows, D]``: the last input of each layer's channel mixing.
+    """
+
+    matrix: Tensor
+    time_shift: Tensor
+    channel_shift: Tensor
+
+    @property
+    def rows(self) -> int:
+        """Number of sequences."""
+        return self.matrix.shape[1]
+
+    def fork(self, copies: int = 1) -> Self:
+        """Return an independent copy in which every row stands ``copies`` times in a row."""
+        assert copies >= 1
+        return type(self)(*(tensor.repeat_interleave(copies, dim=1) for tensor in self._tensors()))
+
+    @classmethod
+    def stack(cls, states: Sequence[Self]) -> Self:
+        """Return one state with the rows of all ``states``."""
+        return cls(
+            *(torch.cat(tensors, dim=1) for tensors in zip(*(state._tensors() for state in states), strict=True))
+        )
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Return an independent state of these rows, in this order."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.matrix.device)
+        return type(self)(*(tensor.index_select(1, index) for tensor in self._tensors()))
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the state on ``device``."""
+        return type(self)(*(tensor.to(device) for tensor in self._tensors()))
+
+    def save(self, path: Path | str) -> None:
+        """Write the state to ``path`` (safetensors), whole or not at all.
+
+        Raises:
+            CheckpointError: Writing failed; a former file is untouched.
+        """
+        names = [field.name for field in fields(self)]
+        tensors = {name: tensor.detach().contiguous() for name, tensor in zip(names, self._tensors(), strict=True)}
+        with whole_file(Path(path)) as temporary:
+            save_file(tensors, temporary, metadata={"content": _CONTENT})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a state back, onto the CPU.
+
+        Raises:
+            CheckpointError: The file is missing, damaged or not a state of this backbone.
+        """
+        if not Path(path).is_file():
+            raise CheckpointError(f"there is no state {path}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get("content") != _CONTENT:
+                    raise CheckpointError(
+                        f"{path} is not the state of an RWKV-7", hint="give a file that a state saved"
+                    )
+                return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)})
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"the state {path} cannot be read: {error}") from error
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.matrix, self.time_shift, self.channel_shift

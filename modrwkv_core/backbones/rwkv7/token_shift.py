@@ -1,0 +1,63 @@
+"""Token shift: every token sees the one before it, within its own sequence.
+
+B = rows, T = tokens, D = width, S = packed sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from modrwkv_core.errors import ComponentError
+
+__all__ = ["Packing", "last_tokens", "token_shift"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packing:
+    """Where several sequences lie, one after the other, in a single row.
+
+    Attributes:
+        bounds: ``[S + 1]``, int64, on the CPU: where each begins, and the end of the last.
+        first: ``[S]``: index of the first token of each.
+        last: ``[S]``: index of the last token of each.
+    """
+
+    bounds: Tensor
+    first: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, cu_seqlens: Tensor, x_BTD: Tensor) -> Self:
+        """Check ``cu_seqlens`` against the packed vectors ``x_BTD``.
+
+        Raises:
+            ComponentError: There is more than one row, or the bounds do not cut its tokens into sequences of at least
+                one token each.
+        """
+        bounds = cu_seqlens.to("cpu", torch.int64)
+        rows, tokens, _ = x_BTD.shape
+        if rows != 1:
+            raise ComponentError(f"packed sequences lie in one row, but there are {rows}", component="backbone/rwkv7")
+        if bounds.dim() != 1 or bounds[0] != 0 or bounds[-1] != tokens or not (bounds.diff() > 0).all():
+            raise ComponentError(
+                f"cu_seqlens must rise from 0 to the {tokens} tokens given, but is {bounds.tolist()}",
+                component="backbone/rwkv7",
+            )
+        on_device = bounds.to(x_BTD.device)
+        return cls(bounds, on_device[:-1], on_device[1:] - 1)
+
+
+def token_shift(x_BTD: Tensor, before_SD: Tensor, packing: Packing | None) -> Tensor:
+    """Return each token's predecessor, ``before_SD`` for the first token of each row or packed sequence."""
+    if packing is None:
+        return torch.cat((before_SD.unsqueeze(1), x_BTD[:, :-1]), dim=1)
+    return x_BTD.roll(1, dims=1).index_copy_(1, packing.first, before_SD.unsqueeze(0))
+
+
+def last_tokens(x_BTD: Tensor, packing: Packing | None) -> Tensor:
+    """Return the last token of each row or packed sequence, ``[S, D]``."""
+    return x_BTD[:, -1] if packing is None else x_BTD[0, packing.last]
