@@ -1,0 +1,1 @@
+"""Tokenizers: text to ids, with markers that text can never forge."""

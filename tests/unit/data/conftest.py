@@ -1,0 +1,66 @@
+"""A modality without files, heavy libraries or weights: a sound is a list of numbers."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+
+from modrwkv_core.data.conversation import ConversationEncoder
+from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
+from modrwkv_core.data.tokenizers.config import BytesConfig
+from modrwkv_core.errors import ComponentError, DataError
+from modrwkv_core.interfaces.component import Processor
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
+from modrwkv_core.interfaces.modality import Modality
+from modrwkv_core.interfaces.pipeline import MediaPipeline
+from modrwkv_core.interfaces.values import MediaItem
+
+
+class ListModality(Modality[Any]):
+    def decode(self, media: Any) -> Any:
+        values = np.asarray(media, dtype=np.float32)
+        if values.size and values.min() < 0:
+            raise DataError("negative numbers", hint="use others")
+        return values
+
+
+class ListEncoderConfig(EncoderConfig):
+    type: Literal["list"] = "list"
+
+    @property
+    def out_dim(self) -> int:
+        return 1
+
+    def out_length(self, length: int) -> int:
+        return length
+
+
+class ListProcessor(Processor[ListEncoderConfig, Any]):
+    def __call__(self, signal: Any) -> MediaItem:
+        if signal.ndim != 1:
+            raise ComponentError("a list of lists", component="encoder/list")
+        return MediaItem({"values": torch.from_numpy(signal)}, len(signal))
+
+
+class HalvingConfig(CompressorConfig):
+    type: Literal["halving"] = "halving"
+
+    def out_length(self, length: int) -> int:
+        return length // 2
+
+
+class PlainAdapterConfig(AdapterConfig):
+    type: Literal["plain"] = "plain"
+
+
+def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPipeline:
+    config = ListEncoderConfig()
+    return MediaPipeline(name, ListModality(), ListProcessor(config), config, compressor, PlainAdapterConfig())
+
+
+@pytest.fixture
+def encoder() -> ConversationEncoder:
+    """Bytes, two modalities (sounds are halved, pictures are not) and the head ``forecast``."""
+    pipelines = {"sound": pipeline("sound", HalvingConfig()), "picture": pipeline("picture", None)}
+    return ConversationEncoder(BytesTokenizer(BytesConfig()), pipelines, heads=["forecast"])
