@@ -1,0 +1,188 @@
+"""Published checkpoints: Hugging Face model ids, local folders in the same layout, single weight files.
+
+Encoders read sizes from a checkpoint's configuration files and weights from its tensors; this module finds both and
+loads tensors strictly. Torch, safetensors and huggingface_hub are imported inside the functions that need them, so that
+configuration classes may use this module.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modrwkv_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["load_strictly", "load_tensors", "published_file", "published_json"]
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_LISTED = 20
+
+
+def published_file(reference: str, *names: str) -> Path | None:
+    """Find the first file of ``names`` that a checkpoint has.
+
+    Args:
+        reference: A Hugging Face model id, a folder, or a weight file (then its folder is searched).
+        names: File names in order of preference. Of a model id, what the local cache holds is preferred to what would
+            have to be downloaded.
+
+    Returns:
+        The file's path, or None if the checkpoint has none of them.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or the hub cannot be reached.
+    """
+    path = Path(reference)
+    if path.is_file():
+        path = path.parent
+    if path.is_dir():
+        return next((path / name for name in names if (path / name).is_file()), None)
+    if path.is_absolute():
+        raise CheckpointError(f"checkpoint {reference} does not exist")
+    return _hub_file(reference, names)
+
+
+def published_json(reference: str, *names: str) -> dict[str, Any]:
+    """Read the first JSON file of ``names`` that a checkpoint has.
+
+    Raises:
+        CheckpointError: There is none, or it does not hold a JSON object.
+    """
+    file = published_file(reference, *names)
+    if file is None:
+        raise CheckpointError(f"checkpoint {reference} has no {' or '.join(names)}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is damaged: it does not hold a JSON object")
+    return content
+
+
+def load_tensors(reference: str, ignore: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint: safetensors or PyTorch's format, in one file or in shards.
+
+    Args:
+        reference: A Hugging Face model id, a folder, or a weight file.
+        ignore: Names that are left out, with shell wildcards (``text_model.*``).
+
+    Returns:
+        Tensors by name, on the CPU, in the checkpoint's number format.
+
+    Raises:
+        CheckpointError: Weights are missing or damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in _weight_files(reference):
+        read = _read_safetensors if file.suffix == ".safetensors" else _read_pickled
+        tensors |= read(file, ignore)
+    return tensors
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], reference: str) -> None:
+    """Load ``tensors`` into ``module`` if they are exactly those that it has.
+
+    Args:
+        module: Receives them; its device and number format stay as they are.
+        tensors: By the names of the module's state dict.
+        reference: Where they come from, for the message.
+
+    Raises:
+        CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
+    """
+    expected = module.state_dict()
+    complaints = {
+        "missing": sorted(expected.keys() - tensors.keys()),
+        "unexpected": sorted(tensors.keys() - expected.keys()),
+        "of another shape": [
+            f"{name} {list(tensors[name].shape)} instead of {list(expected[name].shape)}"
+            for name in sorted(expected.keys() & tensors.keys())
+            if tensors[name].shape != expected[name].shape
+        ],
+    }
+    found = [f"{len(names)} {what}: {_listed(names)}" for what, names in complaints.items() if names]
+    if found:
+        raise CheckpointError(
+            f"the tensors of checkpoint {reference} do not fit: " + "; ".join(found),
+            hint="check that the manifest names the right checkpoint and gives no sizes that contradict it",
+        )
+    module.load_state_dict(tensors)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _hub_file(repository: str, names: Sequence[str]) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    for cached in (True, False):
+        for name in names:
+            try:
+                return Path(hf_hub_download(repository, name, local_files_only=cached))
+            except LocalEntryNotFoundError as error:
+                if not cached:
+                    raise CheckpointError(
+                        f"{' or '.join(names)} of {repository} is not in the local cache and the hub cannot be reached",
+                        hint=f"run `hf download {repository}` where there is a network, or name a local folder "
+                        "(a path that does not begin with . / or ~ must exist to be taken for one)",
+                    ) from error
+            except EntryNotFoundError:
+                continue
+            except (HFValidationError, HfHubHTTPError, OSError) as error:
+                raise CheckpointError(
+                    f"{repository} is neither a local path nor a model that the hub gives us: {error}",
+                    hint="check the spelling; a gated model needs `hf auth login`",
+                ) from error
+    return None
+
+
+def _weight_files(reference: str) -> list[Path]:
+    path = Path(reference)
+    file = path if path.is_file() else published_file(reference, *_WEIGHTS)
+    if file is None:
+        raise CheckpointError(f"checkpoint {reference} has no weights: none of {', '.join(_WEIGHTS)}")
+    if file.suffix != ".json":
+        return [file]
+    names = sorted(set(published_json(reference, file.name).get("weight_map", {}).values()))
+    shards = {name: published_file(reference, name) for name in names}
+    absent = [name for name, shard in shards.items() if shard is None]
+    if absent or not names:
+        raise CheckpointError(f"checkpoint {reference} is incomplete: {_listed(absent) or 'its index names no file'}")
+    return [shard for shard in shards.values() if shard is not None]
+
+
+def _ignored(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _read_safetensors(file: Path, ignore: Sequence[str]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as content:
+            return {name: content.get_tensor(name) for name in content.keys() if not _ignored(name, ignore)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+
+
+def _read_pickled(file: Path, ignore: Sequence[str]) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged or holds more than tensors: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise CheckpointError(f"{file} does not hold tensors by name")
+    return {name: tensor for name, tensor in content.items() if not _ignored(name, ignore)}
