@@ -1,0 +1,77 @@
+"""What a backend is: a name, a function, and a predicate that says why it cannot serve a request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["CHUNK_SIZES", "LOG_DECAY_MIN", "Backend", "Inputs", "Request", "compute_dtype"]
+
+LOG_DECAY_MIN = -math.exp(-0.5)
+"""Strongest log-decay that RWKV-7 can express: ``log w = -exp(-1/2) sigmoid(x)``."""
+
+CHUNK_SIZES = (16, 32, 64)
+"""Tokens per chunk; at 64 the factors ``exp(-cumsum(log w))`` of the chunked form stay below 1e17, safe in float32."""
+
+
+class Inputs(NamedTuple):
+    """The six inputs of WKV-7, each `[batch, tokens, heads, head size]`."""
+
+    r: Tensor
+    log_w: Tensor
+    k: Tensor
+    v: Tensor
+    a: Tensor
+    b: Tensor
+
+    def to(self, dtype: torch.dtype) -> Inputs:
+        """The same inputs in one dtype."""
+        return Inputs(*(x.to(dtype) for x in self))
+
+    def contiguous(self) -> Inputs:
+        """The same inputs, each laid out densely."""
+        return Inputs(*(x.contiguous() for x in self))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides whether a backend can serve a call.
+
+    Args:
+        device: Where the tensors are.
+        dtype: Element type of `r, k, v, a, b`.
+        head_size: Width of one head.
+        chunk_size: Tokens per chunk when the caller asked for a certain one.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    head_size: int
+    chunk_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute WKV-7.
+
+    Args:
+        name: What callers pass as ``backend=``.
+        summary: One line for people.
+        run: Maps inputs, initial state, sequence bounds and chunk size to output and final state.
+        unusable: Gives the reason why a request cannot be served, or None when it can.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[Inputs, Tensor | None, Tensor | None, int | None], tuple[Tensor, Tensor]]
+    unusable: Callable[[Request], str | None]
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Element type of the arithmetic and of the state: float64 for float64 inputs, float32 for all others."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,106 @@
+"""The `torch` backend: the chunked form as a torch.library op, on any device torch runs on."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from modrwkv_kernels import chunked
+from modrwkv_kernels.backend import Backend, Inputs, Request, compute_dtype
+from modrwkv_kernels.op_gradient import BACKWARD_SCHEMA, FORWARD_SCHEMA, connect
+from modrwkv_kernels.ragged import ChunkList, chunk_capacity
+
+__all__ = ["BACKEND"]
+
+_DEFAULT_CHUNK_SIZE = 32
+
+
+def _layout(r: Tensor, cu_seqlens: Tensor | None, chunk_size: int) -> ChunkList:
+    batch, tokens, heads, _ = r.shape
+    if cu_seqlens is None:
+        return ChunkList.build([tokens] * batch, heads, chunk_size, r.device)
+    bounds = cu_seqlens.tolist()
+    lengths = [end - start for start, end in itertools.pairwise(bounds)]
+    return ChunkList.build(lengths, heads, chunk_size, r.device)
+
+
+def _forward(
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+    keep_starts: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _, tokens, heads, size = r.shape
+    layout = _layout(r, cu_seqlens, chunk_size)
+    x = Inputs(*(layout.gather(x.flatten(0, 1)) for x in (r, log_w, k, v, a, b)))
+    sequences = len(layout.order)
+    sorted_state = r.new_zeros(sequences, heads, size, size) if state is None else state[layout.order]
+    y, sorted_final, starts = chunked.forward(x, sorted_state, layout.steps)
+
+    final = torch.empty_like(sorted_final)
+    final[layout.order] = sorted_final
+    if not keep_starts:
+        starts = starts.new_empty(0, heads, size, size)
+    elif cu_seqlens is not None:
+        capacity = chunk_capacity(tokens, sequences, chunk_size)
+        starts = torch.cat((starts, starts.new_zeros(capacity - layout.chunks, heads, size, size)))
+    return layout.scatter(y, r.shape), final, starts
+
+
+def _backward(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    starts: Tensor,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+) -> tuple[Tensor, ...]:
+    _, _, heads, size = r.shape
+    layout = _layout(r, cu_seqlens, chunk_size)
+    x = Inputs(*(layout.gather(x.flatten(0, 1)) for x in (r, log_w, k, v, a, b)))
+    sequences = len(layout.order)
+    dy_ZHCN = torch.zeros_like(x.r) if dy is None else layout.gather(dy.flatten(0, 1))
+    sorted_dfinal = r.new_zeros(sequences, heads, size, size) if dfinal is None else dfinal[layout.order]
+    gradients, sorted_dstate = chunked.backward(x, starts[: layout.chunks], dy_ZHCN, sorted_dfinal, layout.steps)
+
+    dstate = torch.empty_like(sorted_dstate)
+    dstate[layout.order] = sorted_dstate
+    return *(layout.scatter(gradient, r.shape) for gradient in gradients), dstate
+
+
+# Not torch.library.custom_op: its first call imports torch._dynamo, seconds that a program may never need.
+torch.library.define("modrwkv_kernels::wkv7_chunked", FORWARD_SCHEMA)
+torch.library.define("modrwkv_kernels::wkv7_chunked_backward", BACKWARD_SCHEMA)
+torch.library.impl("modrwkv_kernels::wkv7_chunked", "default", _forward)
+torch.library.impl("modrwkv_kernels::wkv7_chunked_backward", "default", _backward)
+connect("modrwkv_kernels::wkv7_chunked", "modrwkv_kernels::wkv7_chunked_backward")
+
+
+def _run(
+    inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
+) -> tuple[Tensor, Tensor]:
+    keep_starts = torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state) if x is not None)
+    y, final, _ = torch.ops.modrwkv_kernels.wkv7_chunked(
+        *inputs.to(compute_dtype(inputs.r.dtype)), state, cu_seqlens, chunk_size or _DEFAULT_CHUNK_SIZE, keep_starts
+    )
+    return y.to(inputs.r.dtype), final
+
+
+def _unusable(request: Request) -> str | None:
+    return None
+
+
+BACKEND = Backend("torch", "chunked matrix products in plain torch, any device, float32 or float64", _run, _unusable)

@@ -1,0 +1,100 @@
+"""Connects a pair of torch.library ops, forward and backward, so that autograd and torch.compile see through them.
+
+Every compiled backend registers two ops of one shape. The forward op also returns what its backward needs besides the
+inputs (the states at chunk starts); the backward op is an op of its own, so that a compiled graph can hold it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modrwkv_kernels.ragged import chunk_capacity
+
+__all__ = ["BACKWARD_SCHEMA", "FORWARD_SCHEMA", "connect"]
+
+FORWARD_SCHEMA = (
+    "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
+    "int chunk_size, bool keep_starts) -> (Tensor y, Tensor final, Tensor starts)"
+)
+BACKWARD_SCHEMA = (
+    "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor starts, "
+    "Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, Tensor dlog_w, Tensor dk, Tensor dv, Tensor da, Tensor db, "
+    "Tensor dstate)"
+)
+
+
+def _fake_forward(
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+    keep_starts: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    batch, tokens, heads, size = r.shape
+    if cu_seqlens is None:
+        sequences, chunks = batch, batch * ((tokens + chunk_size - 1) // chunk_size)
+    else:
+        sequences = cu_seqlens.shape[0] - 1
+        chunks = chunk_capacity(tokens, sequences, chunk_size)
+    return (
+        torch.empty_like(r, memory_format=torch.contiguous_format),
+        r.new_empty(sequences, heads, size, size),
+        r.new_empty(chunks if keep_starts else 0, heads, size, size),
+    )
+
+
+def _fake_backward(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    starts: Tensor,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+) -> tuple[Tensor, ...]:
+    batch, _, heads, size = r.shape
+    sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (r, log_w, k, v, a, b)]
+    return *gradients, r.new_empty(sequences, heads, size, size)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *six, state, cu_seqlens, chunk_size, _ = inputs
+    starts = output[2]
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(starts)
+    ctx.save_for_backward(*six, starts, cu_seqlens)
+    ctx.chunk_size = chunk_size
+    ctx.has_state = state is not None
+
+
+def connect(forward_op: str, backward_op: str) -> None:
+    """Register shape functions and the gradient formula of an op pair.
+
+    Args:
+        forward_op: Qualified name of an op with :data:`FORWARD_SCHEMA`.
+        backward_op: Qualified name of an op with :data:`BACKWARD_SCHEMA`.
+    """
+    namespace, name = backward_op.split("::")
+    run_backward = getattr(getattr(torch.ops, namespace), name)
+
+    def differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+        *six, starts, cu_seqlens = ctx.saved_tensors
+        *gradients, dstate = run_backward(dy, dfinal, *six, starts, cu_seqlens, ctx.chunk_size)
+        return *gradients, dstate if ctx.has_state else None, None, None, None
+
+    torch.library.register_fake(forward_op, _fake_forward)
+    torch.library.register_fake(backward_op, _fake_backward)
+    torch.library.register_autograd(forward_op, differentiate, setup_context=_save)

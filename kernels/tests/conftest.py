@@ -1,0 +1,71 @@
+"""Inputs like those an RWKV-7 layer makes, from gentle to nasty, and the yardstick they are measured with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from modrwkv_kernels import LOG_DECAY_MIN, wkv7
+from torch import Tensor
+
+NAMES = ("y", "final state", "dr", "dlog_w", "dk", "dv", "da", "db", "dstate")
+
+
+class Workbench:
+    """Makes inputs, runs backends on them, measures errors."""
+
+    kinds = ("easy", "correlated keys", "strongest decay", "no decay")
+    names = NAMES
+
+    @staticmethod
+    def inputs(
+        kind: str, batch: int, tokens: int, heads: int, size: int, *, dtype: torch.dtype = torch.float64, seed: int = 0
+    ) -> list[Tensor]:
+        """The six inputs `[batch, tokens, heads, size]`."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        shape = (batch, tokens, heads, size)
+        direction, alpha, decay = normal(*shape), normal(*shape).sigmoid(), LOG_DECAY_MIN * normal(*shape).sigmoid()
+        if kind == "correlated keys":
+            direction = normal(1, 1, heads, size) + 0.1 * direction
+            alpha = (normal(*shape) + 6).sigmoid()
+            decay = LOG_DECAY_MIN * (normal(*shape) - 6).sigmoid()
+        elif kind == "strongest decay":
+            decay = torch.full(shape, LOG_DECAY_MIN, dtype=torch.float64)
+        elif kind == "no decay":
+            decay = torch.zeros(shape, dtype=torch.float64)
+        direction = torch.nn.functional.normalize(direction, dim=-1)
+        six = (normal(*shape), decay, 0.3 * normal(*shape), normal(*shape), -direction, direction * alpha)
+        return [x.to(dtype) for x in six]
+
+    @staticmethod
+    def state(sequences: int, heads: int, size: int, *, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
+        """An initial state `[sequences, heads, size, size]`."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(sequences, heads, size, size, generator=generator, dtype=torch.float64).to(dtype)
+
+    @staticmethod
+    def results(six: list[Tensor], state: Tensor, **options: object) -> list[Tensor]:
+        """Output, final state and the gradients of a random projection of both, in the order of `names`."""
+        six = [x.detach().clone().requires_grad_() for x in six]
+        state = state.detach().clone().requires_grad_()
+        y, final = wkv7(*six, state=state, output_state=True, **options)
+        generator = torch.Generator().manual_seed(2)
+        loss = sum(
+            (x * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype)).sum() for x in (y, final)
+        )
+        return [y, final, *torch.autograd.grad(loss, [*six, state], materialize_grads=True)]
+
+    @staticmethod
+    def error(x: Tensor, truth: Tensor) -> float:
+        """Relative error in the Frobenius norm; absolute where the truth is zero."""
+        truth = truth.double()
+        norm = truth.norm().item()
+        return ((x.double() - truth).norm() / (norm or 1.0)).item()
+
+
+@pytest.fixture(scope="session")
+def bench() -> Workbench:
+    return Workbench()

@@ -1,0 +1,119 @@
+"""Bad input gets a ValueError that names the argument and what it was compared with."""
+
+import pytest
+import torch
+from modrwkv_kernels import LOG_DECAY_MIN, available_backends, explain_dispatch, wkv7, wkv7_step
+
+
+@pytest.fixture
+def six(bench):
+    return dict(zip(("r", "log_w", "k", "v", "a", "b"), bench.inputs("easy", 2, 5, 3, 8).copy(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["log_w", "k", "v", "a", "b"])
+def test_shapes_that_differ(six, name):
+    six[name] = six[name][:, :4]
+    with pytest.raises(ValueError, match=rf"{name} is \[2, 4, 3, 8\] but r is \[2, 5, 3, 8\]"):
+        wkv7(**six)
+
+
+@pytest.mark.parametrize("name", ["log_w", "k", "v", "a", "b"])
+def test_dtypes_that_differ(six, name):
+    six[name] = six[name].half()
+    with pytest.raises(ValueError, match=rf"{name} is torch.float16 but r is torch.float64"):
+        wkv7(**six)
+
+
+def test_devices_that_differ(six):
+    six["v"] = six["v"].to("meta")
+    with pytest.raises(ValueError, match="v is on meta but r is on cpu"):
+        wkv7(**six)
+
+
+def test_wrong_rank_and_integer_inputs(six):
+    with pytest.raises(ValueError, match=r"r must be \[batch, tokens, heads, head size\], not \[5, 3, 8\]"):
+        wkv7(**{name: x[0] for name, x in six.items()})
+    with pytest.raises(ValueError, match=r"r must be float16.* not torch.int32"):
+        wkv7(**{name: x.int() for name, x in six.items()})
+
+
+def test_state(six):
+    with pytest.raises(ValueError, match=r"state is \[1, 3, 8, 8\].* = \[2, 3, 8, 8\]"):
+        wkv7(**six, state=torch.zeros(1, 3, 8, 8, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"state is torch.float32 .* must be torch.float64"):
+        wkv7(**six, state=torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="state is on meta but r is on cpu"):
+        wkv7(**six, state=torch.zeros(2, 3, 8, 8, dtype=torch.float64, device="meta"))
+
+
+@pytest.mark.parametrize("value", [0.01, LOG_DECAY_MIN * 1.1, float("nan"), float("-inf")])
+def test_decay_outside_its_range(six, value):
+    six["log_w"][0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match=r"log_w must lie in \[-0.6065, 0\]"):
+        wkv7(**six)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_decay_at_its_bound_survives_rounding(six, dtype):
+    six = {name: x.to(dtype) for name, x in six.items()}
+    six["log_w"].fill_(LOG_DECAY_MIN)
+    assert wkv7(**six)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ([0, 4], "from 0 to the 5 tokens of r, but runs from 0 to 4"),
+        ([1, 5], "from 0 to the 5 tokens of r, but runs from 1 to 5"),
+        ([0, 3, 2, 5], r"must not decrease, but cu_seqlens\[2\] = 2 follows 3"),
+        ([[0, 5]], r"must be \[sequences \+ 1\], not \[1, 2\]"),
+        ([], r"must be \[sequences \+ 1\], not \[0\]"),
+        ([0.0, 5.0], "must be int32 or int64, not torch.float32"),
+    ],
+)
+def test_bounds(six, bounds, message):
+    bounds = torch.tensor(bounds) if bounds else torch.tensor(bounds, dtype=torch.int64)
+    with pytest.raises(ValueError, match=f"cu_seqlens .*{message}|{message}"):
+        wkv7(**{name: x[:1] for name, x in six.items()}, cu_seqlens=bounds)
+
+
+def test_bounds_need_packed_inputs(six):
+    with pytest.raises(ValueError, match=r"r is \[2, 5, 3, 8\]"):
+        wkv7(**six, cu_seqlens=torch.tensor([0, 5]))
+
+
+def test_chunk_size(six):
+    with pytest.raises(ValueError, match=r"chunk_size must be one of \(16, 32, 64\), not 48"):
+        wkv7(**six, chunk_size=48)
+
+
+def test_step_arguments(six):
+    token = {name: x[:, 0] for name, x in six.items()}
+    state = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"r must be \[batch, heads, head size\], not \[2, 5, 3, 8\]"):
+        wkv7_step(**six, state=state)
+    with pytest.raises(ValueError, match=r"k is \[2, 3, 7\] but r is \[2, 3, 8\]"):
+        wkv7_step(**(token | {"k": token["k"][..., :7]}), state=state)
+    with pytest.raises(ValueError, match=r"state is \[2, 3, 8, 7\]"):
+        wkv7_step(**token, state=state[..., :7])
+
+
+def test_unknown_backend(six):
+    with pytest.raises(ValueError, match=r"no backend 'tritn'; choose 'auto' or one of .*'torch', 'reference'"):
+        wkv7(**six, backend="tritn")
+
+
+def test_unusable_backend_says_why(six):
+    with pytest.raises(ValueError, match=r"'reference' cannot be used here: .* no chunks"):
+        wkv7(**six, backend="reference", chunk_size=16)
+
+
+def test_explain_dispatch():
+    assert {"torch", "reference"} <= set(available_backends())
+    dispatch = explain_dispatch(chunk_size=16, dtype=torch.float64)
+    assert dispatch.chosen == "torch"
+    assert dispatch.reasons["torch"] is None
+    assert "no chunks" in dispatch.reasons["reference"]
+    assert "* torch" in str(dispatch)
+    assert "unusable" in str(dispatch)
+    assert explain_dispatch("reference").chosen == "reference"
