@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from modrwkv_core.interfaces.config import TaskConfig
 from modrwkv_core.interfaces.record import Record, Turn
 
-__all__ = ["Example", "Predictor", "Result", "Task"]
+__all__ = ["Example", "Predictor", "Records", "Result", "Task"]
 
 TaskConfigT = TypeVar("TaskConfigT", bound=TaskConfig)
 
@@ -25,9 +25,17 @@ class Predictor(Protocol):
         """Answer the last user turn of each conversation, greedily."""
         ...
 
-    def forecast(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
+    def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
         """Continue each series ``[points, channels]`` by ``horizon`` points, in the units of the input."""
         ...
+
+
+class Records(Protocol):
+    """Records with random access: a :class:`~modrwkv_core.interfaces.source.Source`, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Record: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +79,25 @@ class Result:
 
 
 class Task(ABC, Generic[TaskConfigT]):
-    """An examination on held-out data."""
+    """An examination on held-out data.
 
-    def __init__(self, config: TaskConfigT) -> None:
+    Args:
+        name: The task's name in the manifest.
+        config: What the manifest says of it.
+        data: The records to ask, at least one.
+        reference: Training data that trivial methods may learn from, at least one record.
+    """
+
+    def __init__(self, name: str, config: TaskConfigT, data: Records, reference: Records | None = None) -> None:
+        self.name = name
         self.config = config
+        self.data = data
+        self.reference = reference
 
     @abstractmethod
     def run(self, model: Predictor, progress: Callable[[int, int], None]) -> Result:
-        """Examine ``model``; ``progress(done, all)`` is called now and then."""
+        """Examine ``model``; ``progress(done, all)`` is called now and then.
+
+        Raises:
+            DataError: A record does not hold what the task asks about; the message names it.
+        """

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.evaluation.config import ForecastTaskConfig
+from modrwkv_core.evaluation.forecast import ForecastTask
+from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.task import Result
+
+
+class Constant:
+    """Forecasts one number for ever."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.batches: list[int] = []
+
+    def answer(self, conversations: object, max_tokens: int) -> list[str]:
+        raise AssertionError("a forecast task asks for numbers")
+
+    def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
+        self.batches.append(len(series))
+        return [np.full((horizon, past.shape[1]), self.value, np.float32) for past in series]
+
+
+def window(past: Any, truth: Any, key: str = "w") -> Record:
+    asked = Turn("user", (Media("series", np.asarray(past, np.float32)), Text("Go on.")))
+    return Record(key, (asked, Turn("assistant", (Answer("forecast", np.asarray(truth, np.float32)),))))
+
+
+def examine(data: list[Record], value: float = 0.0, reference: list[Record] | None = None, **options: int) -> Result:
+    task = ForecastTask("ett", ForecastTaskConfig(**options), data, reference)
+    return task.run(Constant(value), lambda done, of: None)
+
+
+WINDOWS = [
+    window([[1, 0], [2, 0], [3, 10]], [[4, 10], [5, 12]]),
+    window([[0, 0], [0, 1], [1, 2]], [[1, 1], [0, 2]]),
+]
+
+
+def test_errors_are_averaged_over_windows_steps_and_columns() -> None:
+    result = examine(WINDOWS, value=1.0)
+    # squared: 9, 81, 16, 121 and 0, 0, 1, 1; absolute: 3, 9, 4, 11 and 0, 0, 1, 1
+    assert result.score == pytest.approx(229 / 8)
+    assert result.details["model, mae"] == pytest.approx(29 / 8)
+    assert (result.metric, result.higher_is_better, result.count) == ("mse", False, 2)
+
+
+def test_repeat_last_is_a_floor() -> None:
+    result = examine(WINDOWS)
+    # errors against (3, 10): 1, 0, 2, 2; against (1, 2): 0, -1, -1, 0
+    assert result.floors == {"repeat last": pytest.approx(11 / 8)}
+    assert result.details["repeat last, mae"] == pytest.approx(7 / 8)
+
+
+def test_the_last_season_is_repeated_cyclically() -> None:
+    record = window([[9, 9], [1, 10], [2, 20]], [[1, 10], [2, 20], [1, 10], [2, 20], [4, 10]])
+    assert examine([record], period=2).floors["repeat last season"] == pytest.approx(9 / 10)
+
+
+def test_the_training_mean_is_that_of_the_references_points() -> None:
+    reference = [window([[1, 10], [3, 30]], [[99, 99], [99, 99]]), window([[5, 20]] * 2, [[99, 99], [99, 99]])]
+    # the mean of the look-backs is (3.5, 20)
+    expected = (0.5**2 + 10**2 + 1.5**2 + 8**2 + 2.5**2 + 19**2 + 3.5**2 + 18**2) / 8
+    assert examine(WINDOWS, reference=reference).floors["training mean"] == pytest.approx(expected)
+
+
+@given(st.integers(1, 30), st.integers(1, 12))
+def test_the_last_incomplete_batch_counts(count: int, batch: int) -> None:
+    rng = np.random.default_rng(count)
+    pasts, truths = rng.normal(size=(count, 5, 2)), rng.normal(size=(count, 3, 2))
+    data = [window(past, truth) for past, truth in zip(pasts, truths, strict=True)]
+    model = Constant(0.5)
+    seen: list[tuple[int, int]] = []
+    task = ForecastTask("t", ForecastTaskConfig(batch=batch), data)
+    result = task.run(model, lambda done, of: seen.append((done, of)))
+    assert result.score == pytest.approx(float(np.mean((truths - 0.5) ** 2)), rel=1e-5)
+    assert result.floors["repeat last"] == pytest.approx(float(np.mean((truths - pasts[:, -1:]) ** 2)), rel=1e-5)
+    assert sum(model.batches) == count
+    assert seen[-1] == (count, count)
+
+
+def test_examples_hold_the_forecasts() -> None:
+    result = examine(WINDOWS, value=7.0, examples=1)
+    [example] = result.examples
+    assert any(example.record is record for record in WINDOWS)
+    assert example.correct is None
+    np.testing.assert_array_equal(example.prediction, np.full((2, 2), 7.0))
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (Record("bad", (Turn("user", (Text("?"),)), Turn("assistant", (Text("!"),)))), "no series"),
+        (Record("bad", (Turn("assistant", (Answer("forecast", [1.0]),)),)), "no series"),
+        (Record("bad", (Turn("user", (Media("series", [1.0]), Answer("forecast", None))),)), "no series"),
+        (window([[1, 1]], [[1], [2]], "bad"), "2 columns and a continuation of 1"),
+        (window([[1, 1]], [[1, 1]], "bad"), "asks for 1 points of 2 columns"),
+        (window([[1]], [[1], [2]], "bad"), "asks for 2 points of 1 columns"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_named(record: Record, complaint: str) -> None:
+    with pytest.raises(DataError, match=f"^bad .*{complaint}"):
+        examine([WINDOWS[0], record])
+
+
+def test_a_look_back_shorter_than_the_period_is_named() -> None:
+    with pytest.raises(DataError, match=r"^w has a look-back of 3 points; the task's period is 4"):
+        examine(WINDOWS, period=4)
+
+
+def test_a_diverged_model_scores_nan() -> None:
+    result = examine(WINDOWS, value=float("nan"))
+    assert np.isnan(result.score)
+    assert np.isfinite(result.floors["repeat last"])
