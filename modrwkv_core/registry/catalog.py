@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from modrwkv_core.errors import PluginError
-from modrwkv_core.plugin import CommandSpec, ComponentSpec, Kind, ModalitySpec, PresetSpec
+from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, Kind, ModalitySpec, PresetSpec
 from modrwkv_core.registry.hints import absence, breakage, clash, opaque_plugins, suspect
 from modrwkv_core.registry.records import Entry, Plugin, Spec
 from modrwkv_core.registry.resolve import resolve
@@ -66,13 +66,14 @@ class Registry:
 
     def components(self, kind: Kind | None = None) -> tuple[Entry[ComponentSpec], ...]:
         """Return every usable plugin's components, of one kind or of all, by kind and name."""
-        return tuple(
+        found = [
             Entry(spec, plugin.distribution, plugin.version)
             for plugin in self.plugins
             if plugin.state == "ok"
             for spec in plugin.components
             if kind in (None, spec.kind)
-        )
+        ]
+        return tuple(sorted(found, key=lambda entry: (KINDS.index(entry.spec.kind), entry.spec.name)))
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of ``kind`` that can be used as they are, sorted: without former or contested ones."""

@@ -12,7 +12,7 @@ from modrwkv_core.errors import PluginError
 from modrwkv_core.registry.records import Plugin
 from modrwkv_core.registry.scan import canonical
 
-__all__ = ["absence", "breakage", "clash", "opaque_plugins", "suspect"]
+__all__ = ["absence", "breakage", "clash", "known", "opaque_plugins", "suspect"]
 
 
 def clash(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
@@ -52,7 +52,7 @@ def opaque_plugins(plugins: Sequence[Plugin]) -> list[Plugin]:
 
 def suspect(kind: str, name: str, distribution: str, opaque: Sequence[Plugin]) -> Plugin | None:
     """Return the opaque plugin that would provide the name: by the known table, else because it is called like it."""
-    provider = canonical(distribution or _known(kind).get(name, ""))
+    provider = canonical(distribution or known(kind).get(name, ""))
     wanted = canonical(name)
     for plugin in opaque:
         installed = canonical(plugin.distribution)
@@ -74,8 +74,8 @@ def absence(
         installed: The usable names by kind.
         plugins: All plugins.
     """
-    known = _known(kind)
-    provider = distribution or known.get(name)
+    elsewhere = known(kind)
+    provider = distribution or elsewhere.get(name)
     present = [plugin for plugin in plugins if provider and canonical(plugin.distribution) == canonical(provider)]
     hints: list[str] = []
     if present:
@@ -87,11 +87,11 @@ def absence(
         hints.append(f"pip install {provider}")
     else:
         message = f"unknown {kind} {name!r}"
-        close = difflib.get_close_matches(name, {*installed.get(kind, ()), *known}, n=3)
+        close = difflib.get_close_matches(name, {*installed.get(kind, ()), *elsewhere}, n=3)
         others = [other for other, names in sorted(installed.items()) if name in names]
         if close:
             meant = [
-                other if other in installed.get(kind, ()) else f"{other} (pip install {known[other]})"
+                other if other in installed.get(kind, ()) else f"{other} (pip install {elsewhere[other]})"
                 for other in close
             ]
             hints.append(f"did you mean {' or '.join(meant)}?")
@@ -106,7 +106,7 @@ def absence(
 
 
 @cache
-def _known(kind: str) -> dict[str, str]:
+def known(kind: str) -> dict[str, str]:
     """Return the first-party names of ``kind`` with their distributions, installed or not."""
     table = tomllib.loads(Path(__file__).with_name("known_plugins.toml").read_text(encoding="utf-8"))
     names: dict[str, str] = table.get(kind, {})

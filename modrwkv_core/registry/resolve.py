@@ -25,13 +25,14 @@ def resolve(reference: str, *, component: str, distribution: str) -> Any:
     try:
         module = import_module(module_name)
     except Exception as error:
+        own = module_name.partition(".")[0]
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         raise PluginError(
             f"cannot import {module_name}: {type(error).__name__}: {error}",
             component=component,
             distribution=distribution,
             hint=f"the module {missing} is missing; `pip install {distribution}` installs what it requires"
-            if missing
+            if missing and missing.partition(".")[0] != own
             else f"`--traceback` shows where; it is {distribution} that has to be mended or reinstalled",
         ) from error
     try:

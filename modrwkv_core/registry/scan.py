@@ -43,7 +43,7 @@ def scan() -> list[Candidate]:
     """Return all candidates by distribution and entry point; of duplicates, the one that Python imports comes first."""
     folders = dict.fromkeys(os.path.realpath(folder) for folder in sys.path)  # one folder may be listed twice
     found = [candidate for distribution in distributions(path=list(folders)) for candidate in _candidates(distribution)]
-    return sorted(found, key=lambda candidate: canonical(candidate.plugin.name))
+    return sorted(found, key=lambda candidate: canonical(candidate.plugin.name).split(":", 1))
 
 
 def _candidates(distribution: Distribution) -> Iterator[Candidate]:

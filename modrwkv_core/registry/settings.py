@@ -51,7 +51,7 @@ class Settings:
         for setting, names in (*self._allow.items(), *self._disable.items()):
             for name in names or ():
                 if canonical(name) not in known:
-                    warnings.warn(f"{setting} names {name!r}, which is not an installed plugin", stacklevel=4)
+                    warnings.warn(f"{setting} names {name!r}, which is not an installed plugin", stacklevel=3)
 
 
 def _names(plugin: Plugin) -> set[str]:

@@ -1,0 +1,88 @@
+"""``modrwkv doctor``: what this machine can do."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+PACKAGES = ("modrwkv", "modrwkv-kernels", "torch", "triton", "numpy", "pydantic", "transformers", "timm", "torchaudio")
+
+
+@click.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Show versions, devices, kernels and plugins of this machine; exit with 1 if something cannot be looked at."""
+    sections = (
+        ("versions", _versions),
+        ("computing", _devices),
+        ("kernels, by preference", _kernels),
+        ("plugins", _plugins),
+    )
+    healthy = True
+    for title, look in sections:
+        try:
+            rows = look()
+        except Exception as error:  # a broken installation is what this command is for
+            rows, healthy = [("failed", f"{type(error).__name__}: {error}")], False
+        width = max(len(name) for name, _ in rows)
+        click.echo(title)
+        for name, value in rows:
+            click.echo(f"  {name.ljust(width)}  {value}")
+        click.echo()
+    ctx.exit(0 if healthy else 1)
+
+
+def _versions() -> list[tuple[str, str]]:
+    rows = [("python", platform.python_version())]
+    for package in PACKAGES:
+        try:
+            rows.append((package, version(package)))
+        except PackageNotFoundError:
+            rows.append((package, "not installed"))
+    return rows
+
+
+def _devices() -> list[tuple[str, str]]:
+    import torch
+
+    rows = [
+        ("processor", f"{platform.machine()}, {os.cpu_count()} cores"),
+        ("threads", f"{torch.get_num_threads()} within an operation, {torch.get_num_interop_threads()} between them"),
+    ]
+    if not torch.cuda.is_available():
+        built_for = (
+            f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without it"
+        )
+        return [*rows, ("CUDA", f"not available: {built_for}")]
+    rows.append(("CUDA", torch.version.cuda or "through ROCm"))
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        capability = f"compute capability {device.major}.{device.minor}"
+        rows.append((f"cuda:{index}", f"{device.name}, {device.total_memory / 2**30:.1f} GiB, {capability}"))
+    return rows
+
+
+def _kernels() -> list[tuple[str, str]]:
+    import torch
+    from modrwkv_kernels import explain_dispatch
+
+    rows = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        dispatch = explain_dispatch(device=device)
+        rows += [
+            (
+                f"{device}: {name}",
+                f"unusable: {reason}" if reason else "chosen" if name == dispatch.chosen else "usable",
+            )
+            for name, reason in dispatch.reasons.items()
+        ]
+    return rows
+
+
+def _plugins() -> list[tuple[str, str]]:
+    from modrwkv_core.registry import discover
+
+    return [(plugin.name, f"{plugin.state} {plugin.reason}".rstrip()) for plugin in discover().plugins]

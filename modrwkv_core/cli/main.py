@@ -1,0 +1,84 @@
+"""The ``modrwkv`` program: its commands are registered by plugins and imported when one of them runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+
+from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.registry import discover
+
+__all__ = ["main"]
+
+
+class Program(click.Group):
+    """A group whose commands come from the registry."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [command.spec.name for command in discover().commands()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Import one command.
+
+        Raises:
+            PluginError: There is no such command, or its plugin is broken.
+        """
+        command: click.Command = discover().command(cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write names and summaries from the plugins' records, without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(command.spec.name, command.spec.summary) for command in discover().commands()])
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="modrwkv", prog_name="modrwkv")
+@click.option(
+    "--traceback",
+    is_flag=True,
+    expose_value=False,
+    help="Show the traceback of an error; anywhere on the line, or MODRWKV_TRACEBACK=1.",
+)
+def program() -> None:
+    """Turn images, sounds and series into tokens of one RWKV-7 language model."""
+
+
+def main() -> None:
+    """Run the program and exit: 0, 2 for the user's mistakes, 130 when interrupted."""
+    warnings.showwarning = _show_warning
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        code = program.main([argument for argument in arguments if argument != "--traceback"], standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except ModRWKVError as error:
+        if "--traceback" in arguments or os.environ.get("MODRWKV_TRACEBACK", "") not in ("", "0"):
+            traceback.print_exc()
+        click.echo(f"error: {error}", err=True)
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    click.echo(f"warning: {message}", err=True)

@@ -1,0 +1,175 @@
+"""``modrwkv plugins``: list, inspect and diagnose what is installed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from importlib.metadata import distribution
+from typing import Any, NoReturn
+
+import click
+
+from modrwkv_core.errors import PluginError
+from modrwkv_core.plugin import KINDS, ComponentSpec, Kind
+from modrwkv_core.registry import Plugin, Registry, discover
+from modrwkv_core.registry.hints import known
+from modrwkv_core.registry.requirements import Requirements
+from modrwkv_core.registry.scan import canonical
+
+
+@click.group()
+def plugins() -> None:
+    """List, inspect and diagnose the installed plugins."""
+
+
+@plugins.command(name="list")
+@click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_plugins(kind: Kind | None, as_json: bool) -> None:
+    """List the installed plugins and their components."""
+    found = discover().plugins
+    listed = [plugin for plugin in found if kind is None or _components(plugin, kind)]
+    if as_json:
+        click.echo(json.dumps([_as_json(plugin, kind) for plugin in listed], indent=2, ensure_ascii=False))
+    else:
+        header = ("DISTRIBUTION", "VERSION", "STATE", "KIND", "NAME", "MODALITY", "SUMMARY")
+        click.echo(_table([header, *(row for plugin in listed for row in _rows(plugin, kind))]))
+    unusable = [plugin.name for plugin in found if plugin.state not in ("ok", "disabled")]
+    if unusable:
+        click.echo(f"not usable: {', '.join(unusable)}; `modrwkv plugins doctor` explains", err=True)
+
+
+@plugins.command()
+@click.argument("name")
+def info(name: str) -> None:
+    """Describe the plugin or the component NAME.
+
+    A plugin is named by its distribution, a component by its name, kind/name or distribution/name.
+    """
+    registry = discover()
+    described = [plugin for plugin in registry.plugins if canonical(name) in _plugin_names(plugin)]
+    if described:
+        click.echo("\n\n".join(_describe_plugin(plugin) for plugin in described))
+        return
+    matches = [
+        (plugin, spec)
+        for plugin in registry.plugins
+        for spec in plugin.components
+        if name.removeprefix(f"{spec.kind}/").removeprefix(f"{plugin.distribution}/") in (spec.name, *spec.aliases)
+    ]
+    if not matches:
+        _refuse_unknown(registry, name)
+    click.echo("\n\n".join(f"{_title(plugin)}\n{_describe_component(spec)}" for plugin, spec in matches))
+
+
+@plugins.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Explain every plugin that cannot be used, and what to do; exit with 1 if something is wrong."""
+    registry = discover()
+    complaints = list(_complaints(registry))
+    for plugin in registry.plugins:
+        if plugin.state == "disabled":
+            click.echo(f"{_title(plugin)}\n  {plugin.error}\n")
+    for complaint in complaints:
+        click.echo(f"{complaint}\n")
+    usable = sum(plugin.state == "ok" for plugin in registry.plugins)
+    click.echo(f"{usable} of {len(registry.plugins)} plugins are usable, {len(complaints)} problems")
+    ctx.exit(1 if complaints else 0)
+
+
+def _complaints(registry: Registry) -> Iterator[str]:
+    unmet = Requirements().unmet(distribution("modrwkv"))
+    if unmet:
+        yield f"modrwkv itself {unmet}\n  what to do: `pip install modrwkv` installs what is missing"
+    for plugin in registry.plugins:
+        if plugin.state not in ("ok", "disabled"):
+            error = textwrap.indent((plugin.error or "").rstrip(), "  ")
+            yield f"{_title(plugin)}\n{error}\n  what to do: {plugin.advice}"
+    for clash in registry.clashes():
+        yield f"{clash.message}\n  what to do: {clash.hint}"
+
+
+def _components(plugin: Plugin, kind: Kind | None) -> list[ComponentSpec]:
+    return [spec for spec in plugin.components if kind in (None, spec.kind)]
+
+
+def _as_json(plugin: Plugin, kind: Kind | None) -> dict[str, Any]:
+    return {
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "state": plugin.state,
+        "error": plugin.error,
+        "components": [
+            {"kind": spec.kind, "name": spec.name, "modality": spec.modality, "summary": spec.summary}
+            for spec in _components(plugin, kind)
+        ],
+    }
+
+
+def _rows(plugin: Plugin, kind: Kind | None) -> list[tuple[str, ...]]:
+    provided = [(spec.kind, spec.name, spec.modality or "", spec.summary) for spec in _components(plugin, kind)]
+    if kind is None:
+        provided += [("modality", modality.name, "", modality.summary) for modality in plugin.modalities]
+        provided += [("preset", preset.name, "", preset.summary) for preset in plugin.presets]
+        provided += [("command", command.name, "", command.summary) for command in plugin.commands]
+    if plugin.state != "ok" or not provided:
+        provided.insert(0, ("", "", "", plugin.reason))
+    return [(plugin.distribution, plugin.version, plugin.state, *columns) for columns in provided]
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _title(plugin: Plugin) -> str:
+    return f"{plugin.name} {plugin.version}: {plugin.state}"
+
+
+def _plugin_names(plugin: Plugin) -> set[str]:
+    return {canonical(plugin.distribution), canonical(plugin.name)}
+
+
+def _describe_plugin(plugin: Plugin) -> str:
+    lines = [_title(plugin), f"  location        {plugin.location}"]
+    if plugin.error is not None:
+        lines += [f"  error           {plugin.reason}", f"  what to do      {plugin.advice}"]
+    lines += [f"  modality        {modality.name}: {modality.summary}" for modality in plugin.modalities]
+    lines += [f"  preset          {preset.name}: {preset.summary}" for preset in plugin.presets]
+    lines += [f"  command         {command.name}: {command.summary}" for command in plugin.commands]
+    return "\n".join(lines + [_describe_component(spec) for spec in plugin.components])
+
+
+def _describe_component(spec: ComponentSpec) -> str:
+    facts = {
+        "summary": spec.summary,
+        "modality": spec.modality,
+        "paper": spec.paper,
+        "former names": ", ".join(spec.aliases),
+        "configuration": spec.config,
+        "implementation": spec.implementation,
+        "processor": spec.processor,
+    }
+    return "\n".join(
+        [f"  {spec.kind}/{spec.name}", *(f"    {name:<15} {fact}" for name, fact in facts.items() if fact)]
+    )
+
+
+def _refuse_unknown(registry: Registry, name: str) -> NoReturn:
+    """Raise the error that explains why nothing installed is called ``name``."""
+    prefix, _, bare = name.rpartition("/")
+    for kind in KINDS:
+        if kind == prefix or (not prefix and bare in known(kind)):
+            registry.component(kind, bare)  # says which package to install or what was meant
+    names = {plugin.distribution for plugin in registry.plugins}
+    names.update(name for kind in KINDS for name in (*registry.names(kind), *known(kind)))
+    close = difflib.get_close_matches(name, names)
+    raise PluginError(
+        f"no installed plugin or component is called {name!r}",
+        hint=f"did you mean {' or '.join(close)}?" if close else "`modrwkv plugins list` shows them all",
+    )
