@@ -1,0 +1,51 @@
+"""Files, bytes and data URIs of media, with a name for error messages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+from modrwkv_core.errors import DataError
+
+__all__ = ["read_media"]
+
+
+def read_media(media: str | Path | bytes) -> tuple[bytes, str]:
+    """Read the bytes of a media file.
+
+    Args:
+        media: A path, a data URI (``data:image/png;base64,...``), or the bytes of a file.
+
+    Returns:
+        The bytes, never empty, and what to call them in a message.
+
+    Raises:
+        DataError: The file is missing, unreadable or empty, or the data URI is malformed.
+    """
+    if isinstance(media, bytes):
+        content, name = media, "the given bytes"
+    elif isinstance(media, str) and media.startswith("data:"):
+        content, name = _from_data_uri(media), "the given data URI"
+    elif isinstance(media, str) and media.startswith(("http://", "https://")):
+        raise DataError(f"{media} is on the web", hint="download it and give the file")
+    else:
+        path = Path(media).expanduser()
+        name = str(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+    if not content:
+        raise DataError(f"{name} is empty")
+    return content, name
+
+
+def _from_data_uri(uri: str) -> bytes:
+    header, comma, payload = uri.partition(",")
+    if not comma or not header.endswith(";base64"):
+        raise DataError(f"malformed data URI {uri[:40]!r}", hint="write data:<media type>;base64,<data>")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise DataError(f"data URI {uri[:40]!r} does not hold base64: {error}") from error

@@ -1,0 +1,158 @@
+"""Image: picture files, arrays and Pillow pictures to sRGB pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.modality import Modality
+from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.modalities.files import read_media
+
+__all__ = ["MAX_PIXELS", "MAX_PIXELS_VARIABLE", "ImageModality"]
+
+MAX_PIXELS: Final = 89_478_485
+"""Pixels above which a picture file is refused unless told otherwise: Pillow's own guard, 256 MiB in sRGB."""
+
+MAX_PIXELS_VARIABLE: Final = "MODRWKV_MAX_IMAGE_PIXELS"
+"""Environment variable that sets another limit."""
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+
+class ImageModality(Modality[Picture]):
+    """Decodes every picture format that Pillow reads; of an animation the first frame.
+
+    The camera's rotation (EXIF) is applied, transparency is laid on white, palettes, greyscale and CMYK become RGB, and
+    16-bit greyscale is scaled to 8 bits. Embedded colour profiles are not applied, as the published encoders' own
+    processors do not apply them either.
+
+    Args:
+        max_pixels: Picture files with more pixels are refused before they are decoded; by default what the environment
+            variable :data:`MAX_PIXELS_VARIABLE` says, else :data:`MAX_PIXELS`. A limit above Pillow's own guard raises
+            that guard for the whole process.
+    """
+
+    def __init__(self, max_pixels: int | None = None) -> None:
+        self.max_pixels = _limit_from_environment() if max_pixels is None else max_pixels
+
+    def decode(self, media: str | Path | bytes | Image.Image | NDArray[Any] | Picture) -> Picture:
+        """Decode ``media`` to ``[height, width, 3]``, uint8.
+
+        Args:
+            media: A path, a data URI, the bytes of a file, a Pillow picture, a picture, or an array ``[height, width]``
+                or ``[height, width, channels]`` with 1, 3 or 4 (with transparency) channels: uint8, uint16, bool, or
+                floating point from 0 to 1.
+
+        Raises:
+            DataError: The file is missing, empty, damaged, too large or no picture; the array is of another shape or
+                type, or has no pixels.
+        """
+        if isinstance(media, Picture):
+            pixels = media.pixels
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+                raise DataError(f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}")
+            return media
+        if isinstance(media, np.ndarray):
+            return Picture(_to_srgb(_from_array(media), "the given array"))
+        if isinstance(media, Image.Image):
+            return Picture(_to_srgb(media, "the given Pillow picture"))
+        content, name = read_media(media)
+        return Picture(_to_srgb(self._open(content, name), name))
+
+    def _open(self, content: bytes, name: str) -> Image.Image:
+        if Image.MAX_IMAGE_PIXELS is not None:
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                picture = Image.open(io.BytesIO(content))
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise self._too_large(name, str(error)) from error
+        except UnidentifiedImageError as error:
+            raise DataError(f"{name} is not a picture, or of a format that Pillow cannot read") from error
+        except Exception as error:
+            raise _damaged(name, error) from error
+        if picture.width * picture.height > self.max_pixels:
+            raise self._too_large(name, f"{picture.width} x {picture.height} pixels")
+        return picture
+
+    def _too_large(self, name: str, size: str) -> DataError:
+        return DataError(
+            f"{name} is too large: {size}, the limit is {self.max_pixels:,} pixels",
+            hint=f"make it smaller, or set {MAX_PIXELS_VARIABLE}",
+        )
+
+
+def _limit_from_environment() -> int:
+    text = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if not text.isdecimal() or int(text) == 0:
+        raise DataError(f"{MAX_PIXELS_VARIABLE} is {text!r}, not a number of pixels")
+    return int(text)
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    """Make the error for whatever Pillow's readers raise when a damaged file makes them trip."""
+    return DataError(f"{name} is a damaged picture: {error}")
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+        raise DataError(
+            f"an array of the shape {list(array.shape)} is not a picture",
+            hint="pictures are [height, width] or [height, width, channels] with 1, 3 or 4 channels",
+        )
+    pixels = _to_8_bit(array, "the given array")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _to_8_bit(values: NDArray[Any], name: str) -> Pixels:
+    """Scale full scale to 0 ... 255."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if values.dtype.kind == "f" and values.min() >= 0.0 and values.max() <= 1.0:
+        return np.rint(values * 255.0).astype(np.uint8)
+    raise DataError(
+        f"{name} holds {values.dtype} from {values.min()} to {values.max()}",
+        hint="pixels are uint8, uint16, bool, or floating point from 0 to 1",
+    )
+
+
+def _to_srgb(picture: Image.Image, name: str) -> Pixels:
+    """Load, turn, flatten and convert a picture to ``[height, width, 3]``."""
+    if not picture.width or not picture.height:
+        raise DataError(f"{name} has no pixels: {picture.width} x {picture.height}")
+    try:
+        picture.load()
+        picture = ImageOps.exif_transpose(picture)
+    except Exception as error:
+        raise _damaged(name, error) from error
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = Image.fromarray(_to_8_bit(_numbers(picture), name))
+    if picture.has_transparency_data:
+        layers = picture.convert("RGBA")
+        picture = Image.new("RGBA", layers.size, "white")
+        picture.alpha_composite(layers)
+    return np.array(picture.convert("RGB"))
+
+
+def _numbers(picture: Image.Image) -> NDArray[Any]:
+    """Return the values of a picture with one number for each pixel; 32-bit integers that fit become 16-bit."""
+    values = np.asarray(picture)
+    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
+        return values.astype(np.uint16)
+    return values

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import base64
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.modalities.image import ImageModality
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+@pytest.fixture
+def modality() -> ImageModality:
+    return ImageModality()
+
+
+def encoded(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def colours() -> NDArray[np.uint8]:
+    """Two rows, three columns; no symmetry that a wrong rotation could hide behind."""
+    return np.array([[RED, GREEN, BLUE], [WHITE, (10, 20, 30), (40, 50, 60)]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "WEBP", "PPM"])
+def test_lossless_files_come_back_exactly(modality: ImageModality, file_format: str, tmp_path: Path) -> None:
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    content = encoded(Image.fromarray(colours()), file_format, **options)
+    path = tmp_path / f"picture.{file_format.lower()}"
+    path.write_bytes(content)
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    for media in (path, str(path), content, uri):
+        pixels = modality.decode(media).pixels
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels, colours())
+
+
+def test_pictures_and_arrays_are_taken_as_they_are(modality: ImageModality) -> None:
+    picture = Picture(colours())
+    assert modality.decode(picture) is picture
+    for media in (colours(), Image.fromarray(colours()), np.asarray(Image.fromarray(colours()))):
+        np.testing.assert_array_equal(modality.decode(media).pixels, colours())
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (1, lambda pixels: pixels),
+        (2, np.fliplr),
+        (3, lambda pixels: np.rot90(pixels, 2)),
+        (4, np.flipud),
+        (5, lambda pixels: pixels.transpose(1, 0, 2)),
+        (6, lambda pixels: np.rot90(pixels, -1)),
+        (7, lambda pixels: np.rot90(pixels, 2).transpose(1, 0, 2)),
+        (8, np.rot90),
+    ],
+)
+def test_the_rotation_of_the_camera_is_applied(modality: ImageModality, orientation: int, turned: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(colours()), exif=exif)
+    np.testing.assert_array_equal(modality.decode(content).pixels, turned(colours()))
+
+
+def test_transparency_is_laid_on_white(modality: ImageModality) -> None:
+    rgba = np.array([[(255, 0, 0, 255), (255, 0, 0, 0), (0, 0, 0, 51)]], dtype=np.uint8)
+    expected = np.array([[RED, WHITE, (204, 204, 204)]], dtype=np.uint8)  # 51 / 255 black over white
+    grey_alpha = Image.fromarray(rgba).convert("LA")
+    np.testing.assert_array_equal(modality.decode(rgba).pixels, expected)
+    np.testing.assert_array_equal(modality.decode(encoded(Image.fromarray(rgba))).pixels, expected)
+    np.testing.assert_array_equal(modality.decode(encoded(grey_alpha)).pixels[0, 1:], expected[0, 1:])
+
+
+def test_palettes_become_colours(modality: ImageModality) -> None:
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([*RED, *GREEN, *BLUE])
+    palette.putdata([2, 0, 1])
+    np.testing.assert_array_equal(modality.decode(encoded(palette)).pixels, [[BLUE, RED, GREEN]])
+    for transparency in (1, bytes([255, 0, 255])):
+        content = encoded(palette, transparency=transparency)
+        np.testing.assert_array_equal(modality.decode(content).pixels, [[BLUE, RED, WHITE]])
+    np.testing.assert_array_equal(modality.decode(encoded(palette, "GIF")).pixels, [[BLUE, RED, GREEN]])
+
+
+def test_grey_black_and_white_and_cmyk_become_rgb(modality: ImageModality) -> None:
+    grey = np.array([[0, 100, 255]], dtype=np.uint8)
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(modality.decode(encoded(Image.fromarray(grey))).pixels, expected)
+    np.testing.assert_array_equal(modality.decode(grey).pixels, expected)
+    np.testing.assert_array_equal(modality.decode(grey[..., None]).pixels, expected)
+    bits = Image.fromarray(grey > 50)
+    np.testing.assert_array_equal(modality.decode(encoded(bits)).pixels[0, :, 0], [0, 255, 255])
+    cmyk = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
+    np.testing.assert_array_equal(modality.decode(encoded(cmyk, "TIFF")).pixels, [[RED, RED]])
+
+
+def test_a_cmyk_photograph_keeps_its_colours(modality: ImageModality) -> None:
+    content = encoded(Image.new("RGB", (16, 16), (200, 60, 30)).convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(modality.decode(content).pixels.astype(int) - (200, 60, 30)).max() <= 4
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", None])
+def test_16_bits_are_scaled_not_clipped(modality: ImageModality, file_format: str | None) -> None:
+    deep = np.array([[0, 128, 129, 257 * 100, 65535]], dtype=np.uint16)
+    media = deep if file_format is None else encoded(Image.fromarray(deep), file_format)
+    np.testing.assert_array_equal(modality.decode(media).pixels[0, :, 0], [0, 0, 1, 100, 255])
+
+
+def test_32_bit_integers_and_floats_are_read_where_their_scale_is_clear(modality: ImageModality) -> None:
+    fitting = Image.fromarray(np.array([[0, 65535]], dtype=np.int32))
+    np.testing.assert_array_equal(modality.decode(encoded(fitting, "TIFF")).pixels[0, :, 0], [0, 255])
+    fraction = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
+    for media in (fraction, encoded(Image.fromarray(fraction), "TIFF")):
+        np.testing.assert_array_equal(modality.decode(media).pixels[0, :, 0], [0, 128, 255])
+    for unclear in (np.array([[0, 70000]], dtype=np.int32), np.array([[0.0, 17.5]], dtype=np.float32)):
+        with pytest.raises(DataError, match="from 0"):
+            modality.decode(encoded(Image.fromarray(unclear), "TIFF"))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16"]))
+def test_any_size_and_mode_gives_its_pixels(width: int, height: int, mode: str) -> None:
+    content = encoded(Image.new(mode, (width, height)), "TIFF")
+    assert ImageModality().decode(content).pixels.shape == (height, width, 3)
+
+
+def test_bad_files_are_named(modality: ImageModality, tmp_path: Path) -> None:
+    whole = encoded(Image.effect_noise((64, 64), 50.0))
+    wrong = {
+        "missing.png": (None, "cannot read .*missing.png"),
+        "empty.png": (b"", "empty.png is empty"),
+        "truncated.png": (whole[: len(whole) // 2], "truncated.png is a damaged picture"),
+        "headless.png": (whole[:20], "headless.png is"),
+        "text.png": (b"no picture at all", "text.png is not a picture"),
+    }
+    for file, (content, message) in wrong.items():
+        if content is not None:
+            (tmp_path / file).write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            modality.decode(tmp_path / file)
+    with pytest.raises(DataError, match="cannot read"):
+        modality.decode(tmp_path)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
+def test_truncated_files_of_every_format_are_refused(modality: ImageModality, file_format: str) -> None:
+    whole = encoded(Image.effect_noise((64, 64), 50.0).convert("RGB"), file_format)
+    for share in (0.1, 0.5, 0.9):
+        with pytest.raises(DataError):
+            modality.decode(whole[: int(len(whole) * share)])
+
+
+def test_bad_arrays_uris_and_pictures_are_refused(modality: ImageModality) -> None:
+    with pytest.raises(DataError, match=r"\[3, 20, 30\] is not a picture"):
+        modality.decode(np.zeros((3, 20, 30), dtype=np.uint8))
+    for array in (np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3), np.int64), np.full((2, 2), np.nan)):
+        with pytest.raises(DataError):
+            modality.decode(array)
+    for uri in ("data:image/png;base64", "data:image/png,abc", "data:image/png;base64,***"):
+        with pytest.raises(DataError, match="data URI"):
+            modality.decode(uri)
+    with pytest.raises(DataError, match="download it"):
+        modality.decode("https://example.org/cat.png")
+    with pytest.raises(DataError, match="uint8"):
+        modality.decode(Picture(np.zeros((2, 2, 3), dtype=np.float32)))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no pixels"):
+        modality.decode(Image.new("RGB", (0, 5)))
+
+
+def test_the_limit_on_pixels_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(Image.new("L", (100, 30)))
+    with pytest.raises(DataError, match=r"100 x 30 pixels, the limit is 2,999 pixels"):
+        ImageModality(max_pixels=2999).decode(content)
+    assert ImageModality(max_pixels=3000).decode(content).pixels.shape == (30, 100, 3)
+    monkeypatch.setenv("MODRWKV_MAX_IMAGE_PIXELS", "2999")
+    with pytest.raises(DataError, match="MODRWKV_MAX_IMAGE_PIXELS"):
+        ImageModality().decode(content)
+    monkeypatch.setenv("MODRWKV_MAX_IMAGE_PIXELS", "many")
+    with pytest.raises(DataError, match="'many'"):
+        ImageModality()
+
+
+def test_a_huge_picture_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # restored behind the second limit
+    content = encoded(Image.new("1", (20_000, 20_000)))
+    with pytest.raises(DataError, match="too large"):
+        ImageModality().decode(content)
+    with pytest.raises(DataError, match="too large"):
+        ImageModality(max_pixels=300_000_000).decode(content[:200])
+
+
+def test_a_higher_limit_raises_the_guard_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    content = encoded(Image.new("L", (100, 30)))
+    assert ImageModality(max_pixels=3000).decode(content).pixels.shape == (30, 100, 3)
+
+
+def test_the_modality_goes_to_loader_workers() -> None:
+    copy = pickle.loads(pickle.dumps(ImageModality(max_pixels=5)))
+    with pytest.raises(DataError, match="limit is 5 pixels"):
+        copy.decode(encoded(Image.new("L", (3, 2))))
