@@ -1,0 +1,177 @@
+"""Reading and writing YAML: values that know the line they were written on.
+
+Scalars follow the YAML 1.2 core schema, which is narrower than PyYAML's own rules: ``on``, ``off``, ``yes``, ``no`` and
+dates stay text, ``1e-3`` is a number, ``010`` is ten. JSON is read by the same parser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from modrwkv_core.errors import ManifestError
+
+__all__ = ["KeyPath", "Marked", "dotted", "parse", "read_document", "write_yaml"]
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+_BOOLEAN = re.compile(r"^(?:true|false)$")
+_NULL = re.compile(r"^(?:~|null|)$")
+_INTEGER = re.compile(r"^[-+]?[0-9]+$")
+_FLOAT = re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$")
+_SIGNS = "-+.0123456789"
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own way to begin an empty table
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOLEAN, list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", _NULL, ["~", "n", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list(_SIGNS))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list(_SIGNS))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+# In addition to PyYAML's own rules: text that either reader would take for a number is quoted.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list(_SIGNS))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list(_SIGNS))
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A value and where it was written.
+
+    Attributes:
+        content: A scalar, a dictionary of marked values or a list of marked values.
+        origin: ``file:line``, or the layer it comes from.
+    """
+
+    content: Any
+    origin: str
+
+    def plain(self) -> Any:
+        """Return the value without origins."""
+        if isinstance(self.content, dict):
+            return {key: value.plain() for key, value in self.content.items()}
+        if isinstance(self.content, list):
+            return [value.plain() for value in self.content]
+        return self.content
+
+    def walk(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Marked]]:
+        """Yield this value and all values within, each with its path."""
+        yield path, self
+        if isinstance(self.content, dict):
+            for key, value in self.content.items():
+                yield from value.walk((*path, key))
+        elif isinstance(self.content, list):
+            for index, value in enumerate(self.content):
+                yield from value.walk((*path, index))
+
+
+def dotted(path: KeyPath) -> str:
+    """Write ``path`` as users type it: ``phases.0.lr``."""
+    return ".".join(str(key) for key in path)
+
+
+def read_document(path: Path) -> Marked:
+    """Read a YAML or JSON file.
+
+    Raises:
+        ManifestError: The file cannot be read or is not valid; the message begins with ``file:line``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text (byte {error.start})", hint="is this a manifest?") from error
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+    # JSON allows tabs between values, YAML does not; within JSON's strings they cannot occur.
+    return parse(text.replace("\t", " ") if path.suffix == ".json" else text, str(path))
+
+
+def parse(text: str, origin: str, *, lines: bool = True) -> Marked:
+    """Parse YAML ``text``.
+
+    Args:
+        text: The document.
+        origin: Where it comes from, for messages.
+        lines: Whether values are marked with their line, as ``origin:line``, or with ``origin`` alone.
+
+    Raises:
+        ManifestError: ``text`` is not valid YAML, or repeats a key.
+    """
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return Marked(None, _place(origin, 0, lines))
+        return _convert(loader, node, origin, lines, ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ManifestError(
+            f"{_place(origin, mark.line if mark else 0, lines)}: not valid YAML: {error.problem}",
+            hint="a value that holds ': ', '#', or begins with one of *&!%@`{}[] needs quotes; tabs cannot indent",
+        ) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position)
+        raise ManifestError(f"{_place(origin, line, lines)}: not valid YAML: {error.reason}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def write_yaml(data: Any) -> str:
+    """Write plain values as YAML that :func:`parse` reads back equal; one line for each scalar."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+
+
+def _place(origin: str, line: int, lines: bool) -> str:
+    return f"{origin}:{line + 1}" if lines else origin
+
+
+def _convert(
+    loader: _Loader, node: Node, origin: str, lines: bool, parents: tuple[Node, ...], line: int | None = None
+) -> Marked:
+    line = node.start_mark.line if line is None else line
+    where = _place(origin, line, lines)
+    if any(node is parent for parent in parents):
+        raise ManifestError(f"{where}: the value contains itself", hint="an alias (*) names an anchor (&) around it")
+    parents = (*parents, node)
+    if isinstance(node, SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+        return Marked([_convert(loader, item, origin, lines, parents) for item in node.value], where)
+    if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
+        entries: dict[str, Marked] = {}
+        for key_node, value_node in node.value:
+            key_line = key_node.start_mark.line
+            place = _place(origin, key_line, lines)
+            if not isinstance(key_node, ScalarNode):
+                raise ManifestError(f"{place}: a key must be a word")
+            if key_node.value in entries:
+                raise ManifestError(
+                    f"{place}: the key '{key_node.value}' is given twice (first: {entries[key_node.value].origin})",
+                    hint="remove one of them",
+                )
+            entries[key_node.value] = _convert(loader, value_node, origin, lines, parents, key_line)
+        return Marked(entries, where)
+    try:
+        return Marked(loader.construct_object(node), where)
+    except ValueError as error:
+        raise ManifestError(f"{where}: not a number that can be read: {error}") from error

@@ -1,0 +1,211 @@
+"""Loading a manifest: layers, plugins, validation; and writing one that loads back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from modrwkv_core.errors import ManifestError, PluginError
+from modrwkv_core.manifest.document import Marked, dotted, parse, read_document, write_yaml
+from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
+from modrwkv_core.manifest.problems import explain
+from modrwkv_core.manifest.schema import Manifest, Plugins
+from modrwkv_core.manifest.sections import Components
+from modrwkv_core.plugin import ComponentSpec, Kind
+from modrwkv_core.registry import Registry, discover
+from modrwkv_core.registry.records import Entry
+
+__all__ = ["LoadedManifest", "digest", "dump_manifest", "load_manifest", "manifest_from_dict"]
+
+_FILE_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedManifest:
+    """A valid manifest and what is known about it.
+
+    Attributes:
+        manifest: The manifest.
+        provenance: Where each value that is not a default was written, by dotted path.
+        folder: The manifest's folder, from which its relative paths are meant.
+        registry: The plugins that it uses, with its preferences.
+        components: The components that it names, by kind and name.
+    """
+
+    manifest: Manifest
+    provenance: Mapping[str, str]
+    folder: Path
+    registry: Registry
+    components: Mapping[tuple[Kind, str], Entry[ComponentSpec]]
+
+    @property
+    def digest(self) -> str:
+        """The manifest's :func:`digest`."""
+        return digest(self.manifest)
+
+
+def load_manifest(
+    path: Path | str,
+    overrides: Iterable[str] = (),
+    *,
+    registry: Registry | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> LoadedManifest:
+    """Read the manifest in ``path`` with all its layers.
+
+    Args:
+        path: A YAML or JSON file.
+        overrides: Arguments of the command line, ``key.key=value``.
+        registry: Where to look for components; None discovers the installed plugins as the manifest's ``plugins``
+            section wishes.
+        environ: Environment variables.
+
+    Raises:
+        ManifestError: A file cannot be read or the manifest is not valid; each line of the message begins with the
+            place and the dotted path.
+    """
+    path = Path(path)
+    document = _mapping(read_document(path))
+    layers = [*from_environment(environ), *from_arguments(overrides)]
+    presets = _Presets(apply_overrides(document, (layer for layer in layers if layer.words[0] == "plugins")), registry)
+    tree = apply_overrides(_extended(document, path.parent, presets, (str(path.resolve()),)), layers)
+    return _validate(tree, path.parent.absolute(), registry)
+
+
+def manifest_from_dict(
+    data: Mapping[str, Any], folder: Path | str = ".", *, registry: Registry | None = None, origin: str = "manifest"
+) -> LoadedManifest:
+    """Validate a manifest that is complete in itself, such as a run's; neither environment nor ``extends:`` add to it.
+
+    Args:
+        data: The manifest as plain values.
+        folder: From where its relative paths are meant.
+        registry: As in :func:`load_manifest`.
+        origin: What to call it in messages.
+
+    Raises:
+        ManifestError: The manifest is not valid.
+    """
+    return _validate(_mapping(_marked(data, origin)), Path(folder).absolute(), registry)
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """Write ``manifest`` as YAML, with all defaults and absolute paths; it loads back equal."""
+    return write_yaml(manifest.model_dump(mode="json"))
+
+
+def digest(manifest: Manifest) -> str:
+    """Return the SHA-256 of everything that ``manifest`` says, as hexadecimal digits."""
+    return hashlib.sha256(json.dumps(manifest.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+class _Presets:
+    """Finds presets; discovers plugins only when one is asked for."""
+
+    def __init__(self, tree: Marked, registry: Registry | None) -> None:
+        self._tree = tree
+        self._registry = registry
+
+    def read(self, name: str) -> Marked:
+        if self._registry is None:
+            self._registry = _discover(_plugins(self._tree))
+        entry = self._registry.preset(name)
+        package, _, resource = entry.spec.resource.partition(":")
+        try:
+            text = files(package).joinpath(resource).read_text(encoding="utf-8")
+        except (ImportError, OSError) as error:
+            message = f"its file {entry.spec.resource} cannot be read: {error}"
+            raise PluginError(message, component=f"preset/{name}", distribution=entry.distribution) from error
+        return parse(text, f"preset {name}")
+
+
+def _extended(document: Marked, folder: Path, presets: _Presets, readers: tuple[str, ...]) -> Marked:
+    """Lay ``document`` on what its ``extends:`` names; ``readers`` are the files that are being extended."""
+    extends = document.content.get("extends")
+    if extends is None:
+        return document
+    words = extends.content if isinstance(extends.content, list) else [extends]
+    base = Marked({}, document.origin)
+    for word in words:
+        if not isinstance(word.content, str):
+            raise ManifestError(f"{word.origin}: extends: must be presets or files, not {word.content!r}")
+        is_file = word.content.endswith(_FILE_SUFFIXES)
+        path = folder / Path(word.content).expanduser()
+        reader = str(path.resolve()) if is_file else word.content
+        if reader in readers:
+            raise ManifestError(f"{word.origin}: extends: '{word.content}' extends itself")
+        try:
+            below = _mapping(read_document(path) if is_file else presets.read(word.content))
+        except (ManifestError, PluginError) as error:
+            raise ManifestError(f"{word.origin}: extends: {error.message}", hint=error.hint) from error
+        base = merge(base, _extended(below, path.parent if is_file else folder, presets, (*readers, reader)))
+    own = {key: value for key, value in document.content.items() if key != "extends"}
+    return merge(base, Marked(own, document.origin))
+
+
+def _mapping(document: Marked) -> Marked:
+    if document.content is None:
+        raise ManifestError(f"{document.origin}: the manifest is empty", hint="it begins with `modrwkv: 1`")
+    if not isinstance(document.content, dict):
+        kind = "list" if isinstance(document.content, list) else "single value"
+        raise ManifestError(
+            f"{document.origin}: a manifest is a mapping of keys to values, not a {kind}",
+            hint="it begins with `modrwkv: 1`",
+        )
+    return document
+
+
+def _marked(value: Any, origin: str) -> Marked:
+    if isinstance(value, Mapping):
+        return Marked({str(key): _marked(item, origin) for key, item in value.items()}, origin)
+    if isinstance(value, list | tuple):
+        return Marked([_marked(item, origin) for item in value], origin)
+    return Marked(value, origin)
+
+
+def _plugins(tree: Marked) -> Plugins:
+    section = tree.content.get("plugins", Marked({}, tree.origin))
+    try:
+        return Plugins.model_validate(section.plain())
+    except ValidationError as error:
+        origins = {("plugins", *path): value.origin for path, value in section.walk()}
+        raise explain(error, origins, below=("plugins",)) from error
+
+
+def _discover(plugins: Plugins) -> Registry:
+    return discover(allow=plugins.allow, disable=plugins.disable, prefer=plugins.prefer)
+
+
+def _validate(tree: Marked, folder: Path, registry: Registry | None) -> LoadedManifest:
+    plugins = _plugins(tree)
+    components = Components(registry or _discover(plugins))
+    data_root = tree.content["data_root"].content if "data_root" in tree.content else "."
+    context = {
+        "folder": folder,
+        "data_root": folder / Path(data_root if isinstance(data_root, str) else ".").expanduser(),
+        "components": components,
+    }
+    try:
+        manifest = Manifest.model_validate(tree.plain(), context=context)
+    except ValidationError as error:
+        explained = explain(error, {path: value.origin for path, value in tree.walk()})
+        raise explained from explained.__cause__
+    if components.pinned:
+        # What `type: distribution/name` decides is kept as a preference: sections then hold plain names.
+        plugins = plugins.model_copy(update={"prefer": {**plugins.prefer, **components.pinned}})
+        manifest = manifest.model_copy(update={"plugins": plugins})
+    return LoadedManifest(
+        manifest=manifest,
+        provenance={dotted(path): value.origin for path, value in tree.walk() if path},
+        folder=folder,
+        registry=_discover(plugins) if components.pinned and registry is None else components.registry,
+        components=components.used,
+    )

@@ -1,0 +1,302 @@
+"""The manifest: what one file says about a model, its data, its training and its evaluation.
+
+Parts of the model have dotted names (``image.encoder``, ``backbone``, ``heads.lm``). Where parts are listed, each word
+of such a name stands for all parts that have it: ``adapter`` for those of all modalities, ``image`` for a whole
+pipeline, ``heads`` for all heads.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from modrwkv_core.interfaces.config import ManifestPath
+from modrwkv_core.manifest.sections import (
+    AdapterSection,
+    BackboneSection,
+    CompressorSection,
+    EncoderSection,
+    HeadSection,
+    ModalityName,
+    Name,
+    Section,
+    SourceSection,
+    TaskSection,
+    TokenizerSection,
+    refusal,
+)
+
+__all__ = ["DataSection", "Examination", "Manifest", "Phase", "Pipeline", "Plugins"]
+
+FileName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+def _world() -> Any:
+    return {"type": "world"}
+
+
+def _language_model() -> Any:
+    return {"lm": {"type": "lm"}}
+
+
+_DEFAULT_WARMUP = 100
+
+
+class Pipeline(Section):
+    """The way of one modality's signals into the token stream."""
+
+    encoder: EncoderSection
+    """Turns a signal into feature vectors."""
+
+    compressor: CompressorSection | None = None
+    """Shortens the sequence of feature vectors; null leaves it as it is."""
+
+    adapter: AdapterSection
+    """Maps feature vectors to the width of the trunk."""
+
+
+class DataSection(Section):
+    """Where conversations come from and how they are batched."""
+
+    train: tuple[SourceSection, ...] = Field(min_length=1)
+    """Sources to learn from; a phase may name others."""
+
+    valid: tuple[SourceSection, ...] = ()
+    """Sources whose loss is measured at the end of each phase, without learning from them."""
+
+    batch_size: int = Field(default=16, ge=1)
+    """Conversations for each optimiser step, packed one after the other."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest conversation allowed, in tokens with all media; a longer one is an error that names it. Null: any."""
+
+    workers: int = Field(default=0, ge=0)
+    """Processes that decode and tokenise; 0 does it in the training process."""
+
+
+class Phase(Section):
+    """One stretch of training: what learns, on which data, how fast and for how long.
+
+    The learning rate rises linearly from 0 over the warm-up and then falls along half a cosine.
+    """
+
+    name: Name
+    """Names the phase in logs, checkpoints and overrides (``phases.align.lr=...``)."""
+
+    train: tuple[str, ...] = Field(min_length=1)
+    """Parts that learn, for example ``[compressor, image.adapter, backbone]``; all others are frozen."""
+
+    lr: float = Field(gt=0.0, allow_inf_nan=False)
+    """Highest learning rate."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Length in passes over the data; either this or ``steps``."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Length in optimiser steps; either this or ``epochs``."""
+
+    batch_size: int | None = Field(default=None, ge=1)
+    """Conversations for each optimiser step; null: as in ``data``."""
+
+    data: tuple[SourceSection, ...] | None = Field(default=None, min_length=1)
+    """Sources of this phase; null: ``data.train``."""
+
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Optimiser steps of warm-up; null: 100, or a tenth of the phase if that is less."""
+
+    final_lr: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Learning rate at the phase's end, as a fraction of ``lr``."""
+
+    lr_scales: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default={})
+    """Factors of the learning rate, by part; no part may be named twice."""
+
+    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Decay of the large matrices (AdamW): each step shrinks them by the learning rate times this."""
+
+    betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.99)
+    """Memory of the optimiser's first and second moments, as fractions kept from step to step."""
+
+    eps: float = Field(default=1e-8, gt=0.0, allow_inf_nan=False)
+    """Smallest denominator of the optimiser."""
+
+    clip: float | None = Field(default=1.0, gt=0.0)
+    """Longest gradient, as the L2 norm over all parts that learn; null: any."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward and backward pass; weights and optimiser stay in float32."""
+
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints; null: only at the phase's end."""
+
+    log_every: int = Field(default=10, ge=1)
+    """Optimiser steps between logged figures."""
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("a phase lasts a number of `epochs` or of `steps`: give exactly one")
+        return self
+
+    def warmup(self, steps: int) -> int:
+        """Return the optimiser steps of warm-up for a phase of ``steps`` steps."""
+        return min(_DEFAULT_WARMUP, steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+
+class Examination(Section):
+    """One task and the data that it asks about."""
+
+    task: TaskSection
+    """What is asked and how answers are scored."""
+
+    data: SourceSection
+    """Held-out conversations."""
+
+    reference: SourceSection | None = None
+    """Training data that the trivial methods may learn from, with which the model is compared."""
+
+
+class Plugins(Section):
+    """Which of the installed plugins this manifest uses."""
+
+    allow: tuple[str, ...] | None = None
+    """Distributions that may be loaded, besides modrwkv itself; null: all that are installed."""
+
+    disable: tuple[str, ...] = ()
+    """Distributions that are not loaded."""
+
+    prefer: dict[str, str] = Field(default={})
+    """Which distribution provides a name that several claim: ``{encoder/siglip2: modrwkv-siglip2}``."""
+
+
+class Manifest(Section):
+    """One model, its data, its training and its evaluation."""
+
+    modrwkv: Literal[1]
+    """Version of the manifest's format."""
+
+    name: FileName
+    """Names the run."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of all random numbers: fresh weights, order of the data, sampling of augmentations."""
+
+    data_root: ManifestPath = Field(default=Path(), validate_default=True)
+    """Folder from which the paths of data are meant. In a file it is meant from the manifest's folder, which is also
+    the default; ``MODRWKV_DATA`` and ``data_root=`` on the command line set it from the working directory."""
+
+    tokenizer: TokenizerSection = Field(default_factory=_world, validate_default=True)
+    """Turns text into ids."""
+
+    backbone: BackboneSection
+    """The recurrent trunk."""
+
+    modalities: dict[ModalityName, Pipeline] = Field(default={})
+    """Kinds of signal that the model takes besides text, by name."""
+
+    heads: dict[Name, HeadSection] = Field(default_factory=_language_model, validate_default=True, min_length=1)
+    """Kinds of answer that the model gives, by name."""
+
+    data: DataSection
+    """Where conversations come from and how they are batched."""
+
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    """Training, one phase after the other."""
+
+    evaluation: dict[Name, Examination] = Field(default={})
+    """What ``modrwkv evaluate`` examines a trained run on, by name."""
+
+    plugins: Plugins = Plugins()
+    """Which of the installed plugins this manifest uses."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Dotted names of all parts of the model, in the order in which signals pass them."""
+        return (
+            *(
+                f"{name}.{kind}"
+                for name, pipeline in self.modalities.items()
+                for kind in ("encoder", "compressor", "adapter")
+                if getattr(pipeline, kind) is not None
+            ),
+            "backbone",
+            *(f"heads.{name}" for name in self.heads),
+        )
+
+    def select(self, words: Iterable[str]) -> tuple[str, ...]:
+        """Return the parts that ``words`` name, in the order of :attr:`parts`."""
+        wanted = set(words)
+        return tuple(part for part in self.parts if wanted & _words(part))
+
+    def learning_rates(self, phase: Phase) -> dict[str, float]:
+        """Return the highest learning rate of each part that learns in ``phase``."""
+        rates = {}
+        for part in self.select(phase.train):
+            factors = [factor for word, factor in phase.lr_scales.items() if word in _words(part)]
+            assert len(factors) <= 1, "validation refuses a part with two factors"
+            rates[part] = phase.lr * factors[0] if factors else phase.lr
+        return rates
+
+    def resolved(self) -> Self:
+        """Return a copy whose parts hold all that is needed to rebuild them without outside files."""
+        modalities = {
+            name: pipeline.model_copy(
+                update={
+                    "encoder": pipeline.encoder.resolved(),
+                    "compressor": pipeline.compressor.resolved() if pipeline.compressor else None,
+                    "adapter": pipeline.adapter.resolved(),
+                }
+            )
+            for name, pipeline in self.modalities.items()
+        }
+        return self.model_copy(
+            update={
+                "tokenizer": self.tokenizer.resolved(),
+                "backbone": self.backbone.resolved(),
+                "modalities": modalities,
+                "heads": {name: head.resolved() for name, head in self.heads.items()},
+            }
+        )
+
+    @model_validator(mode="after")
+    def _names_what_exists(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        problems = [
+            refusal(("phases", index, "name"), name, f"two phases are called '{name}'", "give each a name of its own")
+            for index, name in enumerate(names)
+            if name in names[:index]
+        ]
+        for index, phase in enumerate(self.phases):
+            problems += self._problems_of_parts(phase, ("phases", index))
+        if problems:
+            raise ValidationError.from_exception_data("Manifest", problems)
+        return self
+
+    def _problems_of_parts(self, phase: Phase, path: tuple[str, int]) -> Iterator[InitErrorDetails]:
+        for position, word in enumerate(phase.train):
+            if not self.select([word]):
+                problem = f"the model has no part '{word}'"
+                yield refusal((*path, "train", position), word, problem, self._nearest_part(word))
+        trained = self.select(phase.train)
+        scaled: set[str] = set()
+        for word in phase.lr_scales:
+            parts = set(self.select([word])) & set(trained)
+            if not parts:
+                hint = f"what learns: {', '.join(trained)}"
+                yield refusal((*path, "lr_scales", word), word, f"'{word}' does not learn in this phase", hint)
+            for part in sorted(parts & scaled):
+                hint = "name each part once, for example by its dotted name"
+                yield refusal((*path, "lr_scales", word), word, f"'{part}' has two factors", hint)
+            scaled |= parts
+
+    def _nearest_part(self, word: str) -> str:
+        close = difflib.get_close_matches(word, sorted(set().union(*map(_words, self.parts))), n=1)
+        return f"did you mean '{close[0]}'?" if close else f"its parts: {', '.join(self.parts)}"
+
+
+def _words(part: str) -> set[str]:
+    return {part, *part.split(".")}
