@@ -1,0 +1,52 @@
+"""The order in which an epoch visits records: a pure function of seed, phase and epoch, which needs no saving."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["epoch_order", "epoch_size"]
+
+
+def epoch_order(
+    sizes: Sequence[int], repeats: Sequence[float], *, seed: int, phase: str, epoch: int
+) -> NDArray[np.int64]:
+    """Shuffle the records of one epoch.
+
+    Every source is an endless walk round its records in one shuffled order, and an epoch covers ``repeat`` rounds of
+    it: with 0.25 the four quarters take turns, with 1.5 every other half comes twice.
+
+    Args:
+        sizes: Number of records of each source.
+        repeats: Rounds that an epoch makes of each source.
+        seed: Of the run.
+        phase: Name of the training phase.
+        epoch: Counted from 0.
+
+    Returns:
+        ``[records, 2]``: index of the source and of the record in it.
+    """
+    of_phase = zlib.crc32(phase.encode())
+    visits = []
+    for source, (size, repeat) in enumerate(zip(sizes, repeats, strict=True)):
+        round_trip = np.random.default_rng([seed, of_phase, source]).permutation(size)
+        begin, end = _walk(size, repeat, epoch)
+        records = round_trip[np.arange(begin, end) % size]
+        visits.append(np.stack([np.full_like(records, source), records], axis=1))
+    order: NDArray[np.int64] = np.concatenate(visits)
+    np.random.default_rng([seed, of_phase, len(sizes), epoch]).shuffle(order)
+    return order
+
+
+def epoch_size(sizes: Sequence[int], repeats: Sequence[float], epoch: int) -> int:
+    """Count the records of one epoch without listing them."""
+    walks = [_walk(size, repeat, epoch) for size, repeat in zip(sizes, repeats, strict=True)]
+    return sum(end - begin for begin, end in walks)
+
+
+def _walk(size: int, repeat: float, epoch: int) -> tuple[int, int]:
+    return math.floor(epoch * repeat * size), math.floor((epoch + 1) * repeat * size)
