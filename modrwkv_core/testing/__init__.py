@@ -1,0 +1,1 @@
+"""Contract tests for plugin authors: inherit a class, name the component, list configurations."""

@@ -1,0 +1,142 @@
+"""A small backbone for the tests of whatever stands beside one: a GRU that keeps the whole contract.
+
+B = rows, T = tokens, D = width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from modrwkv_core.errors import CheckpointError
+from modrwkv_core.interfaces.component import Backbone
+from modrwkv_core.interfaces.config import BackboneConfig
+from modrwkv_core.interfaces.state import State
+
+__all__ = ["FakeBackbone", "FakeBackboneConfig", "FakeState"]
+
+
+class FakeBackboneConfig(BackboneConfig):
+    """Configuration of :class:`FakeBackbone`."""
+
+    type: Literal["fake"] = "fake"
+
+    width: int = 8
+    """D."""
+
+    @property
+    def in_dim(self) -> int:
+        """D."""
+        return self.width
+
+    @property
+    def vocab_rows(self) -> int | None:
+        """None: the tokenizer decides."""
+        return None
+
+
+class FakeState(State):
+    """The hidden vector of each row.
+
+    Args:
+        hidden: ``[B, D]``.
+    """
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.hidden = hidden
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return len(self.hidden)
+
+    def fork(self, copies: int = 1) -> Self:
+        """Repeat every row."""
+        return type(self)(self.hidden.repeat_interleave(copies, dim=0))
+
+    @classmethod
+    def stack(cls, states: Sequence[Self]) -> Self:
+        """Join rows."""
+        return cls(torch.cat([state.hidden for state in states]))
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Copy rows."""
+        return type(self)(self.hidden[list(rows)])
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move to ``device``."""
+        return type(self)(self.hidden.to(device))
+
+    def save(self, path: Path | str) -> None:
+        """Write a safetensors file."""
+        save_file({"hidden": self.hidden}, path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a safetensors file."""
+        try:
+            return cls(load_file(path)["hidden"])
+        except (OSError, SafetensorError, KeyError) as error:
+            raise CheckpointError(f"{path} is not a state: {error}", hint="save the state again") from error
+
+
+class FakeBackbone(Backbone[FakeBackboneConfig]):
+    """A gated recurrent unit between an embedding and an output projection."""
+
+    def __init__(self, config: FakeBackboneConfig, vocab_size: int = 32) -> None:
+        super().__init__(config, vocab_size)
+        self.width = config.width
+        self.embedding = nn.Embedding(vocab_size, config.width)
+        self.cell = nn.GRUCell(config.width, config.width)
+        self.head = nn.Linear(config.width, vocab_size, bias=False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look up ``ids``."""
+        embeddings: Tensor = self.embedding(ids)
+        return embeddings
+
+    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+        """Read ``x`` token by token."""
+        if cu_seqlens is None:
+            starts = state if state is not None else self.init_state(len(x))
+            assert isinstance(starts, FakeState)
+            hidden_BTD, last_BD = self._read(x, starts.hidden)
+            return hidden_BTD, FakeState(last_BD)
+        ends = cu_seqlens.tolist()
+        starts = state if state is not None else self.init_state(len(ends) - 1)
+        assert isinstance(starts, FakeState)
+        read = [
+            self._read(x[:, begin:end], starts.hidden[row : row + 1]) for row, (begin, end) in enumerate(pairwise(ends))
+        ]
+        return torch.cat([hidden for hidden, _ in read], dim=1), FakeState(torch.cat([last for _, last in read]))
+
+    def _read(self, x_BTD: Tensor, hidden_BD: Tensor) -> tuple[Tensor, Tensor]:
+        steps = []
+        for x_BD in x_BTD.unbind(1):
+            hidden_BD = self.cell(x_BD, hidden_BD)
+            steps.append(hidden_BD)
+        return torch.stack(steps, dim=1), hidden_BD
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Project to the vocabulary."""
+        scores: Tensor = self.head(hidden)
+        return scores
+
+    def init_state(self, rows: int) -> FakeState:
+        """Return zeros."""
+        return FakeState(self.embedding.weight.new_zeros(rows, self.width))
+
+    def decayed_parameters(self) -> set[str]:
+        """Name the matrices."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 2}
+
+    def lr_scales(self) -> dict[str, float]:
+        """Scale nothing."""
+        return {}
