@@ -1,0 +1,1 @@
+"""Heads: hidden vectors of the trunk to answers."""

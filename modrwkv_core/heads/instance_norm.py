@@ -1,0 +1,106 @@
+"""Instance normalisation: every series is read and continued in units of its own.
+
+N = series, C = channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.signals import Series
+
+__all__ = ["InstanceNorm", "Statistics"]
+
+RESOLUTION = 1e-6
+"""Variation below this share of a channel's largest value is rounding of float32, not signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Origin and unit of each series.
+
+    Attributes:
+        location: ``[N, 1, C]``, float32.
+        scale: ``[N, 1, C]``, float32, not negative; 0 for a constant channel, which has no unit.
+    """
+
+    location: Tensor
+    scale: Tensor
+
+    @property
+    def constant(self) -> Tensor:
+        """``[N, 1, C]``: true where a channel does not vary."""
+        return self.scale == 0.0
+
+    def normalise(self, values: Tensor) -> Tensor:
+        """Return ``values [N, points, C]`` in units of their series; constant channels are only shifted."""
+        return (values - self.location) / self.scale.masked_fill(self.constant, 1.0)
+
+    def denormalise(self, values: Tensor) -> Tensor:
+        """Return ``values [N, points, C]`` in the units of the input; in constant channels, the constant."""
+        return values * self.scale + self.location
+
+
+class InstanceNorm(nn.Module):
+    """Statistics of series, and a learned scale and shift of each channel that are saved with the weights.
+
+    Unlike RevIN's, the unit has no added epsilon, which would flatten series of small numbers: a forecast of a series
+    times a constant is the forecast times that constant.
+
+    Args:
+        channels: C.
+        origin: Whether values are measured from the mean of a series or from its last point.
+
+    Source: RevIN, Kim et al., ICLR 2022; the last point as origin: NLinear, Zeng et al., arXiv 2205.13504.
+    """
+
+    def __init__(self, channels: int, origin: Literal["mean", "last"]) -> None:
+        super().__init__()
+        self.origin = origin
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply the learned scale and shift to normalised ``values [..., C]``."""
+        return values * self.gain + self.bias
+
+    def statistics(self, contexts: Sequence[Series | NDArray[np.floating]]) -> Statistics:
+        """Take the statistics of ``contexts``, each ``[points, C]``, on this module's device.
+
+        Raises:
+            DataError: A context is empty, not finite, or has another number of channels.
+        """
+        pairs = [self._origin_and_unit(context) for context in contexts]
+        location_NC, scale_NC = (
+            torch.from_numpy(np.stack(arrays).astype(np.float32)).to(self.gain.device)
+            for arrays in zip(*pairs, strict=True)
+        )
+        return Statistics(location_NC[:, None], scale_NC[:, None])
+
+    def _origin_and_unit(
+        self, context: Series | NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values = np.asarray(context.values if isinstance(context, Series) else context, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.gain) or len(values) == 0:
+            raise DataError(
+                f"the context has the shape {list(values.shape)}, the head reads [points, {len(self.gain)}]",
+                component="head/forecast",
+                hint="give as many columns as the head's `channels`",
+            )
+        if not np.isfinite(values).all():
+            raise DataError(
+                "the context holds NaN or infinite values",
+                component="head/forecast",
+                hint="fill or cut out missing measurements first",
+            )
+        unit = values.std(axis=0)
+        unit[unit <= RESOLUTION * np.abs(values).max(axis=0)] = 0.0
+        return (values.mean(axis=0) if self.origin == "mean" else values[-1]), unit
