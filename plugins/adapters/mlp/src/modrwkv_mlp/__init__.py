@@ -1,0 +1,1 @@
+"""The adapter ``mlp``: two linear layers and a normalised residual."""

@@ -1,0 +1,23 @@
+"""What a manifest may say about ``mlp``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from modrwkv_core.interfaces.config import AdapterConfig
+
+__all__ = ["MLPConfig"]
+
+
+class MLPConfig(AdapterConfig):
+    """Linear, ReLU, Linear, plus the layer norm of the result.
+
+    Source: ModRWKV, arXiv 2505.14505, sections 3 and 4.1; the expansion in Table 5.
+    """
+
+    type: Literal["mlp"] = "mlp"
+
+    expansion: int = Field(default=4, ge=1)
+    """Width of the hidden layer in trunk widths; of 2, 4 and 8 the paper finds 4 best."""
