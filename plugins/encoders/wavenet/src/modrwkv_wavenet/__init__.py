@@ -1,0 +1,1 @@
+"""The encoder ``wavenet``: causal, dilated, gated convolutions over a series."""
