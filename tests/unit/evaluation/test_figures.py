@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import base64
+import io
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from modrwkv_core.evaluation.figures import Drawing, draw_forecast, draw_losses, draw_signal
+from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def content(drawing: Drawing | None, kind: str) -> bytes:
+    assert drawing is not None
+    head, data = drawing.uri.split(",", 1)
+    assert head == f"data:{kind};base64"
+    return base64.b64decode(data)
+
+
+def svg(drawing: Drawing | None) -> ElementTree.Element:
+    return ElementTree.fromstring(content(drawing, "image/svg+xml"))
+
+
+def paths(drawing: Drawing | None, colour: str) -> int:
+    return sum(f"stroke: {colour}" in path.get("style", "") for path in svg(drawing).iter(f"{SVG}path"))
+
+
+def line(step: int, phase: str, **losses: float) -> dict[str, float | str]:
+    return {"step": step, "phase": phase} | {name.replace("_", "/"): value for name, value in losses.items()}
+
+
+def test_a_picture_keeps_its_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    drawing = draw_signal(Picture(pixels))
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(content(drawing, "image/png")))), pixels)
+    assert drawing is not None
+    assert drawing.alt == "picture, 7 by 5 pixels"
+    assert drawing.pixelated
+
+
+def test_a_waveform_becomes_a_spectrogram() -> None:
+    drawing = draw_signal(Waveform(np.sin(np.arange(4000, dtype=np.float32)), 8000))
+    assert [*svg(drawing).iter(f"{SVG}image")]
+    assert drawing is not None
+    assert drawing.alt == "spectrogram of 0.50 seconds of sound at 8000 Hz"
+
+
+def test_a_series_has_a_line_for_each_column() -> None:
+    drawing = draw_signal(Series(np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)))
+    assert [paths(drawing, colour) for colour in ("#3f7fdb", "#dd6b20", "#1c9a84", "#9566d6")] == [1, 1, 1, 0]
+
+
+def test_an_unknown_signal_has_no_drawing() -> None:
+    assert draw_signal(object()) is None
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 10))
+def test_a_forecast_has_a_panel_for_each_column_up_to_eight(past: int, horizon: int, columns: int) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(points, columns)).astype(np.float32) for points in (past, horizon, horizon)]
+    drawing = draw_forecast(arrays[0], arrays[1], arrays[2])
+    drawn = min(columns, 8)
+    assert paths(drawing, "#dd6b20") == drawn + 1  # one more in the legend
+    assert drawing.alt == f"forecast of {horizon} points drawn over the true series, {drawn} of {columns} columns"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_forecast_can_be_drawn(value: float) -> None:
+    draw_forecast(np.zeros((4, 1), np.float32), np.ones((2, 1), np.float32), np.full((2, 1), value))
+
+
+def test_losses_have_a_panel_for_each_head_and_a_colour_for_each_phase() -> None:
+    metrics = [line(step, "align", loss_lm=3.0 / step) for step in range(1, 9)]
+    metrics += [line(step, "finetune", loss_lm=1.0 / step, loss_forecast=2.0) for step in range(9, 30)]
+    metrics += [line(29, "finetune", valid_lm=0.1)]
+    drawing = draw_losses(metrics)
+    assert drawing is not None
+    assert drawing.alt == "loss curves of the heads forecast, lm in the phases align, finetune"
+    # each phase of each head that has losses: the raw curve, the running mean, and the mean's line in the legend
+    assert paths(drawing, "#3f7fdb") == 3
+    assert paths(drawing, "#dd6b20") == 6 + 1  # and the shape of the validation dot
+
+
+@pytest.mark.parametrize("losses", [[1.0], [0.0, -1.0], [float("nan"), 1.0]])
+def test_losses_of_any_sign_and_number_can_be_drawn(losses: list[float]) -> None:
+    assert draw_losses([line(step, "align", loss_lm=loss) for step, loss in enumerate(losses)]) is not None
+
+
+def test_a_run_without_losses_has_no_curves() -> None:
+    assert draw_losses([]) is None
+    assert draw_losses([line(1, "align", lr=0.1)]) is None
+
+
+def test_drawings_are_repeatable_and_follow_the_readers_colours() -> None:
+    series = Series(np.arange(6, dtype=np.float32).reshape(6, 1))
+    first, second = draw_signal(series), draw_signal(series)
+    assert first == second
+    text = content(first, "image/svg+xml").decode()
+    assert "currentColor" in text
+    assert "#010203" not in text
+    assert "prefers-color-scheme:dark" in text

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.evaluation.report import write_report
+from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+from modrwkv_core.interfaces.task import Example, Result
+
+VOID = {"meta", "img", "br"}
+PICTURE = Picture(np.zeros((4, 4, 3), np.uint8))
+METRICS: list[dict[str, float | str]] = [
+    {"step": 1, "phase": "align", "loss/lm": 2.0},
+    {"step": 2, "phase": "align", "loss/lm": 1.0},
+]
+
+
+class Page(HTMLParser):
+    """A page as a browser sees it: every element closed, its words, its pictures."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.words.append(data.strip())
+        if {"td", "th"} & set(self._open):
+            self.rows[-1][-1] = " ".join([*self.rows[-1][-1].split(), *data.split()])
+
+
+def asked(prompt: Sequence[Turn], truth: str, said: str) -> Example:
+    record = Record("key", (*prompt, Turn("assistant", (Text(truth),))))
+    return Example(record, said, said == truth)
+
+
+def user(*parts: Any) -> Turn:
+    return Turn("user", parts)
+
+
+def report(path: Path, results: Sequence[Result] = (), title: str = "demo", **options: Any) -> Page:
+    arguments = {"summary": {}, "metrics": [], "decode": lambda media: media.media} | options
+    write_report(path / "report.html", title, results=results, **arguments)
+    return Page(path / "report.html")
+
+
+def accuracy(*examples: Example) -> Result:
+    floors = {"majority answer": 0.373, "question only": 0.67}
+    return Result("vqa", "accuracy", 0.912, True, floors, 9673, {"model, other questions": 0.85}, list(examples))
+
+
+def test_scores_stand_above_the_floors(tmp_path: Path) -> None:
+    ett = Result("ett", "mse", 0.39, False, {"repeat last": 1.294}, 2785)
+    bare = Result("bare", "wer", 0.2, False, {}, 3)
+    page = report(tmp_path, [accuracy(), ett, bare])
+    assert page.rows[1:] == [
+        ["vqa accuracy, higher is better 9,673 records", "model", "91.2 %", "", "+24.2 points"],
+        ["majority answer", "37.3 %", ""],
+        ["question only", "67.0 %", ""],
+        ["ett mse, lower is better 2,785 records", "model", "0.39", "", "+0.904"],
+        ["repeat last", "1.294", ""],
+        ["bare wer, lower is better 3 records", "model", "0.2", "", ""],
+        ["model, other questions", "85.0 %"],
+    ]
+    bars = [value for name, value in page.attributes if name == "style"]
+    assert bars == [f"width: {width}%" for width in ("100.0", "40.9", "73.5", "30.1", "100.0", "100.0")]
+
+
+def test_a_diverged_score_has_no_bar(tmp_path: Path) -> None:
+    page = report(tmp_path, [Result("ett", "mse", float("nan"), False, {"repeat last": 0.0}, 2)])
+    assert [value for name, value in page.attributes if name == "style"] == ["width: 0.0%"] * 2
+
+
+def test_losses_and_summary_are_on_the_page(tmp_path: Path) -> None:
+    page = report(tmp_path, summary={"Trunk": "rwkv7, 4 layers"}, metrics=METRICS)
+    assert {"Trunk", "rwkv7, 4 layers", "Training"} <= set(page.words)
+    assert [image["alt"] for image in page.images] == ["loss curves of the heads lm in the phases align"]
+    assert "Training" not in report(tmp_path).words
+
+
+def test_questions_stand_with_their_media_and_answers(tmp_path: Path) -> None:
+    sound = Waveform(np.sin(np.arange(800, dtype=np.float32)), 8000)
+    series = Series(np.arange(5, dtype=np.float32)[:, None])
+    right = asked([user(Media("image", PICTURE), Text("What colour?"))], "red", "red")
+    wrong = asked([user(Media("audio", sound), Media("series", series), Text("What is it?"))], "two", "ten")
+    page = report(tmp_path, [accuracy(right, wrong)])
+    assert [image["alt"] for image in page.images] == [
+        "picture, 4 by 4 pixels",
+        "spectrogram of 0.10 seconds of sound at 8000 Hz",
+        "series of 5 points in 1 column",
+    ]
+    words = [word for word in page.words if word]
+    assert words[words.index("What colour?") :] == [
+        "What colour?",
+        "✓ right:",
+        "red",
+        "What is it?",
+        "✗ wrong:",
+        "ten",
+        "truth: two",
+    ]
+
+
+def test_earlier_turns_say_whose_they_are(tmp_path: Path) -> None:
+    turns = [Turn("system", (Text("Be brief."),)), user(Text("red?")), Turn("assistant", (Text("no"),))]
+    page = report(tmp_path, [accuracy(asked([*turns, user(Text("blue?"))], "yes", "yes"))])
+    words = [word for word in page.words if word]
+    assert words[words.index("system:") : words.index("✓ right:")] == [
+        "system:",
+        "Be brief.",
+        "red?",
+        "assistant:",
+        "no",
+        "blue?",
+    ]
+
+
+def test_a_forecast_is_drawn_over_the_truth(tmp_path: Path) -> None:
+    decode = {b"past": Series(np.zeros((8, 2), np.float32)), b"truth": Series(np.ones((3, 2), np.float32))}
+    turns = (user(Media("series", b"past"), Text("Go on.")), Turn("assistant", (Answer("forecast", b"truth"),)))
+    example = Example(Record("key", turns), np.full((3, 2), 0.9, np.float32), None)
+    result = Result("ett", "mse", 0.01, False, {"repeat last": 1.0}, 1, examples=[example])
+    page = report(tmp_path, [result], decode=lambda media: decode[media.media])
+    assert [image["alt"] for image in page.images] == [
+        "forecast of 3 points drawn over the true series, 2 of 2 columns"
+    ]
+    assert "Go on." in page.words
+
+
+def test_a_modality_without_a_drawing_is_named(tmp_path: Path) -> None:
+    page = report(tmp_path, [accuracy(asked([user(Media("smell", object()), Text("What is it?"))], "rose", "rose"))])
+    assert "[smell]" in page.words
+    assert page.images == []
+
+
+@pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])
+def test_hostile_text_stays_text(tmp_path: Path, hostile: str) -> None:
+    example = asked([user(Media(hostile, object()), Text(hostile))], hostile, hostile + "!")
+    result = Result(hostile, hostile, 0.1, True, {hostile: 0.2}, 1, {hostile: 0.3}, [example])
+    metrics: list[dict[str, float | str]] = [{"step": 1, "phase": hostile, f"loss/{hostile}": 1.0}]
+    page = report(tmp_path, [result], title=hostile, summary={hostile: hostile}, metrics=metrics)
+    assert "script" not in page.tags
+    assert [image["src"][:19] for image in page.images if image["src"]] == ["data:image/svg+xml;"]
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert page.words.count(hostile) >= 6
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    page = report(tmp_path, [accuracy(asked([user(Media("image", PICTURE))], "a", "a"))], metrics=METRICS)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
+    sources = [value for name, value in page.attributes if name in ("src", "href", "srcset")]
+    assert len(sources) == 2
+    assert all(source is not None and source.startswith("data:image/") for source in sources)
+    style = (tmp_path / "report.html").read_text(encoding="utf-8").partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_a_report_that_fails_leaves_the_last_one(tmp_path: Path) -> None:
+    report(tmp_path, title="first")
+
+    def gone(media: Media) -> Any:
+        raise DataError("x.png is missing")
+
+    with pytest.raises(DataError, match=r"x\.png"):
+        report(tmp_path, [accuracy(asked([user(Media("image", "x.png"))], "a", "a"))], decode=gone)
+    assert "first" in Page(tmp_path / "report.html").words
