@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
 
 __all__ = [
     "AdapterConfig",
@@ -42,6 +42,11 @@ def _below_data_root(path: Path, info: ValidationInfo) -> Path:
     return (_folder(info, "data_root") / path.expanduser()).absolute()
 
 
+def _relative_to_data_root(path: Path, info: SerializationInfo) -> str:
+    root = (info.context or {}).get("data_root")
+    return str(path.relative_to(root) if root is not None and path.is_relative_to(root) else path)
+
+
 def _hub_id_or_path(reference: str, info: ValidationInfo) -> str:
     path = _folder(info, "folder") / Path(reference).expanduser()
     is_path = reference.startswith((".", "/", "~")) or path.exists()
@@ -51,8 +56,11 @@ def _hub_id_or_path(reference: str, info: ValidationInfo) -> str:
 ManifestPath = Annotated[Path, AfterValidator(_beside_manifest)]
 """A path; a relative one is meant from the folder of the manifest (validation context ``folder``)."""
 
-DataPath = Annotated[Path, AfterValidator(_below_data_root)]
-"""A path; a relative one is meant from the data root (validation context ``data_root``)."""
+DataPath = Annotated[
+    Path, AfterValidator(_below_data_root), PlainSerializer(_relative_to_data_root, return_type=str, when_used="json")
+]
+"""A path; a relative one is meant from the data root (validation context ``data_root``). With that root as the
+serialisation context it is written relative again, so that a run's manifest serves where the data lie elsewhere."""
 
 CheckpointReference = Annotated[str, AfterValidator(_hub_id_or_path)]
 """A Hugging Face model id, or a local path if it exists or begins with ``.``, ``/`` or ``~``."""
@@ -85,6 +93,11 @@ class EncoderConfig(ComponentConfig, ABC):
     @abstractmethod
     def out_length(self, length: int) -> int:
         """Number of feature vectors for an item of ``length`` (the unit is that of the processor's ``MediaItem``)."""
+
+    @property
+    def usual_length(self) -> int | None:
+        """Length of an ordinary item, for the wiring check and its examples; None if items have no usual length."""
+        return None
 
 
 class CompressorConfig(ComponentConfig, ABC):

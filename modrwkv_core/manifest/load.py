@@ -98,13 +98,22 @@ def manifest_from_dict(
 
 
 def dump_manifest(manifest: Manifest) -> str:
-    """Write ``manifest`` as YAML, with all defaults and absolute paths; it loads back equal."""
-    return write_yaml(manifest.model_dump(mode="json"))
+    """Write ``manifest`` as YAML, with all defaults; it loads back equal, from any folder.
+
+    Paths are absolute, but those of data are relative to the data root: where the data lie elsewhere, ``MODRWKV_DATA``
+    or ``data_root=`` says so.
+    """
+    return write_yaml(_plain(manifest))
 
 
 def digest(manifest: Manifest) -> str:
-    """Return the SHA-256 of everything that ``manifest`` says, as hexadecimal digits."""
-    return hashlib.sha256(json.dumps(manifest.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    """Return the SHA-256 of everything that ``manifest`` says but where the data lie, as hexadecimal digits."""
+    said = {key: value for key, value in _plain(manifest).items() if key != "data_root"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    return manifest.model_dump(mode="json", context={"data_root": manifest.data_root})
 
 
 class _Presets:
@@ -202,9 +211,11 @@ def _validate(tree: Marked, folder: Path, registry: Registry | None) -> LoadedMa
         # What `type: distribution/name` decides is kept as a preference: sections then hold plain names.
         plugins = plugins.model_copy(update={"prefer": {**plugins.prefer, **components.pinned}})
         manifest = manifest.model_copy(update={"plugins": plugins})
+    provenance = {dotted(path): value.origin for path, value in tree.walk() if path}
+    provenance |= {f"plugins.prefer.{key}": f"type: {value}/..." for key, value in components.pinned.items()}
     return LoadedManifest(
         manifest=manifest,
-        provenance={dotted(path): value.origin for path, value in tree.walk() if path},
+        provenance=provenance,
         folder=folder,
         registry=_discover(plugins) if components.pinned and registry is None else components.registry,
         components=components.used,

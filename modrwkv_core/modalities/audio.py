@@ -18,7 +18,7 @@ from modrwkv_core.modalities.files import read_media
 __all__ = ["RATES", "AudioModality"]
 
 RATES: Final = range(1_000, 768_001)
-"""Samples per second that a recording may have; others are a sign of a damaged header, or of something else than sound."""
+"""Samples per second that a recording may have; others are a sign of a damaged header."""
 
 MAX_CHANNELS: Final = 64
 """Channels above which an array is taken to have its axes swapped."""
