@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from modrwkv_core.interfaces.config import ManifestPath
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig, ManifestPath
 from modrwkv_core.manifest.sections import (
     AdapterSection,
     BackboneSection,
@@ -44,6 +44,8 @@ def _language_model() -> Any:
     return {"lm": {"type": "lm"}}
 
 
+PipelineKind: TypeAlias = Literal["encoder", "compressor", "adapter"]
+
 _DEFAULT_WARMUP = 100
 
 
@@ -58,6 +60,13 @@ class Pipeline(Section):
 
     adapter: AdapterSection
     """Maps feature vectors to the width of the trunk."""
+
+    def components(self) -> Iterator[tuple[PipelineKind, EncoderConfig | CompressorConfig | AdapterConfig]]:
+        """Yield the components with their kinds, in the order in which signals pass them."""
+        yield "encoder", self.encoder
+        if self.compressor is not None:
+            yield "compressor", self.compressor
+        yield "adapter", self.adapter
 
 
 class DataSection(Section):
@@ -183,7 +192,7 @@ class Manifest(Section):
     """Names the run."""
 
     seed: int = Field(default=0, ge=0)
-    """Seed of all random numbers: fresh weights, order of the data, sampling of augmentations."""
+    """Seed of all random numbers: fresh weights, order of the data, dropout."""
 
     data_root: ManifestPath = Field(default=Path(), validate_default=True)
     """Folder from which the paths of data are meant. In a file it is meant from the manifest's folder, which is also
@@ -217,12 +226,7 @@ class Manifest(Section):
     def parts(self) -> tuple[str, ...]:
         """Dotted names of all parts of the model, in the order in which signals pass them."""
         return (
-            *(
-                f"{name}.{kind}"
-                for name, pipeline in self.modalities.items()
-                for kind in ("encoder", "compressor", "adapter")
-                if getattr(pipeline, kind) is not None
-            ),
+            *(f"{name}.{kind}" for name, pipeline in self.modalities.items() for kind, _ in pipeline.components()),
             "backbone",
             *(f"heads.{name}" for name in self.heads),
         )
@@ -244,13 +248,7 @@ class Manifest(Section):
     def resolved(self) -> Self:
         """Return a copy whose parts hold all that is needed to rebuild them without outside files."""
         modalities = {
-            name: pipeline.model_copy(
-                update={
-                    "encoder": pipeline.encoder.resolved(),
-                    "compressor": pipeline.compressor.resolved() if pipeline.compressor else None,
-                    "adapter": pipeline.adapter.resolved(),
-                }
-            )
+            name: pipeline.model_copy(update={kind: config.resolved() for kind, config in pipeline.components()})
             for name, pipeline in self.modalities.items()
         }
         return self.model_copy(

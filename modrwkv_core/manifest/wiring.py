@@ -1,0 +1,151 @@
+"""Whether neighbouring components fit, from their configurations alone: no weights, no torch.
+
+Every pipeline is walked from the encoder to the trunk on widths and lengths. Adapters are built between the two widths
+that they find, so what remains to be checked is which signals an encoder reads, whether an item leaves any tokens, and
+whether the trunk has a row for each id of the tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from modrwkv_core.errors import ModRWKVError, WiringError
+from modrwkv_core.interfaces.config import ComponentConfig
+from modrwkv_core.manifest.load import LoadedManifest
+from modrwkv_core.manifest.schema import Pipeline
+from modrwkv_core.plugin import Kind
+
+__all__ = ["Chain", "Link", "check_wiring"]
+
+_EXAMPLES = (100, 1_000, 10_000, 100_000)
+_PROBES = tuple(2**power for power in range(25))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One component of a pipeline.
+
+    Attributes:
+        kind: ``encoder``, ``compressor`` or ``adapter``.
+        name: The component's name.
+        width: Width of the vectors that it gives.
+        lengths: How many vectors it gives for each of the chain's ``items``.
+    """
+
+    kind: Kind
+    name: str
+    width: int
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A modality's way into the token stream.
+
+    Attributes:
+        modality: Its name.
+        items: Lengths of example items, in the unit of the encoder's processor: the encoder's usual length, or several.
+        links: Encoder, compressor if there is one, adapter. The last one's lengths are numbers of tokens.
+    """
+
+    modality: str
+    items: tuple[int, ...]
+    links: tuple[Link, ...]
+
+
+def check_wiring(loaded: LoadedManifest) -> tuple[Chain, ...]:
+    """Check that the manifest's components fit and return the chain of each modality.
+
+    Raises:
+        WiringError: Two components do not fit; the message says where the manifest names them, and names both.
+    """
+    manifest = loaded.manifest
+    with _located(loaded, "backbone"):
+        trunk_width, rows = manifest.backbone.in_dim, manifest.backbone.vocab_rows
+    with _located(loaded, "tokenizer"):
+        ids = manifest.tokenizer.vocab_size
+        if rows is not None and ids > rows:
+            raise WiringError(
+                f"{_called(loaded, 'tokenizer', manifest.tokenizer)} has {ids} ids, but the embedding of "
+                f"{_called(loaded, 'backbone', manifest.backbone)} has {rows} rows",
+                hint="use the tokenizer that the backbone was trained with, or a backbone with more rows",
+            )
+    return tuple(_chain(loaded, name, pipeline, trunk_width) for name, pipeline in manifest.modalities.items())
+
+
+def _chain(loaded: LoadedManifest, modality: str, pipeline: Pipeline, trunk_width: int) -> Chain:
+    path = f"modalities.{modality}"
+    with _located(loaded, f"{path}.encoder"):
+        _refuse_other_signals(loaded, modality, pipeline)
+        widths = {"encoder": pipeline.encoder.out_dim}
+    if pipeline.compressor is not None:
+        with _located(loaded, f"{path}.compressor"):
+            widths["compressor"] = pipeline.compressor.out_dim(widths["encoder"])
+    widths["adapter"] = trunk_width
+    with _located(loaded, path):
+        _refuse_silence(loaded, pipeline)
+        usual = pipeline.encoder.usual_length
+        items = _EXAMPLES if usual is None else (usual,)
+        lengths = [_lengths(pipeline, item) for item in items]
+    links = tuple(
+        Link(kind, config.type, widths[kind], tuple(counts[index] for counts in lengths))
+        for index, (kind, config) in enumerate(pipeline.components())
+    )
+    return Chain(modality, items, links)
+
+
+def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: Pipeline) -> None:
+    encoder = pipeline.encoder
+    reads = loaded.components["encoder", encoder.type].spec.modality
+    if reads != modality:
+        others = loaded.registry.components("encoder")
+        fitting = [other.spec.name for other in others if other.spec.modality == modality]
+        raise WiringError(
+            f"{_called(loaded, 'encoder', encoder)} reads '{reads}', but stands under the modality '{modality}'",
+            hint=f"encoders of '{modality}': {', '.join(fitting) or 'none is installed'}",
+        )
+
+
+def _refuse_silence(loaded: LoadedManifest, pipeline: Pipeline) -> None:
+    """Refuse a pipeline that gives no token for an item of the encoder's usual length, or for any item at all."""
+    usual = pipeline.encoder.usual_length
+    items = _PROBES if usual is None else (usual,)
+    if any(_lengths(pipeline, item)[-1] > 0 for item in items):
+        return
+    counts = _lengths(pipeline, items[-1])
+    silent = next(index for index, count in enumerate(counts) if count <= 0)
+    components = [_called(loaded, kind, config) for kind, config in pipeline.components()]
+    item = f"an item of {'its usual ' if usual is not None else ''}length {items[-1]}"
+    if silent == 0:
+        raise WiringError(f"{components[0]} gives no features for {item}")
+    raise WiringError(
+        f"{components[silent]} leaves nothing of the {counts[silent - 1]} features that {components[silent - 1]} gives "
+        f"for {item}",
+        hint="compress less, or let the encoder give more features",
+    )
+
+
+def _lengths(pipeline: Pipeline, item: int) -> list[int]:
+    """Numbers of vectors behind each component, for an item of length ``item``."""
+    counts: list[int] = []
+    for _, config in pipeline.components():
+        counts.append(config.out_length(counts[-1] if counts else item))
+    return counts
+
+
+def _called(loaded: LoadedManifest, kind: Kind, config: ComponentConfig) -> str:
+    return f"{kind} '{config.type}' ({loaded.components[kind, config.type].distribution})"
+
+
+@contextmanager
+def _located(loaded: LoadedManifest, path: str) -> Iterator[None]:
+    """Begin the message of an error with the place of ``path`` in the manifest."""
+    try:
+        yield
+    except ModRWKVError as error:
+        place = f"{loaded.provenance.get(path, 'default')}: {path}"
+        raise WiringError(
+            f"{place}: {error.message}", component=error.component, distribution=error.distribution, hint=error.hint
+        ) from error
