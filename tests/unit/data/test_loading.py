@@ -18,6 +18,9 @@ from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
 
+# Where processes are forked, Python 3.12 warns of the threads that torch keeps.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 class CountingConfig(SourceConfig):
     source: Literal["counting"] = "counting"

@@ -1,0 +1,1 @@
+"""Sources of the core: common file formats to records."""

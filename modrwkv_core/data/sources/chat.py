@@ -1,0 +1,133 @@
+"""Conversations in JSON Lines with OpenAI-style content parts.
+
+A line is ``{"messages": [{"role": ..., "content": ...}, ...]}``; content is a text or a list of parts:
+
+- ``{"type": "text", "text": ...}``
+- ``{"type": "image_url", "image_url": {"url": ...}}``: a path, a ``file://`` or a ``data:`` URL
+- ``{"type": "input_audio", "input_audio": {"data": base64, "format": ...}}``
+- ``{"type": MODALITY, ...}`` with one of ``path``, ``data`` (base64 of a file) and ``values`` (numbers)
+- ``{"type": "answer", "head": ..., "values": [...]}``: what another head than the language model answers
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modrwkv_core.data.naming import naming
+from modrwkv_core.data.sources.config import ChatConfig
+from modrwkv_core.data.sources.json_records import JsonRecords
+from modrwkv_core.data.sources.media import MediaStore
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.record import Answer, Media, Part, Record, Role, Text, Turn
+from modrwkv_core.interfaces.source import Source
+
+__all__ = ["ChatSource"]
+
+_ROLES: Final = get_args(Role)
+
+
+class ChatSource(Source[ChatConfig]):
+    """Reads conversations with OpenAI-style content parts; keys that the format does not name are passed over."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        super().__init__(config)
+        self._records = JsonRecords(config.path)
+        self._media = MediaStore(config.media or config.path.parent)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        content = self._records[index]
+        key = self._records.key(index)
+        with naming(key):
+            messages = content.get("messages")
+            if not isinstance(messages, list):
+                raise DataError(
+                    "has no list 'messages'", hint='a line is {"messages": [{"role": ..., "content": ...}]}'
+                )
+            return Record(key, tuple(self._turn(message) for message in messages))
+
+    def _turn(self, message: Any) -> Turn:
+        role = _take(message, "role", str)
+        if role not in _ROLES:
+            raise DataError(f"unknown role '{role}'", hint=f"roles are {', '.join(_ROLES)}")
+        content = message.get("content")
+        if isinstance(content, str):
+            return Turn(role, (Text(content),))
+        if not isinstance(content, list):
+            raise DataError(f"the content of the {role}'s message is neither a text nor a list of parts")
+        return Turn(role, tuple(self._part(part) for part in content))
+
+    def _part(self, part: Any) -> Part:
+        match _take(part, "type", str):
+            case "text":
+                return Text(_take(part, "text", str))
+            case "image_url":
+                return Media("image", self._url(_take(_take(part, "image_url", dict), "url", str)))
+            case "input_audio":
+                return Media("audio", _decode(_take(_take(part, "input_audio", dict), "data", str)))
+            case "answer":
+                return Answer(_take(part, "head", str), _columns(_take(part, "values", list)))
+            case modality:
+                return Media(modality, self._medium(part, modality))
+
+    def _medium(self, part: Mapping[str, Any], modality: str) -> Any:
+        given = [name for name in ("path", "data", "values") if name in part]
+        match given:
+            case ["path"]:
+                return self._media.find(_take(part, "path", str))
+            case ["data"]:
+                return _decode(_take(part, "data", str))
+            case ["values"]:
+                return _numbers(_take(part, "values", list))
+        raise DataError(
+            f"a part of type '{modality}' has {' and '.join(given) or 'nothing'} to read",
+            hint="give one of path, data (base64) and values (numbers)",
+        )
+
+    def _url(self, url: str) -> Path | bytes:
+        if url.startswith("data:"):
+            head, _, body = url.partition(",")
+            return _decode(unquote(body)) if head.endswith(";base64") else unquote_to_bytes(body)
+        if url.startswith("file://"):
+            return Path(unquote(urlsplit(url).path))
+        if "://" in url:
+            raise DataError(
+                f"{url} is not on this machine", hint="download it and give its path: nothing is fetched here"
+            )
+        return self._media.find(url)
+
+
+def _take(content: Any, key: str, kind: type) -> Any:
+    if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+        raise DataError(f"'{key}' is missing or not a {kind.__name__} in {str(content)[:80]}")
+    return content[key]
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise DataError(f"data is not base64: {error}") from error
+
+
+def _numbers(values: list[Any]) -> NDArray[np.float32]:
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise DataError("values are not numbers in rows of equal lengths") from error
+
+
+def _columns(values: list[Any]) -> NDArray[np.float32]:
+    """Return ``[points, channels]``; plain numbers are one channel."""
+    numbers = _numbers(values)
+    return numbers[:, None] if numbers.ndim == 1 else numbers

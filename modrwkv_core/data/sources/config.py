@@ -1,0 +1,96 @@
+"""Configurations of the core's data sources. Never imports torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from modrwkv_core.interfaces.config import DataPath, SourceConfig
+
+__all__ = ["ChatConfig", "CsvWindowsConfig", "LabelledAudioConfig", "LlavaConfig", "RowRange"]
+
+
+def _ascending(rows: tuple[int, int]) -> tuple[int, int]:
+    if not 0 <= rows[0] < rows[1]:
+        raise ValueError(f"rows [{rows[0]}, {rows[1]}) hold nothing: write [first, one behind the last]")
+    return rows
+
+
+RowRange = Annotated[tuple[int, int], AfterValidator(_ascending)]
+"""The first row and the one behind the last, counted from 0 without the header."""
+
+
+class ChatConfig(SourceConfig):
+    """Conversations with OpenAI-style content parts."""
+
+    source: Literal["chat"] = "chat"
+
+    path: DataPath
+    """JSON Lines, or one JSON list."""
+
+    media: DataPath | None = None
+    """Folder or zip archive that relative paths of media are meant from; by default the folder of ``path``."""
+
+
+class LlavaConfig(SourceConfig):
+    """Conversations as LLaVA publishes them."""
+
+    source: Literal["llava"] = "llava"
+
+    path: DataPath
+    """One JSON list, or JSON Lines."""
+
+    media: DataPath | None = None
+    """Folder or zip archive that paths of pictures are meant from; by default the folder of ``path``."""
+
+
+class LabelledAudioConfig(SourceConfig):
+    """Recordings with a text each."""
+
+    source: Literal["labelled_audio"] = "labelled_audio"
+
+    path: DataPath
+    """The list: tab-separated values with a header (``.tsv``), or JSON Lines."""
+
+    media: DataPath | None = None
+    """Folder or zip archive that paths of recordings are meant from; by default the folder of ``path``."""
+
+    audio_column: str = "path"
+    """Column, or key, of a recording's path."""
+
+    text_column: str = "text"
+    """Column, or key, of the text that the assistant shall say."""
+
+    prompt: str = ""
+    """What the user says behind the recording."""
+
+
+class CsvWindowsConfig(SourceConfig):
+    """Windows of the columns of a table of measurements: every column by itself, then the next window."""
+
+    source: Literal["csv_windows"] = "csv_windows"
+
+    path: DataPath
+    """Comma-separated values with a header, plain or ``.csv.gz``."""
+
+    look_back: int = Field(ge=1)
+    """Points that the model sees."""
+
+    horizon: int = Field(ge=1)
+    """Points that it shall forecast."""
+
+    rows: RowRange | None = None
+    """Rows that forecasts may lie in; a window may look back before them. By default all."""
+
+    stride: int = Field(default=1, ge=1)
+    """Rows from one window to the next."""
+
+    standardise: RowRange | None = None
+    """Rows whose mean and population standard deviation standardise each column; by default none does."""
+
+    columns: tuple[str, ...] | None = None
+    """Columns to use; by default all that hold numbers."""
+
+    prompt: str = ""
+    """What the user says behind the series."""

@@ -1,0 +1,117 @@
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modrwkv_core.data.sources.config import CsvWindowsConfig
+from modrwkv_core.data.sources.csv_windows import CsvWindowsSource
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.record import Answer, Media, Text
+from modrwkv_core.interfaces.signals import Series
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "t.csv"
+    rows = "".join(f"2016-07-01 {row:02}:00,{row},{row * row}\n" for row in range(20))
+    path.write_text("date,x,y\n" + rows)
+    return path
+
+
+def windows(path: Path, **config: Any) -> CsvWindowsSource:
+    return CsvWindowsSource(CsvWindowsConfig.model_validate({"path": path, "look_back": 3, "horizon": 2} | config))
+
+
+def shown(source: CsvWindowsSource, index: int) -> tuple[list[float], list[float]]:
+    user, assistant = source[index].turns
+    series, answer = user.parts[0], assistant.parts[0]
+    assert isinstance(series, Media)
+    assert isinstance(series.media, Series)
+    assert isinstance(answer, Answer)
+    assert series.media.values.shape == (source.config.look_back, 1)
+    assert answer.value.shape == (source.config.horizon, 1)
+    assert (series.modality, answer.head) == ("series", "forecast")
+    assert series.media.values.dtype == answer.value.dtype == np.float32
+    return series.media.values[:, 0].tolist(), answer.value[:, 0].tolist()
+
+
+def test_windows_by_hand(table: Path) -> None:
+    source = windows(table)
+    assert len(source) == 2 * (20 - 3 - 2 + 1)
+    assert shown(source, 0) == ([0, 1, 2], [3, 4])
+    assert shown(source, 1) == ([0, 1, 4], [9, 16])
+    assert shown(source, len(source) - 1) == ([15**2, 16**2, 17**2], [18**2, 19**2])
+
+
+def test_targets_stay_in_their_rows_and_windows_look_back(table: Path) -> None:
+    source = windows(table, rows=[10, 15], columns=["x"], stride=3, prompt="Go on.")
+    assert len(source) == 2
+    assert [shown(source, index) for index in range(2)] == [([7, 8, 9], [10, 11]), ([10, 11, 12], [13, 14])]
+    assert source[0].turns[0].parts[1] == Text("Go on.")
+    assert source[1].key == f"{table}: x from row 13 on"
+
+
+def test_standardised_by_other_rows(table: Path) -> None:
+    source = windows(table, standardise=[0, 3], rows=[5, 20], columns=["y"])
+    mean, deviation = 5 / 3, np.sqrt((0 + 1 + 16) / 3 - (5 / 3) ** 2)
+    assert shown(source, 0)[1] == pytest.approx([(25 - mean) / deviation, (36 - mean) / deviation])
+
+
+def test_packed_tables(table: Path) -> None:
+    packed = table.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(table.read_bytes()))
+    assert shown(windows(packed), 7) == shown(windows(table), 7)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(DataError, match="cannot read"):
+        windows(packed)
+
+
+def edit(change: Callable[[str], str]) -> Callable[[Path], object]:
+    return lambda path: path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("damage", "config", "message"),
+    [
+        (Path.unlink, {}, "cannot read"),
+        (edit(lambda text: text.replace(",7,", ",,")), {}, "not a table of numbers"),
+        (edit(lambda text: text.replace(",0,0", ",,0")), {}, "not a table of numbers"),
+        (edit(lambda text: text.replace(",7,", ",nan,")), {}, "nan in row 7, column x"),
+        (edit(lambda text: "date,x\n"), {}, "no row below a header"),
+        (edit(lambda text: text), {"columns": ["x", "z"]}, "no column z\nhint: it has: date, x, y"),
+        (edit(lambda text: text), {"rows": [0, 21]}, r"rows \[0, 21\) are wanted .* has 20"),
+        (edit(lambda text: text), {"rows": [0, 4]}, r"rows \[0, 4\) .* hold no 3 \+ 2 points"),
+        (edit(lambda text: text), {"standardise": [0, 1]}, "x .* is constant"),
+    ],
+)
+def test_broken_tables(table: Path, damage: Callable[[Path], object], config: Any, message: str) -> None:
+    damage(table)
+    with pytest.raises(DataError, match=message):
+        windows(table, **config)
+
+
+def test_rows_must_ascend(table: Path) -> None:
+    with pytest.raises(ValueError, match="hold nothing"):
+        windows(table, rows=[5, 5])
+
+
+def test_the_standard_protocol_of_etth1() -> None:
+    """Counts and the repeat-last figure that the literature gives for these windows."""
+    root = os.environ.get("MODRWKV_DATA")
+    if root is None:
+        pytest.skip("MODRWKV_DATA is not set: no ETTh1 to read")
+    source = windows(
+        Path(root) / "ett" / "ETTh1.csv", look_back=336, horizon=96, rows=[11520, 14400], standardise=[0, 8640]
+    )
+    assert len(source) == 2785 * 7
+    errors = []
+    for index in range(len(source)):
+        series, answer = source[index].turns[0].parts[0], source[index].turns[1].parts[0]
+        assert isinstance(series, Media)
+        assert isinstance(answer, Answer)
+        errors.append(np.mean((answer.value - series.media.values[-1]) ** 2, dtype=np.float64))
+    assert np.mean(errors) == pytest.approx(1.295, abs=0.002)
