@@ -44,5 +44,5 @@ class ForecastTaskConfig(TaskConfig):
     batch: int = Field(default=32, ge=1)
     """Series that the model continues at a time."""
 
-    examples: int = Field(default=3, ge=0)
+    examples: int = Field(default=4, ge=0)
     """How many forecasts the report shows, drawn at random with a fixed seed."""

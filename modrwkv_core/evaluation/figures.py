@@ -135,6 +135,7 @@ def draw_forecast(past_PC: NDArray[np.float32], truth_HC: NDArray[np.float32], f
     for column, axes in enumerate(panels):
         if column >= drawn:
             axes.set_axis_off()
+            panels[column - across].tick_params(labelbottom=True)
             continue
         axes.axvline(0.5, color=_INK, alpha=0.35, linewidth=0.6, linestyle=":")
         axes.plot(np.arange(1 - len(shown_PC), 1), shown_PC[:, column], color=_INK, alpha=0.4, label="look-back")

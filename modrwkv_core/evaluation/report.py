@@ -33,6 +33,7 @@ class _Piece:
 class _Card:
     """An example on the page: what was asked, and answered with words or with a drawn forecast."""
 
+    key: str
     asked: list[_Piece]
     answer: str
     truth: str
@@ -110,12 +111,12 @@ def _examination(result: Result, decode: Callable[[Media], Any]) -> _Examination
 
 def _card(example: Example, decode: Callable[[Media], Any]) -> _Card:
     *before, last = example.record.turns
-    forecast = _forecast(example, decode)
+    key, forecast = example.record.key, _forecast(example, decode)
     asked = [piece for turn in before for piece in _pieces(turn, decode)]
     if forecast is not None:
-        return _Card([piece for piece in asked if piece.text], "", "", None, forecast)
+        return _Card(key, [piece for piece in asked if piece.text], "", "", None, forecast)
     truth = "".join(piece.text for piece in _pieces(last, decode))
-    return _Card(asked, str(example.prediction), truth, example.correct, None)
+    return _Card(key, asked, str(example.prediction), truth, example.correct, None)
 
 
 def _forecast(example: Example, decode: Callable[[Media], Any]) -> Drawing | None:

@@ -60,7 +60,7 @@ def test_an_unknown_signal_has_no_drawing() -> None:
     assert draw_signal(object()) is None
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 10))
 def test_a_forecast_has_a_panel_for_each_column_up_to_eight(past: int, horizon: int, columns: int) -> None:
     rng = np.random.default_rng(0)

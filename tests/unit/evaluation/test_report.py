@@ -60,7 +60,7 @@ class Page(HTMLParser):
 
 
 def asked(prompt: Sequence[Turn], truth: str, said: str) -> Example:
-    record = Record("key", (*prompt, Turn("assistant", (Text(truth),))))
+    record = Record("asked.jsonl:1", (*prompt, Turn("assistant", (Text(truth),))))
     return Example(record, said, said == truth)
 
 
@@ -114,6 +114,7 @@ def test_questions_stand_with_their_media_and_answers(tmp_path: Path) -> None:
     right = asked([user(Media("image", PICTURE), Text("What colour?"))], "red", "red")
     wrong = asked([user(Media("audio", sound), Media("series", series), Text("What is it?"))], "two", "ten")
     page = report(tmp_path, [accuracy(right, wrong)])
+    assert page.attributes.count(("title", "asked.jsonl:1")) == 2
     assert [image["alt"] for image in page.images] == [
         "picture, 4 by 4 pixels",
         "spectrogram of 0.10 seconds of sound at 8000 Hz",
@@ -148,13 +149,13 @@ def test_earlier_turns_say_whose_they_are(tmp_path: Path) -> None:
 def test_a_forecast_is_drawn_over_the_truth(tmp_path: Path) -> None:
     decode = {b"past": Series(np.zeros((8, 2), np.float32)), b"truth": Series(np.ones((3, 2), np.float32))}
     turns = (user(Media("series", b"past"), Text("Go on.")), Turn("assistant", (Answer("forecast", b"truth"),)))
-    example = Example(Record("key", turns), np.full((3, 2), 0.9, np.float32), None)
+    example = Example(Record("waves.csv: from row 8 on", turns), np.full((3, 2), 0.9, np.float32), None)
     result = Result("ett", "mse", 0.01, False, {"repeat last": 1.0}, 1, examples=[example])
     page = report(tmp_path, [result], decode=lambda media: decode[media.media])
     assert [image["alt"] for image in page.images] == [
         "forecast of 3 points drawn over the true series, 2 of 2 columns"
     ]
-    assert "Go on." in page.words
+    assert {"Go on.", "waves.csv: from row 8 on"} <= set(page.words)
 
 
 def test_a_modality_without_a_drawing_is_named(tmp_path: Path) -> None:

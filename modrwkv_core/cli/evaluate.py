@@ -1,0 +1,74 @@
+"""``modrwkv evaluate``: examine a trained run on its tasks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import click
+
+from modrwkv_core.errors import ManifestError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), help="Ask only so many records of each task, drawn at random.")
+@click.option("--device", help="Where to compute; by default a GPU if there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--quiet", is_flag=True, help="Draw no progress bars.")
+def evaluate(
+    run: Path, tasks: tuple[str, ...], limit: int | None, device: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Examine the model of RUN on the tasks of its manifest, next to trivial methods.
+
+    Writes report.html and results.json into RUN.
+    """
+    from modrwkv_core.evaluation import results as scores
+    from modrwkv_core.evaluation.examination import examine
+    from modrwkv_core.evaluation.report import write_report
+    from modrwkv_core.evaluation.summary import summarise
+    from modrwkv_core.inference.session import load
+    from modrwkv_core.interfaces.record import Media
+    from modrwkv_core.training.loggers import read_metrics
+
+    session = load(run, device=device)
+    manifest = session.loaded.manifest
+    names = _chosen(run, manifest.evaluation, tasks)
+    results = [examine(session, name, limit=limit, progress_bar=not quiet) for name in names]
+
+    def decode(media: Media) -> object:
+        return session.loaded.registry.modality_class(media.modality)().decode(media.media)
+
+    parameters = sum(parameter.numel() for parameter in session.model.parameters())
+    scores.write_results(run / "results.json", manifest.name, results)
+    write_report(
+        run / "report.html", manifest.name, summarise(manifest, parameters), results, read_metrics(run), decode
+    )
+    if as_json:
+        click.echo(scores.as_json(manifest.name, results))
+        return
+    click.echo(scores.table(results))
+    click.echo(f"report: {run / 'report.html'}")
+
+
+def _chosen(run: Path, known: Collection[str], wanted: Sequence[str]) -> list[str]:
+    """Return the tasks to examine, in the manifest's order.
+
+    Raises:
+        ManifestError: There are none, or one that is wanted is not in the manifest.
+    """
+    if not known:
+        raise ManifestError(
+            f"the manifest of {run} names no tasks",
+            hint=f"add a section `evaluation` with a task and its data to {run / 'manifest.yaml'}",
+        )
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ManifestError(
+                f"the manifest of {run} has no task {name!r}",
+                hint=f"did you mean {close[0]!r}?" if close else f"its tasks: {', '.join(known)}",
+            )
+    return [name for name in known if not wanted or name in wanted]
