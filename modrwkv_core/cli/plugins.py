@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -110,7 +109,9 @@ def _as_json(plugin: Plugin, kind: Kind | None) -> dict[str, Any]:
 
 
 def _rows(plugin: Plugin, kind: Kind | None) -> list[tuple[str, ...]]:
-    provided = [(spec.kind, spec.name, spec.modality or "", spec.summary) for spec in _components(plugin, kind)]
+    provided: list[tuple[str, ...]] = [
+        (spec.kind, spec.name, spec.modality or "", spec.summary) for spec in _components(plugin, kind)
+    ]
     if kind is None:
         provided += [("modality", modality.name, "", modality.summary) for modality in plugin.modalities]
         provided += [("preset", preset.name, "", preset.summary) for preset in plugin.presets]
@@ -166,6 +167,8 @@ def _refuse_unknown(registry: Registry, name: str) -> NoReturn:
     for kind in KINDS:
         if kind == prefix or (not prefix and bare in known(kind)):
             registry.component(kind, bare)  # says which package to install or what was meant
+    import difflib
+
     names = {plugin.distribution for plugin in registry.plugins}
     names.update(name for kind in KINDS for name in (*registry.names(kind), *known(kind)))
     close = difflib.get_close_matches(name, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,6 +158,8 @@ class Registry:
 
     def digest(self) -> str:
         """Return a short hash of the usable plugins' names and versions, to compare the processes of one run."""
+        import hashlib
+
         usable = sorted(f"{plugin.name} {plugin.version}" for plugin in self.plugins if plugin.state == "ok")
         return hashlib.sha256("\n".join(usable).encode()).hexdigest()[:16]
 

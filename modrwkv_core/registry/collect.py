@@ -73,7 +73,7 @@ def collect(module: object, label: str | None) -> Iterator[dict[str, Any]]:
         manager.register(module)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise RefusalError("incompatible", str(error)) from error
+        raise RefusalError("incompatible", " ".join(str(error).split())) from error
     if not manager.get_hookcallers(module):
         raise RefusalError("failed", f"{module!r} implements no hook; are its functions marked with @hookimpl?")
     for field, record in RECORDS.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -74,6 +72,8 @@ def absence(
         installed: The usable names by kind.
         plugins: All plugins.
     """
+    import difflib
+
     elsewhere = known(kind)
     provider = distribution or elsewhere.get(name)
     present = [plugin for plugin in plugins if provider and canonical(plugin.distribution) == canonical(provider)]
@@ -108,6 +108,8 @@ def absence(
 @cache
 def known(kind: str) -> dict[str, str]:
     """Return the first-party names of ``kind`` with their distributions, installed or not."""
+    import tomllib
+
     table = tomllib.loads(Path(__file__).with_name("known_plugins.toml").read_text(encoding="utf-8"))
     names: dict[str, str] = table.get(kind, {})
     return names

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from modrwkv_core.registry.records import Plugin
 
@@ -25,11 +26,13 @@ class Candidate:
     Attributes:
         plugin: Its record, so far without registrations; ``failed`` if the distribution's metadata are damaged.
         distribution: Where it comes from.
+        version: The distribution's version, for comparison.
         entry_point: What to load; None if the metadata are damaged.
     """
 
     plugin: Plugin
     distribution: Distribution
+    version: Version
     entry_point: EntryPoint | None
 
 
@@ -40,10 +43,19 @@ def canonical(name: str) -> str:
 
 
 def scan() -> list[Candidate]:
-    """Return all candidates by distribution and entry point; of duplicates, the one that Python imports comes first."""
-    folders = dict.fromkeys(os.path.realpath(folder) for folder in sys.path)  # one folder may be listed twice
-    found = [candidate for distribution in distributions(path=list(folders)) for candidate in _candidates(distribution)]
-    return sorted(found, key=lambda candidate: canonical(candidate.plugin.name).split(":", 1))
+    """Return all candidates by distribution and entry point.
+
+    Of duplicates, the one that Python finds first comes first; within a folder, the newest.
+    """
+    folders = list(dict.fromkeys(os.path.realpath(folder) for folder in sys.path))  # one may be listed twice
+    found = [candidate for distribution in distributions(path=folders) for candidate in _candidates(distribution)]
+    folder_ranks = {folder: rank for rank, folder in enumerate(folders)}
+
+    def order(candidate: Candidate) -> tuple[list[str], int]:
+        rank = folder_ranks.get(os.path.realpath(candidate.plugin.location), len(folders))
+        return canonical(candidate.plugin.name).split(":", 1), rank
+
+    return sorted(sorted(found, key=lambda candidate: candidate.version, reverse=True), key=order)
 
 
 def _candidates(distribution: Distribution) -> Iterator[Candidate]:
@@ -51,7 +63,10 @@ def _candidates(distribution: Distribution) -> Iterator[Candidate]:
     try:
         if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
             return
-        name, version = distribution.metadata["Name"], distribution.version
+        metadata = distribution.metadata
+        if "Name" not in metadata or "Version" not in metadata:
+            raise ValueError("its METADATA are missing or lack name or version")
+        name, version = metadata["Name"], Version(metadata["Version"])
         entry_points = list(distribution.entry_points.select(group=GROUP))
     except Exception as error:
         damaged = Plugin(
@@ -63,8 +78,8 @@ def _candidates(distribution: Distribution) -> Iterator[Candidate]:
             error=f"damaged metadata of a distribution in {location}\n{''.join(traceback.format_exception(error))}",
             cause=error,
         )
-        yield Candidate(damaged, distribution, None)
+        yield Candidate(damaged, distribution, Version("0"), None)
         return
     for entry_point in entry_points:
-        plugin = Plugin(name=f"{name}:{entry_point.name}", distribution=name, version=version, location=location)
-        yield Candidate(plugin, distribution, entry_point)
+        plugin = Plugin(name=f"{name}:{entry_point.name}", distribution=name, version=str(version), location=location)
+        yield Candidate(plugin, distribution, version, entry_point)

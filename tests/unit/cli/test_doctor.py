@@ -1,0 +1,37 @@
+"""``modrwkv doctor``: what this machine can do."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from modrwkv_core.cli.doctor import doctor
+
+
+def test_doctor_shows_versions_threads_kernels_and_plugins(site: Any) -> None:
+    site.install("fake-failed", "raise OSError('sunk')")
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 0
+    rows = dict(line.strip().split("  ", 1) for line in result.stdout.splitlines() if line.startswith("  "))
+    shown = {name: value.strip() for name, value in rows.items()}
+    assert shown["python"] == platform.python_version()
+    assert shown["torch"] == version("torch")
+    assert shown["threads"].startswith(f"{torch.get_num_threads()} within")
+    assert shown["cpu: reference"] in ("usable", "chosen")
+    assert list(shown.values()).count("chosen") == 1 + torch.cuda.is_available()
+    assert shown["modrwkv:core"] == "ok"
+    assert shown["fake-failed:main"] == "failed OSError: sunk"
+
+
+def test_doctor_goes_on_where_something_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "modrwkv_kernels", None)
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 1
+    assert "failed  ModuleNotFoundError" in result.stdout
+    assert "modrwkv:core" in result.stdout
