@@ -5,6 +5,7 @@ B = rows, T = tokens, D = width, S = rows or packed sequences.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Self, cast
 
@@ -35,8 +36,9 @@ _COMPONENT = "backbone/rwkv7"
 class RWKV7(Backbone[RWKV7Config]):
     """RWKV-7 "Goose" (arXiv 2503.14456).
 
-    The constructor initialises by the official recipe. To load large weights without that cost, construct under
-    ``torch.device("meta")`` and call :meth:`load_pretrained`, or use :meth:`from_checkpoint`.
+    From scratch the constructor initialises by the official recipe. If the configuration names weights, all parameters
+    are NaN until :meth:`load_pretrained` or a run's checkpoint has filled them: the recipe's orthogonal matrices would
+    take minutes for nothing.
 
     Args:
         config: Sizes, or weights that have them.
@@ -64,11 +66,11 @@ class RWKV7(Backbone[RWKV7Config]):
         self.ln_out = nn.LayerNorm(sizes.width)
         self.head = nn.Linear(sizes.width, vocab_size, bias=False)
 
-        initialise_embedding(self.emb)
-        for layer, block in enumerate(self._blocks()):
-            initialise_time_mix(block.att, layer, sizes.layers)
-            initialise_channel_mix(block.ffn, layer, sizes.layers)
-        initialise_head(self.head)
+        if config.weights is None:
+            self._initialise()
+        else:
+            for parameter in self.parameters():
+                nn.init.constant_(parameter, math.nan)
 
     @classmethod
     def from_checkpoint(cls, path: Path | str, *, dtype: torch.dtype = torch.float32, kernel: str = "auto") -> Self:
@@ -171,6 +173,13 @@ class RWKV7(Backbone[RWKV7Config]):
     def lr_scales(self) -> dict[str, float]:
         """Names of the parameters whose learning rate is scaled: the decay's bias learns twice as fast."""
         return {f"blocks.{layer}.att.w0": 2.0 for layer in range(self.sizes.layers)}
+
+    def _initialise(self) -> None:
+        initialise_embedding(self.emb)
+        for layer, block in enumerate(self._blocks()):
+            initialise_time_mix(block.att, layer, self.sizes.layers)
+            initialise_channel_mix(block.ffn, layer, self.sizes.layers)
+        initialise_head(self.head)
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))

@@ -102,16 +102,8 @@ class TimeMix(nn.Module):
         rate_BTHN = self._heads(rate_BTD)
         k_BTHN = self._heads(k_BTD * torch.addcmul(1 - self.k_a, rate_BTD, self.k_a))
         r_BTHN, v_BTHN = self._heads(r_BTD), self._heads(v_BTD)
-        y_BTHN, matrix_SHNN = self._recur(
-            r_BTHN,
-            self._heads(log_w_BTD),
-            k_BTHN,
-            v_BTHN,
-            -removal_BTHN,
-            removal_BTHN * rate_BTHN,
-            matrix_SHNN,
-            packing,
-        )
+        inputs = (r_BTHN, self._heads(log_w_BTD), k_BTHN, v_BTHN, -removal_BTHN, removal_BTHN * rate_BTHN)
+        y_BTHN, matrix_SHNN = self._recur(inputs, matrix_SHNN, packing)
 
         # Group normalisation over heads, as layer normalisation of each head, which is many times faster on CPUs.
         y_BTD = F.layer_norm(y_BTHN, (self.head_size,), eps=_GROUP_NORM_EPS).flatten(2)
@@ -124,34 +116,20 @@ class TimeMix(nn.Module):
     def _heads(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.view(*x_BTD.shape[:-1], -1, self.head_size)
 
-    def _recur(
-        self,
-        r: Tensor,
-        log_w: Tensor,
-        k: Tensor,
-        v: Tensor,
-        a: Tensor,
-        b: Tensor,
-        matrix_SHNN: Tensor,
-        packing: Packing | None,
-    ) -> tuple[Tensor, Tensor]:
-        # Under autocast products are of lower precision than the rest.
-        k, v, a, b = (tensor.to(r.dtype) for tensor in (k, v, a, b))
-        if packing is None and r.shape[1] == 1:
-            y_BHN, matrix_SHNN = wkv7_step(r[:, 0], log_w[:, 0], k[:, 0], v[:, 0], a[:, 0], b[:, 0], matrix_SHNN)
-            return y_BHN.unsqueeze(1), matrix_SHNN
-        y_BTHN, final_SHNN = wkv7(
-            r,
-            log_w,
-            k,
-            v,
-            a,
-            b,
-            state=matrix_SHNN,
-            cu_seqlens=None if packing is None else packing.bounds,
-            output_state=True,
-            backend=self.kernel,
-        )
+    def _recur(self, inputs: tuple[Tensor, ...], matrix_SHNN: Tensor, packing: Packing | None) -> tuple[Tensor, Tensor]:
+        """Run the recurrence over ``r, log_w, k, v, a, b``, each ``[B, T, H, N]``."""
+        r, log_w, *others = inputs
+        # Autocast would leave some inputs in float32, and do the recurrence itself in half precision.
+        k, v, a, b = (tensor.to(r.dtype) for tensor in others)
+        with torch.autocast(r.device.type, enabled=False):
+            if packing is None and r.shape[1] == 1:
+                token = (r[:, 0], log_w[:, 0], k[:, 0], v[:, 0], a[:, 0], b[:, 0])
+                y_BHN, matrix_SHNN = wkv7_step(*token, matrix_SHNN)
+                return y_BHN.unsqueeze(1), matrix_SHNN
+            bounds = None if packing is None else packing.bounds
+            y_BTHN, final_SHNN = wkv7(
+                r, log_w, k, v, a, b, state=matrix_SHNN, cu_seqlens=bounds, output_state=True, backend=self.kernel
+            )
         assert final_SHNN is not None
         return y_BTHN, final_SHNN
 

@@ -1,0 +1,284 @@
+"""Official checkpoints: layout, loading, refusing, converting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config, files
+from modrwkv_core.backbones.rwkv7.checkpoint import convert, read_tensors, write_tensors
+from modrwkv_core.errors import CheckpointError
+
+Save = Callable[[dict[str, Tensor], Path], None]
+
+
+def save_pth(tensors: dict[str, Tensor], path: Path) -> None:
+    torch.save(tensors, path)
+
+
+def save_safetensors(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, path)
+
+
+FORMATS = pytest.mark.parametrize(
+    ("suffix", "save"), [(".pth", save_pth), (".safetensors", save_safetensors)], ids=["pth", "safetensors"]
+)
+
+
+@pytest.fixture
+def weights(make_model: Any) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = make_model(dtype=torch.bfloat16).state_dict()
+    return dict(tensors)
+
+
+def same_bits(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return ours.keys() == expected.keys() and all(
+        ours[name].dtype == tensor.dtype and torch.equal(ours[name], tensor) for name, tensor in expected.items()
+    )
+
+
+def test_the_layout_is_the_official_one() -> None:
+    """Names and shapes of RWKV-LM's weight table, here with D = 768, two layers, ranks 64/64/32/128."""
+    width, ffn, vocab = 768, 3072, 100
+    norm = {"weight": (width,), "bias": (width,)}
+    table: dict[str, tuple[int, ...]] = {"emb.weight": (vocab, width), "head.weight": (vocab, width)}
+    table |= {f"{name}.{part}": shape for name in ("ln_out", "blocks.0.ln0") for part, shape in norm.items()}
+    for layer in range(2):
+        block: dict[str, tuple[int, ...]] = {
+            f"{name}.{part}": shape for name in ("ln1", "ln2", "att.ln_x") for part, shape in norm.items()
+        }
+        vectors = ["x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "w0", "a0", "k_k", "k_a"] + ["v0"] * layer
+        block |= {f"att.{name}": (1, 1, width) for name in vectors}
+        for name, rank in {"w": 64, "a": 64, "g": 128, **({"v": 32} if layer else {})}.items():
+            block |= {f"att.{name}1": (width, rank), f"att.{name}2": (rank, width)}
+        block |= {f"att.{name}.weight": (width, width) for name in ("receptance", "key", "value", "output")}
+        block |= {"att.r_k": (12, 64), "ffn.x_k": (1, 1, width)}
+        block |= {"ffn.key.weight": (ffn, width), "ffn.value.weight": (width, ffn)}
+        table |= {f"blocks.{layer}.{name}": shape for name, shape in block.items()}
+    with torch.device("meta"):
+        model = RWKV7(RWKV7Config(layers=2, width=width), vocab)
+    assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == table
+
+
+@pytest.mark.parametrize(("layers", "width", "parameters"), [(12, 768, 191_034_624), (24, 1024, 450_767_872)])
+def test_the_published_sizes_have_the_published_numbers_of_parameters(layers: int, width: int, parameters: int) -> None:
+    ranks = {"decay_rank": 64, "rate_rank": 64, "value_rank": 32, "gate_rank": 128}
+    with torch.device("meta"):
+        model = RWKV7(RWKV7Config(layers=layers, width=width, **ranks), 65536)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@FORMATS
+def test_loads_what_was_published(tmp_path: Path, weights: dict[str, Tensor], suffix: str, save: Save) -> None:
+    path = tmp_path / f"model{suffix}"
+    save(weights, path)
+    model = RWKV7.from_checkpoint(path)
+    assert same_bits(dict(model.state_dict()), {name: tensor.float() for name, tensor in weights.items()})
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    half = RWKV7.from_checkpoint(path, dtype=torch.bfloat16)
+    assert same_bits(dict(half.state_dict()), weights)
+
+
+@FORMATS
+def test_a_loaded_model_does_not_need_its_file(
+    tmp_path: Path, weights: dict[str, Tensor], suffix: str, save: Save
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    save(weights, path)
+    model = RWKV7.from_checkpoint(path, dtype=torch.bfloat16)
+    with path.open("rb+") as file:
+        file.write(b"\xff" * path.stat().st_size)
+    assert same_bits(dict(model.state_dict()), weights)
+
+
+def test_a_model_is_nan_until_its_weights_are_loaded(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    torch.save(weights, tmp_path / "model.pth")
+    model = RWKV7(RWKV7Config(weights=tmp_path / "model.pth"), 32)
+    parameters = list(model.parameters())
+    assert all(parameter.isnan().all() for parameter in parameters)
+    model.load_pretrained()
+    assert same_bits(dict(model.state_dict()), {name: tensor.float() for name, tensor in weights.items()})
+    assert all(ours is former for ours, former in zip(model.parameters(), parameters, strict=True))
+
+
+def test_without_weights_there_is_nothing_to_load(make_model: Any) -> None:
+    model = make_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_pretrained()
+    assert same_bits(dict(model.state_dict()), before)
+
+
+def test_the_first_layers_unused_tensors_are_ignored(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    extra = {
+        "blocks.0.att.v0": torch.ones(1, 1, 16),
+        "blocks.0.att.v1": torch.ones(16, 4),
+        "blocks.0.att.v2": torch.ones(4, 16),
+    }
+    torch.save(weights | extra, tmp_path / "model.pth")
+    model = RWKV7.from_checkpoint(tmp_path / "model.pth", dtype=torch.bfloat16)
+    assert same_bits(dict(model.state_dict()), weights)
+
+
+def damage_missing(weights: dict[str, Tensor]) -> None:
+    del weights["blocks.1.att.k_k"], weights["ln_out.bias"]
+
+
+def damage_unexpected(weights: dict[str, Tensor]) -> None:
+    weights["blocks.1.ffn.s_emb.weight"] = weights["ln_out.bias"]
+    weights["blocks.0.att.v3"] = weights["ln_out.bias"]
+
+
+def damage_shape(weights: dict[str, Tensor]) -> None:
+    weights["blocks.1.att.x_r"] = torch.zeros(1, 1, 15)
+    weights["head.weight"] = torch.zeros(31, 16)
+
+
+def damage_gap(weights: dict[str, Tensor]) -> None:
+    weights["blocks.3.ln1.bias"] = weights["blocks.1.ln1.bias"]
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (damage_missing, ["missing: blocks.1.att.k_k, ln_out.bias"]),
+        (damage_unexpected, ["unexpected: blocks.0.att.v3, blocks.1.ffn.s_emb.weight"]),
+        (
+            damage_shape,
+            ["blocks.1.att.x_r [1, 1, 15] instead of [1, 1, 16]", "head.weight [31, 16] instead of [32, 16]"],
+        ),
+        (damage_gap, ["missing: blocks.2.att.a0,"]),
+    ],
+)
+def test_what_does_not_fit_is_listed_and_nothing_is_loaded(
+    tmp_path: Path,
+    weights: dict[str, Tensor],
+    suffix: str,
+    save: Save,
+    damage: Callable[[dict[str, Tensor]], None],
+    named: list[str],
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    damage(weights)
+    save(weights, path)
+    model = RWKV7(RWKV7Config(weights=path), 32)
+    with pytest.raises(CheckpointError) as raised:
+        model.load_pretrained()
+    assert all(text in str(raised.value) for text in [str(path), *named])
+    assert all(parameter.isnan().all() for parameter in model.parameters())
+
+
+@FORMATS
+def test_truncated_files_are_refused(tmp_path: Path, weights: dict[str, Tensor], suffix: str, save: Save) -> None:
+    path = tmp_path / f"model{suffix}"
+    save(weights, path)
+    whole = path.read_bytes()
+    for kept in (0, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(CheckpointError, match=f"model{suffix}"):
+            RWKV7.from_checkpoint(path)
+
+
+class Exploit:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("raise SystemExit",)
+
+
+def test_code_in_a_pth_is_not_run(tmp_path: Path) -> None:
+    torch.save({"emb.weight": Exploit()}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=r"model\.pth"):
+        RWKV7.from_checkpoint(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(2)], "not a mapping of names to tensors"),
+        ({"model": {"emb.weight": torch.zeros(2, 2)}}, "not a mapping of names to tensors"),
+        ({"model.embeddings.weight": torch.zeros(2, 2)}, "does not hold an RWKV-7: it has no matrix 'emb.weight'"),
+        ({"emb.weight": torch.zeros(2, 2), "blocks.0.att.r_k": torch.zeros(3, 4)}, "3 heads of 4"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: object, message: str) -> None:
+    torch.save(content, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=message):
+        RWKV7.from_checkpoint(tmp_path / "model.pth")
+
+
+def test_missing_files_and_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        RWKV7.from_checkpoint(tmp_path / "model.safetensors")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match="neither in"):
+        read_tensors(tmp_path / "model.gguf")
+    with pytest.raises(CheckpointError, match="neither in"):
+        write_tensors({}, tmp_path / "model.bin")
+
+
+def test_conversion_keeps_every_bit(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    weights["head.weight"] = weights["head.weight"].float()
+    official, converted, back = tmp_path / "a.pth", tmp_path / "b.safetensors", tmp_path / "c.pth"
+    torch.save(weights, official)
+    convert(official, converted)
+    assert same_bits(load_file(converted), weights)
+    convert(converted, back)
+    assert same_bits(torch.load(back, weights_only=True), weights)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_model_writes_what_it_reads(tmp_path: Path, make_model: Any, suffix: str) -> None:
+    model = make_model(dtype=torch.float32)
+    write_tensors(model.state_dict(), tmp_path / f"model{suffix}")
+    assert same_bits(dict(RWKV7.from_checkpoint(tmp_path / f"model{suffix}").state_dict()), dict(model.state_dict()))
+
+
+def test_views_are_written_without_their_storage(tmp_path: Path) -> None:
+    large = torch.randn(1000, 100)
+    write_tensors({"emb.weight": large[:2]}, tmp_path / "a.pth")
+    write_tensors({"emb.weight": large[:2].mT}, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.pth").stat().st_size < 10_000
+    assert torch.equal(read_tensors(tmp_path / "a.safetensors")["emb.weight"], large[:2].mT)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_failed_write_keeps_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    former = {"emb.weight": torch.ones(2, 2)}
+    write_tensors(former, path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_tensors({"emb.weight": torch.zeros(2, 2)}, path)
+    assert same_bits(read_tensors(path), former)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_of_the_former_file_is_not_disturbed(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_tensors({"emb.weight": torch.ones(2, 2)}, path)
+    former = path.read_bytes()
+    with path.open("rb") as reader:
+        write_tensors({"emb.weight": torch.zeros(2, 2)}, path)
+        assert reader.read() == former
+    assert not read_tensors(path)["emb.weight"].any()
+
+
+def test_only_large_matrices_decay_and_only_w0_learns_faster(make_model: Any) -> None:
+    model = make_model()
+    projections = ["att.receptance", "att.key", "att.value", "att.output", "ffn.key", "ffn.value"]
+    assert model.decayed_parameters() == {
+        "emb.weight",
+        "head.weight",
+        *(f"blocks.{layer}.{name}.weight" for layer in range(2) for name in projections),
+    }
+    assert model.lr_scales() == {"blocks.0.att.w0": 2.0, "blocks.1.att.w0": 2.0}
+    assert model.lr_scales().keys() <= dict(model.named_parameters()).keys()
