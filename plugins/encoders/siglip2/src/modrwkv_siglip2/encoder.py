@@ -1,0 +1,61 @@
+"""The SigLIP 2 vision tower."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from transformers import SiglipVisionConfig, SiglipVisionModel
+
+from modrwkv_core.interfaces.component import Encoder
+from modrwkv_core.interfaces.published import load_strictly, load_tensors
+from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_siglip2.config import Siglip2Config
+
+__all__ = ["Siglip2Encoder"]
+
+IGNORED: Final = (
+    "text_model.*",
+    "logit_scale",
+    "logit_bias",
+    "vision_model.head.*",
+    "head.*",
+    "*embeddings.position_ids",
+)
+"""What published checkpoints hold beside the vision tower: the text tower, the pooling head, a table of indices."""
+
+
+class Siglip2Encoder(Encoder[Siglip2Config]):
+    """Pictures to one vector for each patch.
+
+    Source: Tschannen et al., SigLIP 2, arXiv 2502.14786; the ModRWKV paper takes the last layer behind its norm.
+    """
+
+    def __init__(self, config: Siglip2Config) -> None:
+        super().__init__(config)
+        self.tower = SiglipVisionModel(
+            SiglipVisionConfig(
+                image_size=config.image_size,
+                patch_size=config.patch_size,
+                hidden_size=config.width,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                intermediate_size=config.mlp_width,
+                vision_use_head=False,
+            )
+        )
+
+    def load_pretrained(self) -> None:
+        """Load the checkpoint's vision tower, all of it or nothing."""
+        if self.config.checkpoint is None:
+            return
+        tensors = load_tensors(self.config.checkpoint, ignore=IGNORED)
+        tower = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
+        load_strictly(self.tower, tower, self.config.checkpoint)
+
+    def forward(self, items: Sequence[MediaItem]) -> Features:
+        """Encode pictures: ``values [N, patches, width]``, row by row from the upper left."""
+        pixels = torch.stack([item.tensors["pixels"] for item in items])
+        values = self.tower(pixels).last_hidden_state
+        return Features(values, torch.full((len(items),), values.shape[1]))

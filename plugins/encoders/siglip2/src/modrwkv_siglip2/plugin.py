@@ -1,0 +1,22 @@
+"""Registers the encoder; imports nothing heavy."""
+
+from __future__ import annotations
+
+from modrwkv_core.plugin import ComponentSpec, hookimpl
+
+
+@hookimpl
+def modrwkv_components() -> list[ComponentSpec]:
+    """Return the encoder ``siglip2``."""
+    return [
+        ComponentSpec(
+            kind="encoder",
+            name="siglip2",
+            summary="SigLIP 2 vision transformer, fixed resolution, one vector for each patch",
+            config="modrwkv_siglip2.config:Siglip2Config",
+            implementation="modrwkv_siglip2.encoder:Siglip2Encoder",
+            processor="modrwkv_siglip2.processor:Siglip2Processor",
+            modality="image",
+            paper="SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
+        )
+    ]
