@@ -10,10 +10,9 @@ from modrwkv_core.interfaces.pipeline import MediaPipeline
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.manifest.load import LoadedManifest
-from modrwkv_core.manifest.schema import Manifest
 from modrwkv_core.model.multimodal import FrontEnd, MultimodalModel
 
-__all__ = ["assemble", "conversation_encoder", "open_source", "resolve"]
+__all__ = ["assemble", "conversation_encoder", "open_source"]
 
 VOCAB_MULTIPLE = 64
 
@@ -88,25 +87,3 @@ def open_source(loaded: LoadedManifest, config: Any) -> Source[Any]:
     """
     source: Source[Any] = loaded.registry.implementation("source", config.source)(config)
     return source
-
-
-def resolve(manifest: Manifest) -> Manifest:
-    """Return the manifest with all that rebuilds its components without outside files filled in."""
-    modalities = {
-        name: section.model_copy(
-            update={
-                "encoder": section.encoder.resolved(),
-                "compressor": section.compressor.resolved() if section.compressor else None,
-                "adapter": section.adapter.resolved(),
-            }
-        )
-        for name, section in manifest.modalities.items()
-    }
-    return manifest.model_copy(
-        update={
-            "tokenizer": manifest.tokenizer.resolved(),
-            "backbone": manifest.backbone.resolved(),
-            "modalities": modalities,
-            "heads": {name: head.resolved() for name, head in manifest.heads.items()},
-        }
-    )

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.errors import CheckpointError, ModRWKVError
-from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
+from modrwkv_core.manifest.load import LoadedManifest, digest, dump_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
-from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source, resolve
+from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
 from modrwkv_core.model.checkpoint import load_parts, read_tensors
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import Progress, RunFolder
@@ -59,7 +59,8 @@ class _Position:
 class _Trainer:
     def __init__(self, loaded: LoadedManifest, folder: RunFolder, device: str, progress_bar: bool) -> None:
         self.loaded = loaded
-        self.manifest = loaded.manifest
+        self.manifest = loaded.manifest.resolved()
+        self.digest = digest(self.manifest)
         self.folder = folder
         self.progress_bar = progress_bar
         self.device = device
@@ -100,7 +101,7 @@ class _Trainer:
                 f"{self.folder.path} already holds a run",
                 hint="go on with --resume, choose another folder with --run, or remove this one",
             )
-        if self.folder.progress(steps[-1]).manifest != self.loaded.digest:
+        if self.folder.progress(steps[-1]).manifest != self.digest:
             raise CheckpointError(
                 f"{self.folder.path} was trained with another manifest",
                 hint=f"go on with {self.folder.manifest}, or train into another folder with --run",
@@ -108,14 +109,14 @@ class _Trainer:
         return steps[-1]
 
     def _begin_run(self) -> None:
-        self.folder.write_text(self.folder.manifest, dump_manifest(resolve(self.manifest)))
+        self.folder.write_text(self.folder.manifest, dump_manifest(self.manifest))
         self.folder.write_json(self.folder.lock, make_lock(self.loaded))
         truncate_metrics(self.folder.path, -1)
 
     def _train_phase(self, phase: Phase, checkpoint: Path | None) -> None:
         self.position.phase_step = self.position.epoch = self.position.batch = 0
-        trained = apply_plan(self.model, phase)
-        optimiser = Optimiser(self.model, phase)
+        trained = apply_plan(self.model, self.manifest, phase)
+        optimiser = Optimiser(self.model, self.manifest, phase)
         if checkpoint is not None:
             self._restore(checkpoint, optimiser)
         self.unchanged = self.model.parts().keys() - trained
@@ -157,6 +158,7 @@ class _Trainer:
             conversation_encoder(self.model, data.max_tokens),
             batch_size=phase.batch_size or data.batch_size,
             seed=self.manifest.seed,
+            phase=phase.name,
             workers=data.workers,
         )
 
@@ -187,14 +189,16 @@ class _Trainer:
                 hint="lower the learning rate or train in float32, and go on with --resume from the newest checkpoint",
             )
         optimiser.step(
-            learning_rate_factor(self.position.phase_step, steps=steps, warmup=phase.warmup_steps, final=phase.final_lr)
+            learning_rate_factor(
+                self.position.phase_step, steps=steps, warmup=phase.warmup(steps), final=phase.final_lr
+            )
         )
         self.position.step += 1
         self.position.phase_step += 1
 
     def _log(self, phase: Phase, meter: _Meter, steps: int) -> dict[str, float]:
         factor = learning_rate_factor(
-            self.position.phase_step - 1, steps=steps, warmup=phase.warmup_steps, final=phase.final_lr
+            self.position.phase_step - 1, steps=steps, warmup=phase.warmup(steps), final=phase.final_lr
         )
         figures = meter.figures() | {"lr": phase.lr * factor}
         self.loaded.registry.hook.modrwkv_metrics(
@@ -242,7 +246,7 @@ class _Trainer:
             batch=self.position.batch,
             phase_done=done,
             random=bytes(torch.get_rng_state().tolist()).hex(),
-            manifest=self.loaded.digest,
+            manifest=self.digest,
         )
         checkpoint = self.folder.save(self.model, progress, optimiser.tensors(), unchanged=self.unchanged)
         self.loaded.registry.hook.modrwkv_checkpoint_saved(

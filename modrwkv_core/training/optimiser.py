@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.training.plan import parameter_groups
 
@@ -22,12 +23,13 @@ class Optimiser:
 
     Args:
         model: Its trainable parameters are optimised.
+        manifest: Which parts there are.
         phase: Learning rate, decay, betas, clipping.
     """
 
-    def __init__(self, model: MultimodalModel, phase: Phase) -> None:
+    def __init__(self, model: MultimodalModel, manifest: Manifest, phase: Phase) -> None:
         self.phase = phase
-        groups: list[dict[str, Any]] = parameter_groups(model, phase)
+        groups: list[dict[str, Any]] = parameter_groups(model, manifest, phase)
         self._named = {
             name: parameter for group in groups for name, parameter in zip(group["names"], group["params"], strict=True)
         }
@@ -41,12 +43,13 @@ class Optimiser:
 
     def clip(self) -> float:
         """Clip the gradients' norm and return what it was before."""
-        return float(torch.nn.utils.clip_grad_norm_(self._named.values(), self.phase.clip))
+        longest = math.inf if self.phase.clip is None else self.phase.clip
+        return float(torch.nn.utils.clip_grad_norm_(self._named.values(), longest))
 
     def step(self, factor: float) -> None:
-        """Take a step at ``factor`` times the phase's learning rate and clear the gradients."""
+        """Take a step at ``factor`` times the groups' highest learning rates and clear the gradients."""
         for group in self._adam.param_groups:
-            group["lr"] = self.phase.lr * factor * group["lr_scale"]
+            group["lr"] = group["peak_lr"] * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
 

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
-from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.multimodal import MultimodalModel
 
-__all__ = ["apply_plan", "parameter_groups", "selected_parts"]
+__all__ = ["apply_plan", "parameter_groups"]
 
 
-def selected_parts(names: Iterable[str], parts: Iterable[str]) -> set[str]:
-    """Return the parts that ``names`` mean.
-
-    ``backbone`` and dotted names such as ``image.adapter`` mean one part; ``encoder``, ``compressor`` and ``adapter``
-    mean those of every modality, ``heads`` all heads, and the name of a modality its whole front end.
-    """
-    wanted = set(names)
-    return {part for part in parts if part in wanted or wanted & set(part.split("."))}
-
-
-def apply_plan(model: MultimodalModel, phase: Phase) -> set[str]:
+def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase) -> set[str]:
     """Unfreeze what ``phase`` trains, freeze the rest, set the modes; return the names of the trained parts."""
+    trained = set(manifest.select(phase.train))
     parts = model.parts()
-    trained = selected_parts(phase.train, parts)
-    assert trained, "the manifest's validation lets no phase pass that trains nothing"
+    assert set(manifest.parts) == parts.keys(), "the manifest and the model have the same parts"
     for name, part in parts.items():
         part.train(name in trained)
         part.requires_grad_(name in trained)
     return trained
 
 
-def parameter_groups(model: MultimodalModel, phase: Phase) -> list[dict[str, object]]:
+def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -> list[dict[str, Any]]:
     """Group the trainable parameters for the optimiser.
 
     Weight decay touches large matrices only: those that the backbone lists, and the matrices of the other parts. The
@@ -41,30 +31,21 @@ def parameter_groups(model: MultimodalModel, phase: Phase) -> list[dict[str, obj
     the learning rate (RWKV-LM, RWKV-v7).
 
     Returns:
-        Groups with ``params``, ``names``, ``weight_decay`` and ``lr_scale``.
+        Groups with ``params``, their ``names``, ``peak_lr`` and ``weight_decay``.
     """
+    backbone = model.backbone
+    decayed, scales = backbone.decayed_parameters(), backbone.lr_scales()
     groups: dict[tuple[float, float], tuple[list[nn.Parameter], list[str]]] = {}
-    for part_name, part in model.parts().items():
+    parts = model.parts()
+    for part_name, lr in manifest.learning_rates(phase).items():
+        part = parts[part_name]
         for name, parameter in part.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            if part is model.backbone:
-                decays = name in model.backbone.decayed_parameters()
-                scale = model.backbone.lr_scales().get(name, 1.0)
-            else:
-                decays = parameter.ndim >= 2
-                scale = 1.0
-            scale *= _part_scale(phase, part_name)
-            parameters, names = groups.setdefault((phase.weight_decay if decays else 0.0, scale), ([], []))
+            decays = name in decayed if part is backbone else parameter.ndim >= 2
+            scale = scales.get(name, 1.0) if part is backbone else 1.0
+            parameters, names = groups.setdefault((lr * scale, phase.weight_decay if decays else 0.0), ([], []))
             parameters.append(parameter)
             names.append(f"{part_name}:{name}")
     return [
-        {"params": parameters, "names": names, "weight_decay": decay, "lr_scale": scale}
-        for (decay, scale), (parameters, names) in groups.items()
+        {"params": parameters, "names": names, "peak_lr": lr, "weight_decay": decay}
+        for (lr, decay), (parameters, names) in groups.items()
     ]
-
-
-def _part_scale(phase: Phase, part: str) -> float:
-    matching = [scale for name, scale in phase.lr_scales.items() if selected_parts([name], [part])]
-    assert len(matching) <= 1, "the manifest's validation lets no part have two scales"
-    return matching[0] if matching else 1.0

@@ -1,0 +1,128 @@
+"""Whole runs of a tiny model: phases, resumption after a kill, what is trained and what stays."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.inference.session import load
+from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model.assemble import assemble
+from modrwkv_core.model.checkpoint import read_tensors
+from modrwkv_core.model.run import RunFolder
+from modrwkv_core.training.loggers import read_metrics
+from modrwkv_core.training.loop import train
+
+ALL = ["encoder", "compressor", "adapter", "backbone", "heads"]
+ALIGN = {"name": "align", "train": ALL, "lr": 1e-2, "steps": 5}
+Manifest = Callable[..., Path]
+
+
+def run(manifest: Path, folder: Path, *overrides: str, resume: bool = False) -> RunFolder:
+    train(load_manifest(manifest, overrides), folder, resume=resume, device="cpu", progress_bar=False)
+    return RunFolder(folder)
+
+
+def weights(checkpoint: Path, part: str) -> dict[str, Tensor]:
+    return read_tensors(checkpoint / f"{part}.safetensors")
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def command(*words: str) -> Sequence[str]:
+    return [sys.executable, "-c", "from modrwkv_core.cli.main import main; main()", *words]
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    manifest = tiny_manifest()
+    undisturbed = run(manifest, tmp_path / "undisturbed")
+    killed = RunFolder(tmp_path / "killed")
+    process = subprocess.Popen(
+        command("train", str(manifest), "--run", str(killed.path), "--quiet"),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not any(path.name == "step-00000006" for path in killed.steps()):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.progress(killed.latest()).phase_done, "killed in the middle of the second phase"
+    with (killed.metrics).open("a") as file:
+        file.write('{"step": 8, "cut by the ki')
+    run(manifest, killed.path, resume=True)
+    for path in undisturbed.latest().glob("*.safetensors"):
+        assert path.read_bytes() == (killed.latest() / path.name).read_bytes(), path.name
+    losses = [[(line["step"], line["loss"]) for line in read_metrics(folder.path)] for folder in (undisturbed, killed)]
+    assert losses[0] == losses[1]
+    assert [step for step, _ in losses[0]] == list(range(1, 11))
+
+
+def test_phase_two_starts_from_the_adapter_of_phase_one(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    still = {"name": "finetune", "train": ["adapter", "backbone"], "lr": 1e-12, "steps": 1}
+    folder = run(tiny_manifest(phases=[ALIGN, still]), tmp_path / "run")
+    torch.manual_seed(0)
+    fresh = assemble(load_manifest(tiny_manifest(phases=[ALIGN])), pretrained=False).parts()["series.adapter"]
+    first, second = (weights(checkpoint, "series.adapter") for checkpoint in folder.steps())
+    for name, tensor in first.items():
+        assert torch.allclose(tensor, second[name], atol=1e-9)
+        assert not torch.allclose(tensor, fresh.state_dict()[name], atol=1e-4), f"phase one trained {name}"
+
+
+def test_a_phase_changes_what_it_lists_and_nothing_else(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    manifest = tiny_manifest(phases=[ALIGN | {"name": "one"}, ALIGN | {"name": "two", "train": ["series.adapter"]}])
+    first, second = run(manifest, tmp_path / "run").steps()
+    changed = {path.stem for path in first.glob("*.safetensors") if path.name != "optimiser.safetensors"}
+    changed = {part for part in changed if not same(weights(first, part), weights(second, part))}
+    assert changed == {"series.adapter"}
+
+
+def test_the_loss_falls(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    phase = ALIGN | {"lr": 3e-3, "steps": 60}
+    folder = run(tiny_manifest(phases=[phase]), tmp_path / "run", "phases.align.log_every=10")
+    losses = [float(line["loss/lm"]) for line in read_metrics(folder.path)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_run_answers_and_forecasts(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    folder = run(tiny_manifest(), tmp_path / "run")
+    assert json.loads(folder.lock.read_text())
+    session = load(folder.path, device="cpu")
+    assert session.generate("Say yes 2 times.", max_tokens=5) == "".join(
+        session.stream("Say yes 2 times.", max_tokens=5)
+    )
+    series = torch.sin(torch.arange(48) / 4).numpy() * 100 + 500
+    assert session.forecast(series, 4).shape == (4, 1)
+    assert session.forecast(series, 15).shape == (15, 1)
+    both = session.forecast(torch.stack([torch.arange(48.0), torch.arange(48.0) ** 0.5], dim=1).numpy(), 6)
+    assert both.shape == (6, 2)
+    assert abs(both[:, 0].mean() - 23.5) < 60, "an untrained forecast is near the series, in its units"
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    manifest = tiny_manifest(phases=[ALIGN])
+    folder = run(manifest, tmp_path / "run")
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        run(manifest, folder.path)
+    with pytest.raises(CheckpointError, match="another manifest"):
+        run(manifest, folder.path, "phases.align.lr=1", resume=True)
+    before = folder.steps()
+    run(manifest, folder.path, resume=True)
+    assert folder.steps() == before, "a finished run has nothing left to do"
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ModRWKVError, match=r"not finite in step .*the step was not taken"):
+        run(tiny_manifest(phases=[ALIGN | {"lr": 1e30, "warmup_steps": 0, "clip": None}]), tmp_path / "run")
