@@ -1,12 +1,16 @@
-"""Listing what is installed is fast and loads nothing heavy, whatever is installed."""
+"""Listing what is installed is fast and loads nothing heavy, whatever is installed.
+
+Times are those that the process had the processor, which is what a user waits for on a machine that does nothing else;
+the wall clock would measure the other load of the machine that runs the tests.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from importlib.metadata import entry_points
 
 import pytest
@@ -38,9 +42,9 @@ LOADED_BY_ENTRY_POINT = """
 import importlib, json, sys, time
 import modrwkv_core.plugin
 before = set(sys.modules)
-begun = time.perf_counter()
+begun = time.process_time()
 importlib.import_module(sys.argv[1])
-seconds = time.perf_counter() - begun
+seconds = time.process_time() - begun
 print(json.dumps({"seconds": seconds, "loaded": sorted(set(sys.modules) - before)}))
 """
 
@@ -55,12 +59,13 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_plugins_list_takes_at_most_300_ms(compiled: dict[str, str]) -> None:
-    seconds: list[float] = []
-    while len(seconds) < 10 and min(seconds, default=1.0) > 0.3:
-        begun = time.perf_counter()
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(LIST, env=compiled, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - begun)
-    assert min(seconds) <= 0.3, f"fastest of {len(seconds)} runs"
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) <= 0.3
 
 
 def test_plugins_list_loads_nothing_heavy() -> None:
@@ -79,8 +84,8 @@ def test_help_of_every_command_loads_no_torch() -> None:
 @pytest.mark.parametrize("module", sorted({point.value for point in entry_points(group="modrwkv")}))
 def test_entry_modules_are_light(module: str, compiled: dict[str, str]) -> None:
     own = module.partition(".")[0]
-    seconds: list[float] = []
-    while len(seconds) < 10 and min(seconds, default=1.0) > 0.05:
+    seconds = []
+    for _ in range(3):
         command = [sys.executable, "-c", LOADED_BY_ENTRY_POINT, module]
         finished = json.loads(subprocess.run(command, env=compiled, check=True, capture_output=True, text=True).stdout)
         packages = {name.partition(".")[0] for name in finished["loaded"]}
@@ -88,4 +93,4 @@ def test_entry_modules_are_light(module: str, compiled: dict[str, str]) -> None:
         if own != "modrwkv_core":
             assert not [name for name in finished["loaded"] if name.startswith("modrwkv_core.")]
         seconds.append(finished["seconds"])
-    assert min(seconds) <= 0.05, f"fastest of {len(seconds)} runs"
+    assert min(seconds) <= 0.05

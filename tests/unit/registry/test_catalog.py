@@ -206,7 +206,7 @@ def test_a_known_component_says_which_package_to_install(monkeypatch: pytest.Mon
         discover().component("encoder", "whisper")
     assert raised.value.hint == "pip install modrwkv-whisper"
     with pytest.raises(PluginError) as raised:
-        discover().component("encoder", "wisper")
+        discover().component("encoder", "whispre")
     assert raised.value.hint == "did you mean whisper (pip install modrwkv-whisper)?"
 
 

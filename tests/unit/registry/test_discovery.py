@@ -222,24 +222,24 @@ def test_the_environment_restricts_further(site: Any, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("setting", ["MODRWKV_PLUGINS", "MODRWKV_DISABLE_PLUGINS"])
 def test_unknown_names_in_the_environment_warn(site: Any, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     site.install_component("fake-one", "adapter", "one")
-    monkeypatch.setenv(setting, "fake-one,fake-noe")
-    with pytest.warns(UserWarning, match=f"{setting} names 'fake-noe', which is not an installed plugin"):
+    monkeypatch.setenv(setting, "fake-one,fake-oops")
+    with pytest.warns(UserWarning, match=f"{setting} names 'fake-oops', which is not an installed plugin"):
         discover()
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"allow": ["fake-noe"]}, {"disable": ["fake-noe"]}, {"prefer": {"adapter/one": "fake-noe"}}]
+    "arguments", [{"allow": ["fake-oops"]}, {"disable": ["fake-oops"]}, {"prefer": {"adapter/one": "fake-oops"}}]
 )
 def test_unknown_names_in_the_manifest_warn(site: Any, arguments: dict[str, Any]) -> None:
     site.install_component("fake-one", "adapter", "one")
-    with pytest.warns(UserWarning, match="names 'fake-noe', which is not an installed plugin"):
+    with pytest.warns(UserWarning, match="names 'fake-oops', which is not an installed plugin"):
         discover(**arguments)
 
 
 def test_a_preference_for_an_unknown_component_warns(site: Any) -> None:
     site.install_component("fake-one", "adapter", "one")
-    with pytest.warns(UserWarning, match="names 'adapter/noe', which no installed plugin provides"):
-        discover(prefer={"adapter/noe": "fake-one"})
+    with pytest.warns(UserWarning, match="names 'adapter/oops', which no installed plugin provides"):
+        discover(prefer={"adapter/oops": "fake-one"})
 
 
 def test_strict_makes_a_broken_plugin_fatal(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
