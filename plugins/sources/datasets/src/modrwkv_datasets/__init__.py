@@ -1,0 +1,1 @@
+"""Public data sets with their official splits, as sources of ModRWKV."""

@@ -1,0 +1,26 @@
+"""Registers the sources; imports nothing heavy."""
+
+from __future__ import annotations
+
+from modrwkv_core.plugin import ComponentSpec, hookimpl
+
+
+@hookimpl
+def modrwkv_components() -> list[ComponentSpec]:
+    """Return the sources ``easy_vqa`` and ``fsdd``."""
+    return [
+        ComponentSpec(
+            kind="source",
+            name="easy_vqa",
+            summary="easy-VQA: questions about pictures of coloured shapes",
+            config="modrwkv_datasets.config:EasyVqaConfig",
+            implementation="modrwkv_datasets.easy_vqa:EasyVqaSource",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="fsdd",
+            summary="Free Spoken Digit Dataset: which digit is spoken?",
+            config="modrwkv_datasets.config:FsddConfig",
+            implementation="modrwkv_datasets.fsdd:FsddSource",
+        ),
+    ]
