@@ -46,10 +46,15 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value)
 # In addition to PyYAML's own rules: text that either reader would take for a number is quoted.
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list(_SIGNS))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list(_SIGNS))
-_Dumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None),
-)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> ScalarNode:
+    # Only this style keeps every line break, of whatever alphabet, on one line.
+    breaks = len(f"{text}.".splitlines()) > 1
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if breaks else None)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,8 @@ def _convert(
                 )
             entries[key_node.value] = _convert(loader, value_node, origin, lines, parents, key_line)
         return Marked(entries, where)
+    if not isinstance(node, ScalarNode):
+        raise ManifestError(f"{where}: a mapping or list with the tag {node.tag} is not allowed", hint="remove the tag")
     try:
         return Marked(loader.construct_object(node), where)
     except ValueError as error:

@@ -143,10 +143,9 @@ def _index(items: list[Marked], word: str, origin: str, path: KeyPath) -> int:
         return names[word]
     if word.isdecimal() and int(word) < len(items):
         return int(word)
+    known = ", ".join(names or map(str, range(len(items))))
     close = difflib.get_close_matches(word, names, n=1)
     raise ManifestError(
         f"{origin}: {dotted(path)} has no item '{word}'",
-        hint=f"did you mean '{close[0]}'?"
-        if close
-        else f"its items: {', '.join(names or map(str, range(len(items))))}",
+        hint=f"did you mean '{close[0]}'?" if close else f"its items: {known}" if known else "it is empty",
     )

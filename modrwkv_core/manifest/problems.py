@@ -31,7 +31,8 @@ def explain(error: ValidationError, origins: Mapping[KeyPath, str], below: KeyPa
         origins: Where each value of the manifest comes from.
         below: Path of the section that was validated.
     """
-    problems = [_problem(details, origins, below) for details in error.errors(include_url=False)]
+    errors = error.errors(include_url=False)
+    problems = [_problem(details, origins, below) for details in errors if not _follows(details, errors)]
     if len(problems) == 1:
         explained = ManifestError(f"{problems[0].place}: {problems[0].message}", hint=problems[0].hint)
     else:
@@ -45,6 +46,14 @@ def explain(error: ValidationError, origins: Mapping[KeyPath, str], below: KeyPa
     return explained
 
 
+def _follows(details: Mapping[str, Any], errors: list[Any]) -> bool:
+    """Whether a list is only too short because pydantic left out its items that are not valid."""
+    path = details["loc"]
+    return details["type"] == "too_short" and any(
+        other["loc"][: len(path)] == path and len(other["loc"]) > len(path) for other in errors
+    )
+
+
 def _problem(details: Mapping[str, Any], origins: Mapping[KeyPath, str], below: KeyPath) -> _Problem:
     path = (*below, *(key for key in details["loc"] if key != "[key]"))
     known = next(path[:end] for end in range(len(path), -1, -1) if path[:end] in origins)
@@ -56,14 +65,18 @@ def _problem(details: Mapping[str, Any], origins: Mapping[KeyPath, str], below: 
             return _Problem(place, context["message"], context["hint"], None)
         case "missing":
             return _Problem(place, "required, but missing", None, None)
+        case "model_type" | "dict_type":
+            return _Problem(
+                place, f"must be a mapping of keys to values, not {reprlib.repr(details['input'])}", None, None
+            )
         case "extra_forbidden":
             return _Problem(place, "unknown key", None, None)
         case "value_error" if isinstance(cause, ModRWKVError):
             return _Problem(place, _without_hint(cause), cause.hint, cause)
         case "value_error":
             return _Problem(place, str(cause), None, None)
-    message = details["msg"]
-    return _Problem(place, f"{message[0].lower()}{message[1:]} (got {reprlib.repr(details['input'])})", None, None)
+    message = (details["msg"][0].lower() + details["msg"][1:]).replace("tuple", "list")
+    return _Problem(place, f"{message} (got {reprlib.repr(details['input'])})", None, None)
 
 
 def _without_hint(error: ModRWKVError) -> str:

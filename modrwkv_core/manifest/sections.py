@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from modrwkv_core.errors import ManifestError
+from modrwkv_core.errors import ManifestError, ModRWKVError
 from modrwkv_core.interfaces.config import (
     AdapterConfig,
     BackboneConfig,
@@ -150,19 +150,19 @@ class _Union:
         return {"component": self.kind}
 
     def _validate(self, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        if not isinstance(value, Mapping):
+        if isinstance(value, BaseModel):
             return handler(value)
         key = tag_key(self.kind)
+        if not isinstance(value, Mapping):
+            example = f"for example {{{key}: {next(iter(_names(info, self.kind)), 'NAME')}}}"
+            raise _refused(self.kind, (), value, f"must be a mapping that says its {key}, not {value!r}", example)
         word = value.get(key)
-        assert info.context is not None, "sections are read by load_manifest; in Python, give a configuration object"
-        components: Components = info.context["components"]
         if not isinstance(word, str):
-            hint = f"{key}: one of {', '.join(sorted(components.registry.names(self.kind)))}"
-            message = "required, but missing" if word is None else f"must be the name of a {self.kind}, not {word!r}"
-            raise ValidationError.from_exception_data(self.kind, [refusal((key,), word, message, hint)])
+            message = "required, but missing" if word is None else f"must be the name of a component, not {word!r}"
+            raise _refused(self.kind, (key,), word, message, f"{key}: one of {', '.join(_names(info, self.kind))}")
         try:
-            name, model = components.config_class(self.kind, word)
-        except ValueError as error:
+            name, model = _components(info).config_class(self.kind, word)
+        except ModRWKVError as error:
             problem = InitErrorDetails(type="value_error", loc=(key,), input=word, ctx={"error": error})
             raise ValidationError.from_exception_data(self.kind, [problem]) from error
         if model.model_config.get("extra") == "forbid":
@@ -170,9 +170,23 @@ class _Union:
         return model.model_validate({**value, key: name}, context=info.context)
 
 
+def _components(info: ValidationInfo) -> Components:
+    assert info.context is not None, "load_manifest reads sections; where there is none, give configuration objects"
+    components: Components = info.context["components"]
+    return components
+
+
+def _names(info: ValidationInfo, kind: Kind) -> tuple[str, ...]:
+    return _components(info).registry.names(kind)
+
+
+def _refused(title: str, path: tuple[str | int, ...], value: Any, message: str, hint: str) -> ValidationError:
+    return ValidationError.from_exception_data(title, [refusal(path, value, message, hint)])
+
+
 def _known_modality(name: str, info: ValidationInfo) -> str:
     if info.context is not None:
-        info.context["components"].registry.modality(name)
+        _components(info).registry.modality(name)
     return name
 
 

@@ -33,7 +33,12 @@ from modrwkv_core.registry.records import Plugin
 class EyeConfig(EncoderConfig):
     type: Literal["eye"] = "eye"
     width: int = Field(default=8, ge=1)
+    patches: int = 576
     checkpoint: CheckpointReference | None = None
+
+    @property
+    def usual_length(self) -> int:
+        return self.patches
 
     @property
     def out_dim(self) -> int:
@@ -87,6 +92,8 @@ class TrunkConfig(BackboneConfig):
 
     @property
     def in_dim(self) -> int:
+        if self.width < 1:
+            raise ComponentError(f"a trunk cannot be {self.width} wide", hint="give a positive width")
         return self.width
 
     @property
