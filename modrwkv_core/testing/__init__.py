@@ -1,1 +1,30 @@
-"""Contract tests for plugin authors: inherit a class, name the component, list configurations."""
+"""Contract tests for plugin authors.
+
+Inherit the class of the component's kind in a test module, name the entry module and the component, list a few small
+configurations; pytest runs the whole contract::
+
+    from modrwkv_core.testing import CompressorContract
+
+
+    class TestMyCompressor(CompressorContract):
+        plugin = "my_package.plugin"
+        name = "my_compressor"
+        configs = ({}, {"stride": 3})
+
+Encoders and heads also say what to run on: signals, answers.
+"""
+
+from modrwkv_core.testing.backbone import BackboneContract
+from modrwkv_core.testing.encoder import EncoderContract
+from modrwkv_core.testing.features import AdapterContract, CompressorContract
+from modrwkv_core.testing.head import HeadContract
+from modrwkv_core.testing.modality import ModalityContract
+
+__all__ = [
+    "AdapterContract",
+    "BackboneContract",
+    "CompressorContract",
+    "EncoderContract",
+    "HeadContract",
+    "ModalityContract",
+]

@@ -1,0 +1,174 @@
+"""The contract of backbones and their states.
+
+B = rows, T = tokens, D = width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from modrwkv_core.errors import CheckpointError
+from modrwkv_core.interfaces.component import Backbone
+from modrwkv_core.interfaces.config import BackboneConfig
+from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
+from modrwkv_core.testing.registration import load
+
+__all__ = ["BackboneContract"]
+
+
+class BackboneContract(NeuralContract):
+    """A backbone; a subclass sets ``plugin``, ``name`` and ``configs``, which initialise from scratch.
+
+    Attributes:
+        vocab_size: Ids to try it with.
+        tokens: Length of the sequences to try it with.
+    """
+
+    kind: ClassVar = "backbone"
+    config_base: ClassVar = BackboneConfig
+    interface: ClassVar = Backbone
+
+    vocab_size: ClassVar[int] = 64
+    tokens: ClassVar[int] = 23
+
+    def build(self, config: Any) -> nn.Module:
+        """Construct the backbone."""
+        backbone: nn.Module = load(self.spec.implementation)(config, self.vocab_size)
+        return backbone
+
+    def ids(self, rows: int = 3) -> Tensor:
+        """Make ids ``[rows, tokens]``."""
+        return torch.randint(0, self.vocab_size, (rows, self.tokens), generator=torch.Generator().manual_seed(0))
+
+    def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
+        """Return the logits of three rows."""
+        ids = self.ids().to(device)
+        hidden, state = module(module.embed(ids))
+        assert list(hidden.shape) == [*ids.shape, module.width], f"{self.name} gives hidden {list(hidden.shape)}"
+        assert state.rows == len(ids), f"{self.name} gives a state of {state.rows} rows for {len(ids)}"
+        logits: Tensor = module.logits(hidden)
+        assert list(logits.shape) == [*ids.shape, self.vocab_size], f"{self.name} gives logits {list(logits.shape)}"
+        return logits
+
+    def embedded(self, settings: Mapping[str, Any]) -> tuple[Any, Tensor]:
+        """Construct a backbone and embed the ids with it."""
+        module = self.made(settings)
+        return module, module.embed(self.ids()).detach()
+
+    def test_width_is_that_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
+        """``width`` and ``vocab_size`` are what the wiring check was told."""
+        module = self.made(settings)
+        assert module.width == module.config.in_dim, f"width {module.width}, configured {module.config.in_dim}"
+        assert module.vocab_size == self.vocab_size, f"{module.vocab_size} ids, constructed for {self.vocab_size}"
+
+    def test_the_future_changes_nothing_before_it(self, settings: Mapping[str, Any]) -> None:
+        """A hidden vector depends on its token and those before it."""
+        module, x_BTD = self.embedded(settings)
+        cut = self.tokens // 2
+        assert_near(module(x_BTD[:, :cut])[0], module(x_BTD)[0][:, :cut], SAME, f"{self.name} sees the future")
+
+    def test_prefill_in_chunks_equals_prefill_in_one_go(self, settings: Mapping[str, Any]) -> None:
+        """The state carries everything from one chunk to the next, of whatever length; inputs stay as they are."""
+        module, x_BTD = self.embedded(settings)
+        whole, _ = module(x_BTD)
+        for chunk in (1, 5, self.tokens - 1):
+            state, parts = None, []
+            for part in torch.split(x_BTD, chunk, dim=1):
+                hidden, state = module(part, state=state)
+                parts.append(hidden)
+            assert_near(torch.cat(parts, dim=1), whole, SAME, f"{self.name} in chunks of {chunk} differs")
+
+    def test_row_in_a_batch_equals_the_row_alone(self, settings: Mapping[str, Any]) -> None:
+        """Rows do not mix."""
+        module, x_BTD = self.embedded(settings)
+        alone = torch.cat([module(x_BTD[row : row + 1])[0] for row in range(len(x_BTD))])
+        assert_near(module(x_BTD)[0], alone, SAME, f"{self.name}: a batch differs from its rows alone")
+
+    def test_packed_sequences_equal_the_sequences_alone(self, settings: Mapping[str, Any]) -> None:
+        """The whole state resets where a packed sequence begins, or begins with that sequence's row of the state."""
+        module, x_BTD = self.embedded(settings)
+        bounds = [0, 1, 9, self.tokens]
+        packed_1TD, cu_seqlens = x_BTD[:1], torch.tensor(bounds)
+        _, started = module(x_BTD[:, :4])
+        for state in (None, started):
+            hidden, last = module(packed_1TD, state=state, cu_seqlens=cu_seqlens)
+            assert last.rows == len(bounds) - 1, f"{self.name} gives {last.rows} states for {len(bounds) - 1} sequences"
+            for row, (begin, end) in enumerate(pairwise(bounds)):
+                first = None if state is None else state.select([row])
+                alone, after = module(packed_1TD[:, begin:end], state=first)
+                where = f"{self.name}: packed sequence {row} {'without' if state is None else 'with'} a state"
+                assert_near(hidden[:, begin:end], alone, SAME, f"{where} differs from the sequence alone")
+                self.assert_same_state(module, last.select([row]), after, f"{where} leaves another state")
+
+    def test_no_state_is_the_initial_state(self, settings: Mapping[str, Any]) -> None:
+        """``init_state`` is what a sequence begins with."""
+        module, x_BTD = self.embedded(settings)
+        begun, _ = module(x_BTD, state=module.init_state(len(x_BTD)))
+        assert_near(begun, module(x_BTD)[0], 0.0, f"{self.name}: init_state differs from no state")
+
+    def test_states_fork_stack_and_select(self, settings: Mapping[str, Any]) -> None:
+        """Rows of a state can be copied, joined and picked."""
+        module, x_BTD = self.embedded(settings)
+        _, state = module(x_BTD)
+        forked = state.fork(2)
+        assert forked.rows == 2 * len(x_BTD), f"{self.name}: fork(2) of {len(x_BTD)} rows gives {forked.rows}"
+        self.assert_same_state(module, forked.select([0, 2, 4]), state, f"{self.name}: fork changes rows")
+        self.assert_same_state(module, forked.select([1, 3, 5]), state, f"{self.name}: fork changes the order of rows")
+        rows = [state.select([row]) for row in range(len(x_BTD))]
+        self.assert_same_state(module, type(state).stack(rows), state, f"{self.name}: stacked rows differ")
+        self.assert_same_state(
+            module, state.select([2, 0]), type(state).stack([rows[2], rows[0]]), f"{self.name}: select mixes rows up"
+        )
+
+    def test_using_a_state_leaves_it_as_it_was(self, settings: Mapping[str, Any]) -> None:
+        """A state is a value: reading on from it, or from its fork, does not change it."""
+        module, x_BTD = self.embedded(settings)
+        _, state = module(x_BTD)
+        first, _ = module(x_BTD, state=state)
+        module(x_BTD, state=state.fork())
+        second, _ = module(x_BTD, state=state)
+        assert_near(second, first, 0.0, f"{self.name} changes a state that it was given; work on a copy")
+
+    def test_states_are_saved_whole_and_of_constant_size(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
+        """A loaded state goes on as the saved one; its size does not depend on how much was read."""
+        module, x_BTD = self.embedded(settings)
+        _, short = module(x_BTD[:, :1])
+        _, long = module(x_BTD)
+        short.save(tmp_path / "short")
+        long.save(tmp_path / "long")
+        self.assert_same_state(module, type(long).load(tmp_path / "long"), long, f"{self.name}: a loaded state differs")
+        sizes = [(tmp_path / name).stat().st_size for name in ("short", "long")]
+        assert sizes[0] == sizes[1], f"the state of {self.name} grows from {sizes[0]} to {sizes[1]} bytes"
+
+    def test_damaged_states_are_refused(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
+        """A missing or truncated file is a ``CheckpointError``."""
+        module, x_BTD = self.embedded(settings)
+        _, state = module(x_BTD)
+        state.save(tmp_path / "cut")
+        content = (tmp_path / "cut").read_bytes()
+        (tmp_path / "cut").write_bytes(content[: len(content) // 2])
+        for name in ("cut", "absent"):
+            try:
+                type(state).load(tmp_path / name)
+            except CheckpointError:
+                continue
+            raise AssertionError(f"{self.name} loads a state from a file that is {name}")
+
+    def test_optimiser_settings_name_parameters(self, settings: Mapping[str, Any]) -> None:
+        """``decayed_parameters`` and ``lr_scales`` name parameters that exist."""
+        module = self.made(settings)
+        known = {name for name, _ in module.named_parameters()}
+        strange = sorted((module.decayed_parameters() | set(module.lr_scales())) - known)
+        assert not strange, f"{self.name} has no parameters {', '.join(strange)}"
+
+    def assert_same_state(self, module: Any, actual: Any, expected: Any, message: str) -> None:
+        """Assert that two states lead to the same continuation."""
+        x_BTD = module.embed(self.ids(rows=1)[:, :4]).expand(expected.rows, -1, -1).detach()
+        assert actual.rows == expected.rows, f"{message}: {actual.rows} rows instead of {expected.rows}"
+        assert_near(module(x_BTD, state=actual)[0], module(x_BTD, state=expected)[0], SAME, message)

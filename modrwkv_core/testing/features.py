@@ -1,0 +1,123 @@
+"""The contracts of compressors and adapters, which both map features to features."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from modrwkv_core.interfaces.component import Adapter, Compressor
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig
+from modrwkv_core.interfaces.values import Features
+from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
+from modrwkv_core.testing.registration import load
+
+__all__ = ["AdapterContract", "CompressorContract", "assert_features"]
+
+
+def assert_features(features: Features, lengths: Sequence[int], width: int, dtype: torch.dtype, name: str) -> None:
+    """Assert that ``features`` have these lengths, this width and number format, and zeros behind each item."""
+    found = features.lengths
+    assert (found.dtype, found.device.type) == (torch.int64, "cpu"), f"{name}: lengths must be int64 on the CPU"
+    assert found.tolist() == list(lengths), f"{name} gives lengths {found.tolist()}, out_length says {list(lengths)}"
+    shape = [len(lengths), max(lengths), width]
+    assert list(features.values.shape) == shape, (
+        f"{name} gives values {list(features.values.shape)}, the configuration says {shape}"
+    )
+    assert features.values.dtype == dtype, f"{name} in {dtype} gives {features.values.dtype}"
+    assert not features.values[~features.mask()].any(), f"{name} leaves something behind the items: pad with zeros"
+
+
+class _FeatureContract(NeuralContract):
+    """Features in, features out.
+
+    Attributes:
+        in_dim: Width of the features to try it with.
+        longest: It is tried with every length up to this one.
+    """
+
+    in_dim: ClassVar[int] = 24
+    longest: ClassVar[int] = 40
+
+    @abstractmethod
+    def width(self, config: Any) -> int:
+        """Width that the configuration promises."""
+
+    def given(self, lengths: Sequence[int], dtype: torch.dtype = torch.float32, device: str = "cpu") -> Features:
+        """Make features of these lengths; an item's do not depend on the others."""
+        values = torch.zeros(len(lengths), max(lengths), self.in_dim)
+        for row, length in enumerate(lengths):
+            generator = torch.Generator().manual_seed(length)
+            values[row, :length] = torch.randn(length, self.in_dim, generator=generator)
+        return Features(values.to(device, dtype), torch.tensor(lengths))
+
+    def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
+        """Run on items of half and full length."""
+        return self.mapped(module, [self.longest // 2, self.longest], dtype, device).packed()
+
+    def mapped(
+        self, module: Any, lengths: Sequence[int], dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> Features:
+        """Run on items of these lengths and check the form of the features."""
+        features: Features = module(self.given(lengths, dtype, device))
+        expected = [module.config.out_length(length) for length in lengths]
+        assert_features(features, expected, self.width(module.config), dtype, self.name)
+        return features
+
+    def test_widths_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
+        """``out_length`` says what forward gives for every length, those too short to give anything included."""
+        module = self.made(settings)
+        for length in range(1, self.longest + 1):
+            self.mapped(module, [length])
+
+    def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
+        """An item's features do not depend on its neighbours or on padding."""
+        module = self.made(settings)
+        lengths = [self.longest // 2, 1, self.longest, self.longest - 1, 5]
+        alone = torch.cat([self.mapped(module, [length]).packed() for length in lengths])
+        together = self.mapped(module, lengths).packed()
+        assert_near(together, alone, SAME, f"{self.name}: a batch differs from its items alone")
+
+
+class CompressorContract(_FeatureContract):
+    """A compressor; a subclass sets ``plugin``, ``name`` and ``configs``."""
+
+    kind: ClassVar = "compressor"
+    config_base: ClassVar = CompressorConfig
+    interface: ClassVar = Compressor
+
+    def build(self, config: Any) -> nn.Module:
+        """Construct the compressor."""
+        compressor: nn.Module = load(self.spec.implementation)(config, self.in_dim)
+        return compressor
+
+    def width(self, config: Any) -> int:
+        """Ask the configuration."""
+        width: int = config.out_dim(self.in_dim)
+        return width
+
+
+class AdapterContract(_FeatureContract):
+    """An adapter; a subclass sets ``plugin``, ``name`` and ``configs``.
+
+    Attributes:
+        out_dim: Width of the trunk to try it with.
+    """
+
+    kind: ClassVar = "adapter"
+    config_base: ClassVar = AdapterConfig
+    interface: ClassVar = Adapter
+
+    out_dim: ClassVar[int] = 16
+
+    def build(self, config: Any) -> nn.Module:
+        """Construct the adapter."""
+        adapter: nn.Module = load(self.spec.implementation)(config, self.in_dim, self.out_dim)
+        return adapter
+
+    def width(self, config: Any) -> int:
+        """The trunk's."""
+        return self.out_dim
