@@ -1,0 +1,1 @@
+"""Data for a demonstration without downloads: one source for each modality."""

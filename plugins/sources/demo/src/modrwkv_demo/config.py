@@ -1,0 +1,75 @@
+"""What a manifest may say about the demo's data. Never imports torch."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from modrwkv_core.interfaces.config import SourceConfig
+
+__all__ = ["DigitsQaConfig", "KeypadTonesConfig", "MeasuredSeriesConfig", "Part"]
+
+Part: TypeAlias = Literal["train", "test"]
+
+
+class DigitsQaConfig(SourceConfig):
+    """Four questions about each of 1,797 scanned digits of 8 x 8 pixels."""
+
+    source: Literal["digits_qa"] = "digits_qa"
+
+    part: Part = "train"
+    """``test`` holds the last 360 digits, ``train`` all before them."""
+
+    scale: int = Field(default=2, ge=1)
+    """Pixels that each scanned pixel becomes in either direction: 2 makes pictures of 16 x 16."""
+
+    turns: int = Field(default=1, ge=1, le=4)
+    """Questions about one digit in a conversation, at most."""
+
+    seed: int = Field(default=0, ge=0)
+    """Decides the order of the questions and which digit a question guesses."""
+
+
+class KeypadTonesConfig(SourceConfig):
+    """Tones of a telephone's keypad (DTMF) with noise, at random levels, pitches and durations."""
+
+    source: Literal["keypad_tones"] = "keypad_tones"
+
+    part: Part = "train"
+    """The parts are synthesised from different random numbers."""
+
+    count: int = Field(default=1000, ge=1)
+    """Number of recordings."""
+
+    max_keys: int = Field(default=3, ge=1)
+    """Keys pressed in a recording, at most. Half of the recordings hold one key."""
+
+    rate: int = Field(default=8000, ge=4000)
+    """Samples per second."""
+
+    seed: int = Field(default=0, ge=0)
+    """Another seed gives other recordings."""
+
+
+class MeasuredSeriesConfig(SourceConfig):
+    """Windows of measured series, each standardised by its own training part so that errors can be averaged."""
+
+    source: Literal["measured_series"] = "measured_series"
+
+    part: Part = "train"
+    """Forecasts of ``test`` lie in the last fifth of each series, those of ``train`` before it."""
+
+    series: tuple[Literal["sunspots", "co2", "elnino"], ...] = Field(
+        default=("sunspots", "co2", "elnino"), min_length=1
+    )
+    """Which: yearly sunspots, weekly carbon dioxide on Mauna Loa, monthly sea surface temperature off Peru."""
+
+    look_back: int = Field(default=96, ge=1)
+    """Points that the model sees."""
+
+    horizon: int = Field(default=24, ge=1)
+    """Points that it shall forecast."""
+
+    stride: int = Field(default=1, ge=1)
+    """Points from one window to the next."""

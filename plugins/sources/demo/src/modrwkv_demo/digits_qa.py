@@ -1,0 +1,66 @@
+"""Questions about scikit-learn's scanned digits, the test part of UCI's optical digits (CC BY 4.0)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from modrwkv_core.interfaces.record import Media, Record, Text, Turn
+from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.source import Source
+from modrwkv_demo.config import DigitsQaConfig
+
+__all__ = ["DigitsQaSource"]
+
+TEST_DIGITS: Final = 360
+FULL_INK: Final = 16.0
+
+
+class DigitsQaSource(Source[DigitsQaConfig]):
+    """Asks which digit it is, whether it is even, whether it is large, and whether it is a certain one.
+
+    Apart from the first, a question is answered right half of the time without looking at the picture.
+    """
+
+    def __init__(self, config: DigitsQaConfig) -> None:
+        super().__init__(config)
+        digits = load_digits()
+        border = len(digits.target) - TEST_DIGITS
+        chosen = slice(border, None) if config.part == "test" else slice(border)
+        self._first = chosen.start or 0
+        self._scans: NDArray[np.float64] = digits.images[chosen]
+        self._labels: list[int] = digits.target[chosen].tolist()
+        self._groups = -(-4 // config.turns)
+
+    def __len__(self) -> int:
+        return len(self._labels) * self._groups
+
+    def __getitem__(self, index: int) -> Record:
+        place, group = divmod(index, self._groups)
+        number = self._first + place
+        asked = _questions(self._labels[place], np.random.default_rng([self.config.seed, number]))
+        turns: list[Turn] = []
+        for question, answer in asked[group * self.config.turns : (group + 1) * self.config.turns]:
+            parts = (Text(question),) if turns else (Media("image", self._picture(place)), Text(question))
+            turns += [Turn("user", parts), Turn("assistant", (Text(answer),))]
+        return Record(f"digits_qa: digit {number}, question {group + 1}", tuple(turns))
+
+    def _picture(self, place: int) -> Picture:
+        """Draw dark ink on white paper."""
+        scan = np.kron(self._scans[place], np.ones((self.config.scale, self.config.scale)))
+        paper = np.rint(255.0 * (1.0 - scan / FULL_INK)).astype(np.uint8)
+        return Picture(np.repeat(paper[..., None], 3, axis=2))
+
+
+def _questions(digit: int, random: np.random.Generator) -> list[tuple[str, str]]:
+    guess = digit if random.random() < 0.5 else (digit + int(random.integers(1, 10))) % 10
+    questions = [
+        ("Which digit is this?", str(digit)),
+        ("Is it even or odd?", "odd" if digit % 2 else "even"),
+        ("Is it larger than 4?", "yes" if digit > 4 else "no"),
+        (f"Is it a {guess}?", "yes" if digit == guess else "no"),
+    ]
+    return [questions[place] for place in random.permutation(len(questions))]

@@ -1,0 +1,33 @@
+"""Registers the sources; imports nothing heavy."""
+
+from __future__ import annotations
+
+from modrwkv_core.plugin import ComponentSpec, hookimpl
+
+
+@hookimpl
+def modrwkv_components() -> list[ComponentSpec]:
+    """Return the sources ``digits_qa``, ``keypad_tones`` and ``measured_series``."""
+    return [
+        ComponentSpec(
+            kind="source",
+            name="digits_qa",
+            summary="questions about scikit-learn's scanned digits",
+            config="modrwkv_demo.config:DigitsQaConfig",
+            implementation="modrwkv_demo.digits_qa:DigitsQaSource",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="keypad_tones",
+            summary="which keys of a telephone were pressed? Synthesised tones in noise",
+            config="modrwkv_demo.config:KeypadTonesConfig",
+            implementation="modrwkv_demo.keypad_tones:KeypadTonesSource",
+        ),
+        ComponentSpec(
+            kind="source",
+            name="measured_series",
+            summary="windows of statsmodels' measured series: sunspots, carbon dioxide, El Nino",
+            config="modrwkv_demo.config:MeasuredSeriesConfig",
+            implementation="modrwkv_demo.measured_series:MeasuredSeriesSource",
+        ),
+    ]
