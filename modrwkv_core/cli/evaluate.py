@@ -49,6 +49,9 @@ def evaluate(
     if as_json:
         click.echo(scores.as_json(manifest.name, results))
         return
+    for result in results:
+        if asked := scores.questions(result):
+            click.echo(asked + "\n")
     click.echo(scores.table(results))
     click.echo(f"report: {run / 'report.html'}")
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pydantic_core
 
+from modrwkv_core.interfaces.record import Answer, Media, Part, Text, Turn
 from modrwkv_core.interfaces.task import Result
 
-__all__ = ["as_json", "best_floor", "in_words", "margin", "margin_in_words", "table", "write_results"]
+__all__ = ["as_json", "best_floor", "in_words", "margin", "margin_in_words", "questions", "table", "write_results"]
 
 
 def best_floor(result: Result) -> str | None:
@@ -53,6 +54,32 @@ def table(results: Sequence[Result]) -> str:
         rows.append((result.task, str(result.count), metric, score, margin_in_words(result), ", ".join(floors)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def questions(result: Result) -> str:
+    """Write a task's examples for a terminal: the question, the model's answer, and the truth where it was wrong."""
+    lines = []
+    for example in result.examples:
+        *asked, truth = example.record.turns
+        if any(isinstance(part, Answer) for part in truth.parts):
+            continue
+        right = "" if example.correct else f"   (true: {_spoken(truth)})"
+        lines.append(f"  {' / '.join(map(_spoken, asked))} -> {example.prediction}{right}")
+    return "\n".join([f"{result.task}:", *lines]) if lines else ""
+
+
+def _spoken(turn: Turn) -> str:
+    return " ".join(_word(part) for part in turn.parts)
+
+
+def _word(part: Part) -> str:
+    match part:
+        case Text(text):
+            return text
+        case Media(modality=modality):
+            return f"[{modality}]"
+        case Answer(head=head):
+            return f"[{head}]"
 
 
 def as_json(run: str, results: Sequence[Result]) -> str:

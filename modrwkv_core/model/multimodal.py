@@ -6,7 +6,7 @@ T = tokens of all packed conversations, D = trunk width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,10 @@ class MultimodalModel(nn.Module):
             parts |= {f"{name}.{kind}": component for kind, component in front_end.named_children()}
         return parts | {f"heads.{name}": head for name, head in self.heads.items()}
 
+    def head(self, name: str) -> Head[Any, Any]:
+        """Return the head of this name."""
+        return cast(Head[Any, Any], self.heads[name])
+
     def embed(self, ids: Tensor, media: Sequence[PlacedMedia]) -> Tensor:
         """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
         embeddings = self.backbone.embed(ids.to(self.device))
@@ -103,10 +107,10 @@ class MultimodalModel(nn.Module):
         if "lm" in self.heads and bool(supervised.any()):
             index = supervised.nonzero()[:, 0].to(self.device)
             targets = batch.targets[0][supervised].to(self.device)
-            losses["lm"] = self.heads["lm"].loss(hidden_TD[index], targets)
+            losses["lm"] = self.head("lm").loss(hidden_TD[index], targets)
         for name, queries in batch.queries.items():
             answered = [query for query in queries if query.target is not None]
             if answered:
                 index = torch.tensor([query.position for query in answered], device=self.device)
-                losses[name] = self.heads[name].loss(hidden_TD[index], answered)
+                losses[name] = self.head(name).loss(hidden_TD[index], answered)
         return losses

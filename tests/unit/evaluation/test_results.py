@@ -5,8 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from modrwkv_core.evaluation.results import as_json, best_floor, in_words, margin, margin_in_words, table, write_results
-from modrwkv_core.interfaces.task import Result
+from modrwkv_core.evaluation.results import (
+    as_json,
+    best_floor,
+    in_words,
+    margin,
+    margin_in_words,
+    questions,
+    table,
+    write_results,
+)
+from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.task import Example, Result
 
 VQA = Result("vqa", "accuracy", 0.912, True, {"majority answer": 0.373, "question only": 0.67}, 9673, {"other": 0.5})
 ETT = Result("ett", "mse", 0.39, False, {"repeat last": 1.294, "training mean": 1.1}, 2785)
@@ -59,3 +69,23 @@ def test_programs_read_the_scores(tmp_path: Path) -> None:
     }
     assert found["tasks"]["bad"]["score"] is None
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_questions_show_the_answer_and_the_truth_where_it_was_missed() -> None:
+    def example(prediction: str, *, correct: bool) -> Example:
+        turns = (Turn("user", (Media("image", b""), Text("Which digit?"))), Turn("assistant", (Text("seven"),)))
+        return Example(Record("k", turns), prediction, correct)
+
+    result = Result(
+        "digits", "accuracy", 0.5, True, {}, 2, {}, [example("seven", correct=True), example("one", correct=False)]
+    )
+    assert questions(result).splitlines() == [
+        "digits:",
+        "  [image] Which digit? -> seven",
+        "  [image] Which digit? -> one   (true: seven)",
+    ]
+
+
+def test_forecasts_are_not_written_as_questions() -> None:
+    turns = (Turn("user", (Media("series", b""),)), Turn("assistant", (Answer("forecast", [1.0]),)))
+    assert questions(Result("ett", "mse", 0.1, False, {}, 1, {}, [Example(Record("k", turns), [1.0], None)])) == ""
