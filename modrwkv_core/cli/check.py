@@ -49,5 +49,5 @@ def _describe_rest(loaded: LoadedManifest) -> Iterator[str]:
         yield f"  {name}: {head.type}"
     yield "phases"
     for phase in manifest.phases:
-        length = f"{phase.epochs} epochs" if phase.epochs is not None else f"{phase.steps} steps"
-        yield f"  {phase.name}: {length} at {phase.lr:g}, trains {', '.join(manifest.select(phase.train))}"
+        length = f"epochs: {phase.epochs}" if phase.epochs is not None else f"steps: {phase.steps}"
+        yield f"  {phase.name}: {length}, lr: {phase.lr:g}, trains {', '.join(manifest.select(phase.train))}"

@@ -7,7 +7,7 @@ dates stay text, ``1e-3`` is a number, ``010`` is ten. JSON is read by the same 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from modrwkv_core.errors import ManifestError
 
-__all__ = ["KeyPath", "Marked", "dotted", "parse", "read_document", "write_yaml"]
+__all__ = ["KeyPath", "Marked", "dotted", "mark", "parse", "read_document", "write_yaml"]
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -88,6 +88,15 @@ class Marked:
                 yield from value.walk((*path, index))
 
 
+def mark(value: Any, origin: str) -> Marked:
+    """Mark plain ``value``, and all within, with one ``origin``."""
+    if isinstance(value, Mapping):
+        return Marked({str(key): mark(item, origin) for key, item in value.items()}, origin)
+    if isinstance(value, list | tuple):
+        return Marked([mark(item, origin) for item in value], origin)
+    return Marked(value, origin)
+
+
 def dotted(path: KeyPath) -> str:
     """Write ``path`` as users type it: ``phases.0.lr``."""
     return ".".join(str(key) for key in path)
@@ -138,6 +147,8 @@ def parse(text: str, origin: str, *, lines: bool = True) -> Marked:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
         raise ManifestError(f"{_place(origin, line, lines)}: not valid YAML: {error.reason}") from error
+    except RecursionError:
+        raise ManifestError(f"{_place(origin, 0, lines)}: values are nested too deeply") from None
     finally:
         if loader is not None:
             loader.dispose()

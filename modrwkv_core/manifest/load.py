@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modrwkv_core.errors import ManifestError, PluginError
-from modrwkv_core.manifest.document import Marked, dotted, parse, read_document, write_yaml
+from modrwkv_core.manifest.document import Marked, dotted, mark, parse, read_document, write_yaml
 from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
 from modrwkv_core.manifest.problems import explain
 from modrwkv_core.manifest.schema import Manifest, Plugins
@@ -48,8 +48,8 @@ class LoadedManifest:
 
     @property
     def digest(self) -> str:
-        """The manifest's :func:`digest`."""
-        return digest(self.manifest)
+        """The :func:`digest` of the resolved manifest: that of a run is the same as that of the file it began with."""
+        return digest(self.manifest.resolved())
 
 
 def load_manifest(
@@ -94,7 +94,7 @@ def manifest_from_dict(
     Raises:
         ManifestError: The manifest is not valid.
     """
-    return _validate(_mapping(_marked(data, origin)), Path(folder).absolute(), registry)
+    return _validate(_mapping(mark(data, origin)), Path(folder).absolute(), registry)
 
 
 def dump_manifest(manifest: Manifest) -> str:
@@ -170,14 +170,6 @@ def _mapping(document: Marked) -> Marked:
             hint="it begins with `modrwkv: 1`",
         )
     return document
-
-
-def _marked(value: Any, origin: str) -> Marked:
-    if isinstance(value, Mapping):
-        return Marked({str(key): _marked(item, origin) for key, item in value.items()}, origin)
-    if isinstance(value, list | tuple):
-        return Marked([_marked(item, origin) for item in value], origin)
-    return Marked(value, origin)
 
 
 def _plugins(tree: Marked) -> Plugins:

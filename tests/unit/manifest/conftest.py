@@ -88,7 +88,11 @@ class TrunkConfig(BackboneConfig):
     type: Literal["trunk"] = "trunk"
     width: int = 16
     rows: int | None = None
+    depth: int | None = None
     weights: ManifestPath | None = None
+
+    def resolved(self) -> TrunkConfig:
+        return self.model_copy(update={"depth": self.depth or 2})
 
     @property
     def in_dim(self) -> int:

@@ -96,6 +96,7 @@ def test_an_anchor_may_be_used_twice():
         ("x: 1\n? [a, b]\n: c", r"^f:2: a key must be a word$", None),
         ("a: !thing 3", r"^f:1: not valid YAML: could not determine a constructor", ""),
         ("a: !!set {b}", r"^f:1: a mapping or list with the tag .*set is not allowed$", "remove"),
+        ("[" * 3000, r"^f:1: values are nested too deeply$", None),
         ("a: !!int x", r"^f:1: not a number that can be read", None),
         (f"a: {'9' * 5000}", r"^f:1: not a number that can be read", None),
     ],

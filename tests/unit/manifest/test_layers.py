@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import ManifestError
-from modrwkv_core.manifest.document import Marked, parse, write_yaml
+from modrwkv_core.manifest.document import mark
 from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
@@ -19,16 +19,12 @@ TREES = st.dictionaries(
 )
 
 
-def marked(value: Any, origin: str = "base") -> Marked:
-    return parse(write_yaml(value), origin, lines=False)
-
-
 def merged(base: Any, over: Any) -> Any:
-    return merge(marked(base), marked(over)).plain()
+    return merge(mark(base, "base"), mark(over, "base")).plain()
 
 
 def overridden(tree: Any, *arguments: str) -> Any:
-    return apply_overrides(marked(tree), from_arguments(arguments)).plain()
+    return apply_overrides(mark(tree, "base"), from_arguments(arguments)).plain()
 
 
 def leaves(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -63,14 +59,14 @@ def test_what_is_not_laid_on_stays(base, over):
 
 @given(TREES, TREES)
 def test_merging_leaves_its_arguments_alone(base, over):
-    first, second = marked(base), marked(over)
+    first, second = mark(base, "base"), mark(over, "base")
     merge(first, second)
     assert (first.plain(), second.plain()) == (base, over)
 
 
 @given(TREES, TREES)
 def test_every_value_keeps_the_layer_that_it_comes_from(base, over):
-    result = merge(marked(base, "base"), marked(over, "over"))
+    result = merge(mark(base, "base"), mark(over, "over"))
     for path, value in result.walk():
         if not isinstance(value.content, dict):
             expected = "over" if path in leaves(over) or _inside_list(over, path) else "base"
@@ -146,7 +142,7 @@ def test_values_are_yaml(text, value):
 def test_a_value_may_come_from_a_file(tmp_path):
     file = tmp_path / "phases.yaml"
     file.write_text("- name: align\n  lr: 1e-3\n")
-    tree = apply_overrides(marked({"phases": []}), from_arguments([f"phases=@{file}"]))
+    tree = apply_overrides(mark({"phases": []}, "base"), from_arguments([f"phases=@{file}"]))
     assert tree.plain() == {"phases": [{"name": "align", "lr": 1e-3}]}
     assert dict(tree.walk())["phases", 0, "lr"].origin == f"{file}:2"
 
@@ -157,13 +153,13 @@ def test_a_null_section_can_be_filled():
 
 def test_the_environment_sets_nested_values():
     environ = {"MODRWKV__PHASES__ALIGN__LR": "1e-4", "MODRWKV__SEED": "3", "MODRWKV_PLUGINS": "x", "SEED": "4"}
-    tree = apply_overrides(marked({"phases": [{"name": "align"}]}), from_environment(environ))
+    tree = apply_overrides(mark({"phases": [{"name": "align"}]}, "base"), from_environment(environ))
     assert tree.plain() == {"phases": [{"name": "align", "lr": 1e-4}], "seed": 3}
 
 
 def test_the_longer_variable_goes_before_its_short_form():
     environ = {"MODRWKV_DATA": "/short", "MODRWKV__DATA_ROOT": "/long"}
-    assert apply_overrides(marked({}), from_environment(environ)).plain() == {"data_root": "/long"}
+    assert apply_overrides(mark({}, "base"), from_environment(environ)).plain() == {"data_root": "/long"}
     assert from_environment({"MODRWKV_DATA": ""}) == []
 
 

@@ -106,8 +106,28 @@ def test_json_loads_too_with_lines(write, toys, text):
 
 def test_the_digest_tells_manifests_apart(load):
     first, same, other = load(), load(), load("phases.align.lr=2e-3")
-    assert first.digest == same.digest == digest(first.manifest)
+    assert first.digest == same.digest == digest(first.manifest.resolved())
     assert first.digest != other.digest
+
+
+def test_a_runs_manifest_has_the_digest_of_the_file_it_began_with(load):
+    loaded = load()
+    run = load(text=dump_manifest(loaded.manifest.resolved()))
+    assert run.manifest.backbone.depth == 2
+    assert loaded.manifest.backbone.depth is None
+    assert run.digest == loaded.digest
+
+
+def test_the_digest_does_not_depend_on_where_the_data_lie(load):
+    here, there = load(), load("data_root=/elsewhere")
+    assert here.manifest.data.train[0].path != there.manifest.data.train[0].path
+    assert here.digest == there.digest
+
+
+def test_a_runs_data_can_be_moved(load):
+    text = dump_manifest(load("data_root=/elsewhere").manifest)
+    moved = load(text=text, environ={"MODRWKV_DATA": "/new"}).manifest
+    assert str(moved.data.train[0].path) == "/new/talks.jsonl"
 
 
 def test_every_value_knows_where_it_comes_from(load):
