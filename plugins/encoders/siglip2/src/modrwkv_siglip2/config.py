@@ -59,14 +59,14 @@ class Siglip2Config(EncoderConfig):
     def _complete(self) -> Self:
         if (self.checkpoint is None) == (self.init is None):
             raise ValueError("give either a checkpoint or init: scratch")
-        # The model is frozen for everybody but its own validator.
-        reference = self.checkpoint or PAPER_CHECKPOINT
-        if self.resample is None:
-            self.__dict__["resample"] = published_resampling(reference)
         missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
-        if missing:
-            sizes = published_sizes(reference)
-            self.__dict__.update({name: sizes[name] for name in missing})
+        reference = self.checkpoint or PAPER_CHECKPOINT
+        known: dict[str, Any] = {}
+        if "resample" in missing:
+            known |= {"resample": published_resampling(reference)}
+        if missing - {"resample"}:
+            known |= published_sizes(reference)
+        self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the width {self.width}")
         if self.patch_size > self.image_size:

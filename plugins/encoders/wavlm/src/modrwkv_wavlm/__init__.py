@@ -1,0 +1,1 @@
+"""WavLM: recordings to feature vectors."""

@@ -1,0 +1,134 @@
+"""What a manifest may say about ``wavlm``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
+from modrwkv_wavlm.published import BASE_CHECKPOINT, published_input, published_sizes
+
+__all__ = ["WavLMConfig"]
+
+Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+def _from_checkpoint(**constraints: Any) -> Any:
+    return Field(default=None, **constraints)
+
+
+class WavLMConfig(EncoderConfig):
+    """Features of a recording, one for each stride of the convolutions (20 ms): WavLM's last layer.
+
+    Give ``checkpoint`` for published weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
+    or from scratch that of ``microsoft/wavlm-base-plus``; a valid configuration holds it all, so that a run needs the
+    checkpoint no more.
+
+    Source: Chen et al., WavLM, arXiv 2110.13900.
+    """
+
+    type: Literal["wavlm"] = "wavlm"
+
+    checkpoint: CheckpointReference | None = None
+    """Published weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+
+    init: Literal["scratch"] | None = None
+    """``scratch`` for fresh weights, trained with the rest."""
+
+    rate: int = _from_checkpoint(gt=0)
+    """Samples per second; recordings of another rate are resampled."""
+
+    normalise: bool = _from_checkpoint()
+    """Shift and scale each recording to mean 0 and variance 1."""
+
+    conv_dim: Layers = _from_checkpoint()
+    """Channels of each convolution of the front end."""
+
+    conv_kernel: Layers = _from_checkpoint()
+    """Width of each convolution."""
+
+    conv_stride: Layers = _from_checkpoint()
+    """Stride of each convolution; their product is the number of samples for one feature."""
+
+    conv_bias: bool = _from_checkpoint()
+    """Whether the convolutions have biases."""
+
+    conv_norm: Literal["group", "layer"] = _from_checkpoint()
+    """``group``: the first convolution's channels are normalised over time; ``layer``: every convolution's vectors."""
+
+    width: int = _from_checkpoint(gt=0)
+    """Width of the features and of the transformer."""
+
+    layers: int = _from_checkpoint(gt=0)
+    """Transformer layers."""
+
+    heads: int = _from_checkpoint(gt=0)
+    """Attention heads; they divide the width."""
+
+    mlp_width: int = _from_checkpoint(gt=0)
+    """Width inside a layer's MLP."""
+
+    norm_first: bool = _from_checkpoint()
+    """Normalise before attention and MLP (large) instead of behind them (base)."""
+
+    position_kernel: int = _from_checkpoint(gt=0)
+    """Width of the convolution that tells positions."""
+
+    position_groups: int = _from_checkpoint(gt=0)
+    """Groups of that convolution; they divide the width."""
+
+    buckets: int = _from_checkpoint(ge=4, multiple_of=4)
+    """Buckets of the relative positions in attention."""
+
+    max_distance: int = _from_checkpoint(gt=0)
+    """Distance in features from which on all share a bucket; more than a quarter of the buckets."""
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout everywhere in the transformer when the encoder is trained."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.checkpoint is None) == (self.init is None):
+            raise ValueError("give either a checkpoint or init: scratch")
+        missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
+        reference = self.checkpoint or BASE_CHECKPOINT
+        known: dict[str, Any] = {}
+        if missing & {"rate", "normalise"}:
+            known |= published_input(reference)
+        if missing - {"rate", "normalise"}:
+            known |= published_sizes(reference)
+        self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
+        if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride):
+            raise ValueError("conv_dim, conv_kernel and conv_stride must be of the same length: one number a layer")
+        if self.conv_norm == "group" and all(kernel == 1 for kernel in self.conv_kernel[1:]):
+            raise ValueError(
+                "conv_norm group normalises over time and needs a second convolution wider than 1; use layer"
+            )
+        for name in ("heads", "position_groups"):
+            if self.width % getattr(self, name):
+                raise ValueError(f"{name} {getattr(self, name)} does not divide the width {self.width}")
+        if self.max_distance <= self.buckets // 4:
+            raise ValueError(f"max_distance {self.max_distance} is not more than a quarter of {self.buckets} buckets")
+        return self
+
+    @property
+    def min_length(self) -> int:
+        """Samples of the shortest recording that gives a feature."""
+        length = 1
+        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
+            length = (length - 1) * stride + kernel
+        return length
+
+    @property
+    def out_dim(self) -> int:
+        """Width of a feature."""
+        return self.width
+
+    def out_length(self, length: int) -> int:
+        """Number of features of a recording of ``length`` samples at :attr:`rate`; 0 if it is too short."""
+        for kernel, stride in zip(self.conv_kernel, self.conv_stride, strict=True):
+            if length < kernel:
+                return 0
+            length = (length - kernel) // stride + 1
+        return length

@@ -1,0 +1,103 @@
+"""The WavLM speech model."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+import transformers
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import WavLMModel
+
+from modrwkv_core.interfaces.component import Encoder
+from modrwkv_core.interfaces.published import load_strictly, load_tensors
+from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_wavlm.config import WavLMConfig
+
+__all__ = ["WavLMEncoder"]
+
+WEIGHT_NORM: Final = {
+    "conv.weight_g": "conv.parametrizations.weight.original0",
+    "conv.weight_v": "conv.parametrizations.weight.original1",
+}
+"""Names that PyTorch gave to the parts of a normalised weight when the checkpoints were published, and gives today."""
+
+
+class WavLMEncoder(Encoder[WavLMConfig]):
+    """Recordings to one vector for every 20 ms (the stride of the convolutions).
+
+    The convolutions run on recordings of equal length together, without padding: the base model normalises over time,
+    where padding would change the result. The transformer runs on all at once, its padding masked.
+
+    Source: Chen et al., WavLM, arXiv 2110.13900; the ModRWKV paper takes the last layer.
+    """
+
+    def __init__(self, config: WavLMConfig) -> None:
+        super().__init__(config)
+        self.model = WavLMModel(
+            transformers.WavLMConfig(
+                conv_dim=config.conv_dim,
+                conv_kernel=config.conv_kernel,
+                conv_stride=config.conv_stride,
+                conv_bias=config.conv_bias,
+                feat_extract_norm=config.conv_norm,
+                hidden_size=config.width,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                intermediate_size=config.mlp_width,
+                do_stable_layer_norm=config.norm_first,
+                num_conv_pos_embeddings=config.position_kernel,
+                num_conv_pos_embedding_groups=config.position_groups,
+                num_buckets=config.buckets,
+                max_bucket_distance=config.max_distance,
+                hidden_dropout=config.dropout,
+                activation_dropout=config.dropout,
+                attention_dropout=config.dropout,
+                feat_proj_dropout=config.dropout,
+                layerdrop=0.0,
+                apply_spec_augment=False,
+                mask_time_prob=0.0,
+            )
+        )
+
+    def load_pretrained(self) -> None:
+        """Load the checkpoint, all of it or nothing, but for the mask of its pre-training and heads of other tasks."""
+        if self.config.checkpoint is None:
+            return
+        tensors = load_tensors(self.config.checkpoint, ignore=("*masked_spec_embed",))
+        if any(name.startswith("wavlm.") for name in tensors):
+            tensors = {
+                name.removeprefix("wavlm."): tensor for name, tensor in tensors.items() if name.startswith("wavlm.")
+            }
+        for former, name in WEIGHT_NORM.items():
+            tensors = {key.replace(former, name): tensor for key, tensor in tensors.items()}
+        load_strictly(self.model, tensors, self.config.checkpoint)
+
+    def forward(self, items: Sequence[MediaItem]) -> Features:
+        """Encode recordings: ``values [N, features of the longest, width]``."""
+        frames = self._frames(items)
+        lengths = torch.tensor([len(frame) for frame in frames])
+        padded, _ = self.model.feature_projection(pad_sequence(frames, batch_first=True))
+        features = Features(padded, lengths)
+        mask = features.mask()
+        with warnings.catch_warnings():
+            # The model gives attention a mask of truth values beside a bias of numbers.
+            warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
+            encoded = self.model.encoder(padded, attention_mask=None if mask.all() else mask)
+        return features.with_values(encoded.last_hidden_state)
+
+    def _frames(self, items: Sequence[MediaItem]) -> list[Tensor]:
+        """Run the convolutions: for each item ``[features, channels of the last convolution]``."""
+        dtype = self.model.dtype
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, item in enumerate(items):
+            places[item.length].append(place)
+        frames: dict[int, Tensor] = {}
+        for equal in places.values():
+            samples = torch.stack([items[place].tensors["samples"] for place in equal]).to(dtype)
+            frames |= zip(equal, self.model.feature_extractor(samples).transpose(1, 2), strict=True)
+        return [frames[place] for place in range(len(items))]
