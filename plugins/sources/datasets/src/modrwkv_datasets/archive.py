@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,5 +41,5 @@ def read_member(path: Path, name: str) -> bytes:
         return _archive(path, os.getpid()).read(name)
     except KeyError as error:
         raise DataError(f"the archive {path} has no member {name}") from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{name} in the archive {path} is damaged: {error}") from error
