@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from modrwkv_core.errors import PluginError
 from modrwkv_core.manifest.schema import Manifest
-from modrwkv_core.manifest.sections import tag_key
+from modrwkv_core.manifest.unions import tag_key
 from modrwkv_core.plugin import KINDS, ComponentSpec, Kind
 from modrwkv_core.registry import Registry
 from modrwkv_core.registry.records import Entry

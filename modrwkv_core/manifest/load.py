@@ -18,7 +18,7 @@ from modrwkv_core.manifest.document import Marked, dotted, mark, parse, read_doc
 from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
 from modrwkv_core.manifest.problems import explain
 from modrwkv_core.manifest.schema import Manifest, Plugins
-from modrwkv_core.manifest.sections import Components
+from modrwkv_core.manifest.unions import Components
 from modrwkv_core.plugin import ComponentSpec, Kind
 from modrwkv_core.registry import Registry, discover
 from modrwkv_core.registry.records import Entry

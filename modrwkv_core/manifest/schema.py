@@ -16,19 +16,17 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig, ManifestPath
-from modrwkv_core.manifest.sections import (
+from modrwkv_core.manifest.sections import Name, Section, refusal
+from modrwkv_core.manifest.unions import (
     AdapterSection,
     BackboneSection,
     CompressorSection,
     EncoderSection,
     HeadSection,
     ModalityName,
-    Name,
-    Section,
     SourceSection,
     TaskSection,
     TokenizerSection,
-    refusal,
 )
 
 __all__ = ["DataSection", "Examination", "Manifest", "Phase", "Pipeline", "Plugins"]
