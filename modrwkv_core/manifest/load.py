@@ -107,8 +107,11 @@ def dump_manifest(manifest: Manifest) -> str:
 
 
 def digest(manifest: Manifest) -> str:
-    """Return the SHA-256 of everything that ``manifest`` says but where the data lie, as hexadecimal digits."""
-    said = {key: value for key, value in _plain(manifest).items() if key != "data_root"}
+    """Return the SHA-256 of all that decides what a run becomes, as hexadecimal digits.
+
+    Left out are ``data_root`` and ``evaluation``: where the data lie and how the result is examined change nothing.
+    """
+    said = {key: value for key, value in _plain(manifest).items() if key not in ("data_root", "evaluation")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.errors import CheckpointError, ModRWKVError
-from modrwkv_core.manifest.load import LoadedManifest, digest, dump_manifest
+from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
@@ -60,7 +60,6 @@ class _Trainer:
     def __init__(self, loaded: LoadedManifest, folder: RunFolder, device: str, progress_bar: bool) -> None:
         self.loaded = loaded
         self.manifest = loaded.manifest.resolved()
-        self.digest = digest(self.manifest)
         self.folder = folder
         self.progress_bar = progress_bar
         self.device = device
@@ -101,7 +100,7 @@ class _Trainer:
                 f"{self.folder.path} already holds a run",
                 hint="go on with --resume, choose another folder with --run, or remove this one",
             )
-        if self.folder.progress(steps[-1]).manifest != self.digest:
+        if self.folder.progress(steps[-1]).manifest != self.loaded.digest:
             raise CheckpointError(
                 f"{self.folder.path} was trained with another manifest",
                 hint=f"go on with {self.folder.manifest}, or train into another folder with --run",
@@ -246,7 +245,7 @@ class _Trainer:
             batch=self.position.batch,
             phase_done=done,
             random=bytes(torch.get_rng_state().tolist()).hex(),
-            manifest=self.digest,
+            manifest=self.loaded.digest,
         )
         checkpoint = self.folder.save(self.model, progress, optimiser.tensors(), unchanged=self.unchanged)
         self.loaded.registry.hook.modrwkv_checkpoint_saved(

@@ -57,6 +57,10 @@ class WavLMConfig(EncoderConfig):
     conv_norm: Literal["group", "layer"] = _from_checkpoint()
     """``group``: the first convolution's channels are normalised over time; ``layer``: every convolution's vectors."""
 
+    first_filters: Literal["random", "gabor"] = "random"
+    """How the first convolution begins from scratch. ``gabor``: windowed sines and cosines at frequencies equally
+    spaced in mel, a spectrogram's filters that training may change; small data sets learn much faster from it."""
+
     width: int = _from_checkpoint(gt=0)
     """Width of the features and of the transformer."""
 
@@ -108,6 +112,8 @@ class WavLMConfig(EncoderConfig):
         for name in ("heads", "position_groups"):
             if self.width % getattr(self, name):
                 raise ValueError(f"{name} {getattr(self, name)} does not divide the width {self.width}")
+        if self.first_filters == "gabor" and self.checkpoint is not None:
+            raise ValueError("first_filters: gabor is a way to begin from scratch; a checkpoint has its own filters")
         if self.max_distance <= self.buckets // 4:
             raise ValueError(f"max_distance {self.max_distance} is not more than a quarter of {self.buckets} buckets")
         return self

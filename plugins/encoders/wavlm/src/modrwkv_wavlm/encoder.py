@@ -17,6 +17,7 @@ from modrwkv_core.interfaces.component import Encoder
 from modrwkv_core.interfaces.published import load_strictly, load_tensors
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_wavlm.config import WavLMConfig
+from modrwkv_wavlm.filters import gabor_filters
 
 __all__ = ["WavLMEncoder"]
 
@@ -30,8 +31,9 @@ WEIGHT_NORM: Final = {
 class WavLMEncoder(Encoder[WavLMConfig]):
     """Recordings to one vector for every 20 ms (the stride of the convolutions).
 
-    The convolutions run on recordings of equal length together, without padding: the base model normalises over time,
-    where padding would change the result. The transformer runs on all at once, its padding masked.
+    The base model's convolutions normalise over time, where padding would change the result, so they run on recordings
+    of equal length together. Others see no further than their window, and run on all at once, as the transformer does
+    with its padding masked.
 
     Source: Chen et al., WavLM, arXiv 2110.13900; the ModRWKV paper takes the last layer.
     """
@@ -63,6 +65,9 @@ class WavLMEncoder(Encoder[WavLMConfig]):
                 mask_time_prob=0.0,
             )
         )
+        if config.first_filters == "gabor":
+            first = self.model.feature_extractor.conv_layers[0].conv
+            first.weight.data.copy_(gabor_filters(len(first.weight), first.weight.shape[-1], config.rate)[:, None])
 
     def load_pretrained(self) -> None:
         """Load the checkpoint, all of it or nothing, but for the mask of its pre-training and heads of other tasks."""
@@ -93,11 +98,13 @@ class WavLMEncoder(Encoder[WavLMConfig]):
     def _frames(self, items: Sequence[MediaItem]) -> list[Tensor]:
         """Run the convolutions: for each item ``[features, channels of the last convolution]``."""
         dtype = self.model.dtype
-        places: dict[int, list[int]] = defaultdict(list)
+        together: dict[int, list[int]] = defaultdict(list)
         for place, item in enumerate(items):
-            places[item.length].append(place)
+            together[item.length if self.config.conv_norm == "group" else 0].append(place)
         frames: dict[int, Tensor] = {}
-        for equal in places.values():
-            samples = torch.stack([items[place].tensors["samples"] for place in equal]).to(dtype)
-            frames |= zip(equal, self.model.feature_extractor(samples).transpose(1, 2), strict=True)
+        for places in together.values():
+            samples = pad_sequence([items[place].tensors["samples"].to(dtype) for place in places], batch_first=True)
+            features = self.model.feature_extractor(samples).transpose(1, 2)
+            for place, feature in zip(places, features, strict=True):
+                frames[place] = feature[: self.config.out_length(items[place].length)]
         return [frames[place] for place in range(len(items))]
