@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from modrwkv_kernels import LOG_DECAY_MIN, wkv7
+from modrwkv_kernels import LOG_DECAY_MIN, explain_dispatch, wkv7
 from torch import Tensor
 
 NAMES = ("y", "final state", "dr", "dlog_w", "dk", "dv", "da", "db", "dstate")
@@ -64,6 +64,16 @@ class Workbench:
         truth = truth.double()
         norm = truth.norm().item()
         return ((x.double() - truth).norm() / (norm or 1.0)).item()
+
+
+@pytest.fixture(autouse=True)
+def _skip_what_was_not_compiled(request: pytest.FixtureRequest) -> None:
+    """Tests of the cpu backend say why they are skipped where it is missing."""
+    call = getattr(request.node, "callspec", None)
+    if "cpu" in request.node.name or (call is not None and "cpu" in call.params.values()):
+        reason = explain_dispatch().reasons["cpu"]
+        if reason is not None:
+            pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

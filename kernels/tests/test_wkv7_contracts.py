@@ -6,7 +6,7 @@ import pytest
 import torch
 from modrwkv_kernels import wkv7, wkv7_step
 
-BACKENDS = ["reference", "torch"]
+BACKENDS = ["reference", "torch", "cpu"]
 BAR = 1e-6
 
 
@@ -52,12 +52,14 @@ def test_gradient_flows_through_the_carried_state(bench, backend):
         assert bench.error(x, expected) < BAR
 
 
-def test_steps_equal_a_pass(bench, backend):
-    six = bench.inputs("easy", 2, 12, 2, 64, dtype=torch.float32)
-    state = bench.state(2, 2, 64, dtype=torch.float32)
-    y, final = wkv7(*six, state=state, output_state=True, backend=backend)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_equal_a_pass(bench, dtype):
+    six = bench.inputs("easy", 2, 12, 2, 64, dtype=dtype)
+    state = bench.state(2, 2, 64, dtype=dtype)
+    y, final = wkv7(*(x.double() for x in six), state=state.double(), output_state=True, backend="reference")
     for t in range(12):
         y_t, state = wkv7_step(*(x[:, t] for x in six), state)
+        assert y_t.dtype == state.dtype == dtype
         assert bench.error(y_t, y[:, t]) < BAR
     assert bench.error(state, final) < BAR
 
@@ -107,6 +109,45 @@ def test_layout_in_memory_does_not_matter(bench, backend):
 
 def test_state_is_none_unless_asked_for(bench, backend):
     assert wkv7(*bench.inputs("easy", 1, 3, 1, 32, dtype=torch.float32), backend=backend)[1] is None
+
+
+def test_not_a_number_spoils_its_sequence_and_head_only(bench, backend):
+    six = bench.inputs("easy", 1, 20, 2, 32, dtype=torch.float32)
+    bounds = torch.tensor([0, 8, 20])
+    clean, _ = wkv7(*six, cu_seqlens=bounds, backend=backend)
+    six[1][0, 10, 1, 3] = float("nan")
+    y, _ = wkv7(*six, cu_seqlens=bounds, backend=backend)
+    assert y[:, 10:, 1].isnan().all()
+    assert torch.equal(y[:, :8], clean[:, :8])
+    assert torch.equal(y[:, :, 0], clean[:, :, 0])
+
+
+def test_cpu_result_does_not_depend_on_threads(bench):
+    six = bench.inputs("easy", 1, 300, 3, 32, dtype=torch.float32)
+    state = bench.state(4, 3, 32, dtype=torch.float32)
+    bounds = torch.tensor([0, 5, 190, 191, 300])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = bench.results(six, state, cu_seqlens=bounds, backend="cpu")
+        torch.set_num_threads(3)
+        found = bench.results(six, state, cu_seqlens=bounds, backend="cpu")
+    finally:
+        torch.set_num_threads(before)
+    for name, x, y in zip(bench.names, found, expected, strict=True):
+        assert torch.equal(x, y), name
+
+
+def test_every_element_of_the_results_is_written(bench, backend):
+    # In this mode torch fills fresh memory with NaN.
+    six = bench.inputs("easy", 1, 70, 2, 32, dtype=torch.float32)
+    torch.use_deterministic_algorithms(True)
+    try:
+        bounds = torch.tensor([0, 33, 33, 34, 70])
+        for x in bench.results(six, bench.state(4, 2, 32, dtype=torch.float32), cu_seqlens=bounds, backend=backend):
+            assert x.isfinite().all()
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_gradients_of_ten_thousand_tokens_stay_finite(bench):

@@ -10,13 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK_SIZES", "LOG_DECAY_MIN", "Backend", "Inputs", "Request", "compute_dtype"]
+__all__ = ["CHUNK_SIZES", "DEFAULT_CHUNK_SIZE", "LOG_DECAY_MIN", "Backend", "Inputs", "Request", "compute_dtype"]
 
 LOG_DECAY_MIN = -math.exp(-0.5)
 """Strongest log-decay that RWKV-7 can express: ``log w = -exp(-1/2) sigmoid(x)``."""
 
 CHUNK_SIZES = (16, 32, 64)
-"""Tokens per chunk; at 64 the factors ``exp(-cumsum(log w))`` of the chunked form stay below 1e17, safe in float32."""
+"""Tokens per chunk. At 64 the factors ``exp(-cumsum(log w))`` of the chunked form stay below 1e17, safe in float32."""
+
+DEFAULT_CHUNK_SIZE = 32
+"""As fast as any of them on CPU in every backend; half the saved states of 16."""
 
 
 class Inputs(NamedTuple):
@@ -63,12 +66,14 @@ class Backend:
         name: What callers pass as ``backend=``.
         summary: One line for people.
         run: Maps inputs, initial state, sequence bounds and chunk size to output and final state.
+        step: Maps the inputs of one token, each `[batch, heads, head size]`, and the state to output and new state.
         unusable: Gives the reason why a request cannot be served, or None when it can.
     """
 
     name: str
     summary: str
     run: Callable[[Inputs, Tensor | None, Tensor | None, int | None], tuple[Tensor, Tensor]]
+    step: Callable[[Inputs, Tensor], tuple[Tensor, Tensor]]
     unusable: Callable[[Request], str | None]
 
 

@@ -7,14 +7,12 @@ import itertools
 import torch
 from torch import Tensor
 
-from modrwkv_kernels import chunked
-from modrwkv_kernels.backend import Backend, Inputs, Request, compute_dtype
-from modrwkv_kernels.op_gradient import BACKWARD_SCHEMA, FORWARD_SCHEMA, connect
+from modrwkv_kernels import chunked, reference
+from modrwkv_kernels.backend import DEFAULT_CHUNK_SIZE, Backend, Inputs, Request, compute_dtype
+from modrwkv_kernels.op_gradient import BACKWARD_SCHEMA, FORWARD_SCHEMA, connect, needs_gradient
 from modrwkv_kernels.ragged import ChunkList, chunk_capacity
 
 __all__ = ["BACKEND"]
-
-_DEFAULT_CHUNK_SIZE = 32
 
 
 def _layout(r: Tensor, cu_seqlens: Tensor | None, chunk_size: int) -> ChunkList:
@@ -92,9 +90,12 @@ connect("modrwkv_kernels::wkv7_chunked", "modrwkv_kernels::wkv7_chunked_backward
 def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    keep_starts = torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state) if x is not None)
     y, final, _ = torch.ops.modrwkv_kernels.wkv7_chunked(
-        *inputs.to(compute_dtype(inputs.r.dtype)), state, cu_seqlens, chunk_size or _DEFAULT_CHUNK_SIZE, keep_starts
+        *inputs.to(compute_dtype(inputs.r.dtype)),
+        state,
+        cu_seqlens,
+        chunk_size or DEFAULT_CHUNK_SIZE,
+        needs_gradient(inputs, state),
     )
     return y.to(inputs.r.dtype), final
 
@@ -103,4 +104,10 @@ def _unusable(request: Request) -> str | None:
     return None
 
 
-BACKEND = Backend("torch", "chunked matrix products in plain torch, any device, float32 or float64", _run, _unusable)
+BACKEND = Backend(
+    "torch",
+    "chunked matrix products in plain torch, any device, float32 or float64",
+    _run,
+    reference.step,
+    _unusable,
+)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modrwkv_kernels.backend import Inputs
 from modrwkv_kernels.ragged import chunk_capacity
 
-__all__ = ["BACKWARD_SCHEMA", "FORWARD_SCHEMA", "connect"]
+__all__ = ["BACKWARD_SCHEMA", "FORWARD_SCHEMA", "connect", "needs_gradient"]
 
 FORWARD_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
@@ -78,6 +79,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.save_for_backward(*six, starts, cu_seqlens)
     ctx.chunk_size = chunk_size
     ctx.has_state = state is not None
+
+
+def needs_gradient(inputs: Inputs, state: Tensor | None) -> bool:
+    """Whether a forward op must keep what its backward needs."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state) if x is not None)
 
 
 def connect(forward_op: str, backward_op: str) -> None:

@@ -21,20 +21,20 @@ def step(token: Inputs, state_BHVK: Tensor) -> tuple[Tensor, Tensor]:
     """Advance the recurrence by one token (RWKV-7 paper, arXiv 2503.14456, section 3).
 
     Args:
-        token: Six tensors `[batch, heads, head size]` of the state's dtype.
+        token: Six tensors `[batch, heads, head size]`.
         state_BHVK: `[batch, heads, value, key]`.
 
     Returns:
-        Output `[batch, heads, head size]` and the new state.
+        Output `[batch, heads, head size]`, typed like `token.r`, and the new state.
     """
-    r_BHK, log_w_BHK, k_BHK, v_BHV, a_BHK, b_BHK = token
+    r_BHK, log_w_BHK, k_BHK, v_BHV, a_BHK, b_BHK = token.to(state_BHVK.dtype)
     u_BHV = (state_BHVK @ a_BHK.unsqueeze(-1)).squeeze(-1)
     new_BHVK = (
         state_BHVK * log_w_BHK.exp().unsqueeze(-2)
         + u_BHV.unsqueeze(-1) * b_BHK.unsqueeze(-2)
         + v_BHV.unsqueeze(-1) * k_BHK.unsqueeze(-2)
     )
-    return (new_BHVK @ r_BHK.unsqueeze(-1)).squeeze(-1), new_BHVK
+    return (new_BHVK @ r_BHK.unsqueeze(-1)).squeeze(-1).to(token.r.dtype), new_BHVK
 
 
 def _loop(inputs: Inputs, state_BHVK: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,4 +77,4 @@ def _unusable(request: Request) -> str | None:
     return None
 
 
-BACKEND = Backend("reference", "a loop over tokens in plain torch, any device, float64-able", _run, _unusable)
+BACKEND = Backend("reference", "a loop over tokens in plain torch, any device, float64-able", _run, step, _unusable)

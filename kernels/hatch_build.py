@@ -1,0 +1,137 @@
+"""Compiles the CPU kernels when the distribution is built or installed.
+
+The headers are those of the torch that is installed where the result will run, so the build asks for a torch of its own
+only when it finds none. Whatever goes wrong is written to a record beside the library and reported by
+`modrwkv_kernels.explain_dispatch()`; the installation itself succeeds, and the kernels in plain torch are used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+LIBRARY = "libwkv7_cpu.so"
+PACKAGE_FOLDER = "modrwkv_kernels/_native"
+COMPILERS = ("c++", "g++", "clang++")
+# Instruction set -> floats per vector and compiler flags.
+PORTABLE: dict[str, tuple[int, list[str]]] = {"portable": (4, [])}
+X86_64 = {
+    "avx2": (8, ["-mavx2", "-mfma"]),
+    "avx512": (16, ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]),
+}
+
+
+class CompileError(Exception):
+    """The kernels cannot be compiled here; the message says why."""
+
+
+def find_torch() -> Path | None:
+    """Folder of the torch to compile against: one that can be imported, else that of the environment being built for.
+
+    Isolated builds of pip hide the packages of the environment from `sys.path`, but run its interpreter.
+    """
+    folders = [*sys.path, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    candidates = (Path(folder) / "torch" for folder in folders)
+    return next((folder for folder in candidates if (folder / "include" / "ATen" / "ATen.h").is_file()), None)
+
+
+def torch_version(torch: Path) -> str:
+    """Version of the torch in a folder, read without importing it."""
+    found = re.search(r"^__version__ = '([^']+)'", (torch / "version.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None, f"{torch} has no version"
+    return found.group(1)
+
+
+def find_compiler() -> list[str]:
+    """The command of `$CXX`, or the first compiler that is installed."""
+    wanted = shlex.split(os.environ.get("CXX", ""))
+    for command in [wanted] if wanted else [[name] for name in COMPILERS]:
+        if shutil.which(command[0]):
+            return command
+    looked_for = " ".join(wanted) or ", ".join(COMPILERS)
+    raise CompileError(f"no C++ compiler was found (looked for {looked_for}); install one, then modrwkv-kernels again")
+
+
+def run(command: list[str]) -> None:
+    """Run the compiler, or say what it said."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
+        raise CompileError(f"{command[0]} failed: {complaint}")
+
+
+def compile_library(sources: Path, folder: Path, torch: Path) -> None:
+    """Compile the kernels once per instruction set and the op once, and link them into `folder`."""
+    if not sys.platform.startswith("linux"):
+        raise CompileError(f"they are compiled on Linux only, not on {sys.platform}")
+    compiler = find_compiler()
+    # Symbols of the torch libraries carry this mark when those were built with the newer ABI of the C++ library.
+    new_abi = b"__cxx11" in (torch / "lib" / "libc10.so").read_bytes()
+    common = ["-std=c++17", "-fPIC", "-fvisibility=hidden", f"-D_GLIBCXX_USE_CXX11_ABI={int(new_abi)}"]
+    kernels = PORTABLE | (X86_64 if platform.machine() == "x86_64" else {})
+    with tempfile.TemporaryDirectory() as scratch:
+        objects = {name: str(Path(scratch) / f"{name}.o") for name in ("op", *kernels)}
+        includes = [f"-isystem{torch / 'include'}"]
+        source = str(sources / "wkv7_op.cpp")
+        commands = [[*compiler, *common, "-O2", *includes, "-c", source, "-o", objects["op"]]]
+        for name, (lanes, flags) in kernels.items():
+            defines = [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
+            source = str(sources / "wkv7_kernel.cpp")
+            commands.append([*compiler, *common, *defines, *flags, "-c", source, "-o", objects[name]])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, commands))
+        target = ["-o", str(folder / LIBRARY)]
+        run([*compiler, "-shared", *objects.values(), f"-L{torch / 'lib'}", "-ltorch_cpu", "-lc10", *target])
+
+
+class KernelsBuildHook(BuildHookInterface[Any]):
+    """Puts the compiled kernels and the record of their making into the package."""
+
+    def dependencies(self) -> list[str]:
+        """What an isolated build needs besides hatchling."""
+        return [] if find_torch() else self.metadata.core.dependencies
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile into the source tree for an editable installation, else into the wheel."""
+        if version == "editable":
+            folder = Path(self.root) / "src" / PACKAGE_FOLDER
+            folder.mkdir(exist_ok=True)
+            # Not overwritten: a running program may have the old one mapped.
+            (folder / LIBRARY).unlink(missing_ok=True)
+        else:
+            folder = Path(tempfile.mkdtemp())
+            build_data["force_include"][str(folder)] = PACKAGE_FOLDER
+            self._temporary = folder
+
+        torch = find_torch()
+        record: dict[str, str | None] = {"error": None, "library": LIBRARY, "torch": None}
+        try:
+            if torch is None:
+                raise CompileError("no torch was found to compile against; install torch, then modrwkv-kernels again")
+            record["torch"] = torch_version(torch)
+            compile_library(Path(self.root) / "csrc", folder, torch)
+        except CompileError as error:
+            record["error"] = str(error)
+            self.app.display_warning(f"The CPU kernels were not compiled: {error}")
+        else:
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what the wheel now holds."""
+        if version != "editable":
+            shutil.rmtree(self._temporary)

@@ -1,0 +1,130 @@
+"""The compiled library: one translation per instruction set, and a reason wherever it is missing."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from modrwkv_kernels import explain_dispatch, wkv7
+from modrwkv_kernels.cpu_op import load_library
+
+ON_ONE_INSTRUCTION_SET = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from conftest import Workbench
+
+torch.set_num_threads(1)
+bench, worst = Workbench(), 0.0
+for kind in bench.kinds:
+    for size in (32, 64, 128):
+        six = bench.inputs(kind, 1, 40, 1, size, dtype=torch.float32)
+        state = bench.state(1, 1, size, dtype=torch.float32)
+        truth = bench.results([x.double() for x in six], state.double(), backend="torch")
+        found = bench.results(six, state, backend="cpu")
+        worst = max(worst, *(bench.error(x, y) for x, y in zip(found, truth)))
+print(torch.ops.modrwkv_kernels.wkv7_cpu_isa(), worst)
+"""
+
+
+@pytest.mark.parametrize(("capability", "isa"), [("default", "portable"), ("avx2", "avx2"), ("avx512", "avx512")])
+def test_each_instruction_set_of_cpu(capability, isa):
+    if capability != "default" and capability.upper() not in _capabilities():
+        pytest.skip(f"this machine has no {isa}")
+    result = subprocess.run(
+        [sys.executable, "-c", ON_ONE_INSTRUCTION_SET, str(Path(__file__).parent)],
+        env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name, worst = result.stdout.split()
+    assert name == isa
+    assert float(worst) < 1e-6
+
+
+def _capabilities() -> tuple[str, ...]:
+    best = torch.backends.cpu.get_cpu_capability()
+    return {"AVX512": ("AVX2", "AVX512"), "AVX2": ("AVX2",)}.get(best, ())
+
+
+def write_record(folder: Path, **fields: str | None) -> None:
+    record = {"error": None, "library": "libwkv7_cpu.so", "torch": torch.__version__} | fields
+    (folder / "build.json").write_text(json.dumps(record))
+
+
+def test_library_that_was_never_compiled(tmp_path):
+    assert "not compiled; install modrwkv-kernels" in load_library(tmp_path)
+
+
+def test_library_that_could_not_be_compiled(tmp_path):
+    write_record(tmp_path, error="no C++ compiler was found")
+    assert "not compiled when modrwkv-kernels was installed: no C++ compiler was found" in load_library(tmp_path)
+
+
+def test_library_of_another_torch(tmp_path):
+    write_record(tmp_path, torch="1.13.1+cpu")
+    assert f"compiled for torch 1.13.1+cpu but this is torch {torch.__version__}; reinstall" in load_library(tmp_path)
+
+
+def test_library_that_cannot_be_loaded(tmp_path):
+    write_record(tmp_path)
+    assert "cannot be loaded" in load_library(tmp_path)
+    (tmp_path / "libwkv7_cpu.so").write_bytes(b"not a library")
+    assert "cannot be loaded" in load_library(tmp_path)
+
+
+def test_what_the_cpu_backend_takes(bench):
+    assert explain_dispatch().chosen == "cpu"
+    for options, reason in [
+        ({"dtype": torch.float64}, "computes in float32, not torch.float64"),
+        ({"head_size": 48}, "not 48"),
+        ({"device": "meta"}, "not on meta"),
+    ]:
+        dispatch = explain_dispatch(**options)
+        assert dispatch.chosen == "torch"
+        assert reason in dispatch.reasons["cpu"]
+    with pytest.raises(ValueError, match=r"backend 'cpu' cannot be used here: it computes in float32"):
+        wkv7(*bench.inputs("easy", 1, 3, 1, 32), backend="cpu")
+
+
+def test_cpu_op_called_directly_with_bad_input(bench):
+    op = torch.ops.modrwkv_kernels.wkv7_cpu
+    six = bench.inputs("easy", 1, 3, 1, 32, dtype=torch.float32)
+    with pytest.raises(ValueError, match="must not decrease and run from 0 to 3"):
+        op(*six, None, torch.tensor([0, 9]), 16, False)
+    with pytest.raises(ValueError, match=r"v is .* but must be"):
+        op(*six[:3], six[3][:, :2], *six[4:], None, None, 16, False)
+    with pytest.raises(ValueError, match="r must be float32"):
+        op(*(x.double() for x in six), None, None, 16, False)
+    with pytest.raises(ValueError, match="heads of 32, 64 or 128, not 16"):
+        op(*(x[..., :16] for x in six), None, None, 16, False)
+
+
+@pytest.fixture
+def build_hook(tmp_path):
+    pytest.importorskip("hatchling")
+    root = Path(__file__).parents[1]
+    spec = importlib.util.spec_from_file_location("kernels_hatch_build", root / "hatch_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.KernelsBuildHook(str(root), {}, None, None, str(tmp_path), "wheel")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"), [("no-such-compiler", "no C++ compiler was found"), ("false", "false failed")]
+)
+def test_build_without_a_working_compiler_succeeds_and_says_why(build_hook, monkeypatch, compiler, reason):
+    monkeypatch.setenv("CXX", compiler)
+    build_data = {"force_include": {}}
+    build_hook.initialize("standard", build_data)
+    ((folder, target),) = build_data["force_include"].items()
+    assert target == "modrwkv_kernels/_native"
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["build.json"]
+    assert reason in load_library(Path(folder))
+    build_hook.finalize("standard", build_data, "")
+    assert not Path(folder).exists()
