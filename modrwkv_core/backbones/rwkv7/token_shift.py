@@ -42,7 +42,13 @@ class Packing:
         rows, tokens, _ = x_BTD.shape
         if rows != 1:
             raise ComponentError(f"packed sequences lie in one row, but there are {rows}", component="backbone/rwkv7")
-        if bounds.dim() != 1 or bounds[0] != 0 or bounds[-1] != tokens or not (bounds.diff() > 0).all():
+        if (
+            bounds.dim() != 1
+            or len(bounds) < 2
+            or bounds[0] != 0
+            or bounds[-1] != tokens
+            or not (bounds.diff() > 0).all()
+        ):
             raise ComponentError(
                 f"cu_seqlens must rise from 0 to the {tokens} tokens given, but is {bounds.tolist()}",
                 component="backbone/rwkv7",

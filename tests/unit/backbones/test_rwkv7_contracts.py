@@ -140,6 +140,7 @@ def test_no_state_means_the_initial_state(model: RWKV7) -> None:
         ((1, 4, WIDTH), 1, [0, 2, 4], r"\[2, 2, 2, 8, 8\], but is \[2, 1, 2, 8, 8\]"),
         ((2, 4, WIDTH), None, [0, 2, 4], "one row, but there are 2"),
         ((1, 4, WIDTH), None, [0, 2, 5], r"to the 4 tokens given, but is \[0, 2, 5\]"),
+        ((1, 4, WIDTH), None, [], "must rise from 0"),
         ((1, 4, WIDTH), None, [1, 4], "must rise from 0"),
         ((1, 4, WIDTH), None, [0, 2, 2, 4], "must rise"),
     ],
@@ -192,7 +193,7 @@ def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:
             hidden, state = model(part.to(device), state, bounds.to(device))
         hidden, state = model(x[:, :1].expand(2, 1, 128).to(device), state)
         hidden.square().sum().backward()
-        gradients = [parameter.grad.cpu() for parameter in model.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad.clone().cpu() for parameter in model.parameters() if parameter.grad is not None]
         outcomes.append([hidden.cpu(), *(tensor.cpu() for tensor in tensors_of(state)), *gradients])
     for ours, expected in zip(*outcomes, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-10)
