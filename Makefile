@@ -3,8 +3,12 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.set-up
+INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt
 DISTRIBUTIONS := kernels $(sort $(dir $(wildcard plugins/*/*/pyproject.toml)))
-PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard plugins/*/*/pyproject.toml)
+PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard kernels/csrc/* plugins/*/*/pyproject.toml)
+
+# Without compiled bytecode every start of Python compiles torch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-slow lint format bench clean
 
@@ -16,15 +20,18 @@ setup: $(SETUP) ## Create .venv with all distributions, pinned by constraints.tx
 $(SETUP): constraints.txt $(PROJECTS)
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt \
-	    --group dev --editable . $(addprefix --editable ,$(DISTRIBUTIONS))
+	$(INSTALL) torch torchvision torchaudio hatchling editables
+	$(INSTALL) --no-build-isolation-package modrwkv-kernels --group dev \
+	    --editable . $(addprefix --editable ,$(DISTRIBUTIONS))
 	touch $@
 
 demo: $(SETUP) ## Train, examine and ask one model that sees, hears and forecasts
-	$(VENV)/bin/modrwkv demo
+	rm -rf runs/demo
+	$(VENV)/bin/modrwkv train examples/demo.yaml --run runs/demo
+	$(VENV)/bin/modrwkv evaluate runs/demo
 
 test: $(SETUP) ## Run the test suite
-	$(PYTHON) -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto -m "not slow and not gpu"
 
 test-slow: $(SETUP) ## Run the tests that take minutes
 	$(PYTHON) -m pytest -m "slow"
