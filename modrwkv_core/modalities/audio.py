@@ -49,10 +49,10 @@ class AudioModality(Modality[Waveform]):
         """
         if isinstance(media, Waveform):
             return _waveform(media.samples, media.rate, "the waveform")
-        if isinstance(media, tuple):
+        if isinstance(media, tuple) and len(media) == 2:
             array, rate = media
             return _waveform(_to_full_scale(np.asarray(array)), rate, "the given array")
-        if not isinstance(media, str | Path | bytes):
+        if isinstance(media, tuple | np.ndarray):
             raise DataError("an array of samples needs its rate", hint="give (array, samples per second)")
         content, name = read_media(media)
         samples, rate = _read(content, name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
+from typing import Any
 
 from modrwkv_core.errors import DataError
 
 __all__ = ["read_media"]
 
 
-def read_media(media: str | Path | bytes) -> tuple[bytes, str]:
+def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
     """Read the bytes of a media file.
 
     Args:
@@ -21,7 +22,7 @@ def read_media(media: str | Path | bytes) -> tuple[bytes, str]:
         The bytes, never empty, and what to call them in a message.
 
     Raises:
-        DataError: The file is missing, unreadable or empty, or the data URI is malformed.
+        DataError: The file is missing, unreadable or empty, the data URI is malformed, or ``media`` is none of these.
     """
     if isinstance(media, bytes):
         content, name = media, "the given bytes"
@@ -29,13 +30,15 @@ def read_media(media: str | Path | bytes) -> tuple[bytes, str]:
         content, name = _from_data_uri(media), "the given data URI"
     elif isinstance(media, str) and media.startswith(("http://", "https://")):
         raise DataError(f"{media} is on the web", hint="download it and give the file")
-    else:
+    elif isinstance(media, str | Path):
         path = Path(media).expanduser()
         name = str(path)
         try:
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+    else:
+        raise DataError(f"a {type(media).__name__} is not a media file", hint="give a path or the bytes of a file")
     if not content:
         raise DataError(f"{name} is empty")
     return content, name

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import base64
 import io
-import pickle
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.modalities.audio import AudioModality
+from modrwkv_core.testing import ModalityContract
 
 
 @pytest.fixture
@@ -31,6 +32,18 @@ def encoded(samples: NDArray[np.generic], rate: int = 16_000, file_format: str =
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=file_format, subtype=subtype or None)
     return file.getvalue()
+
+
+class TestAudio(ModalityContract):
+    plugin = "modrwkv_core.builtin"
+    name = "audio"
+
+    def media(self, folder: Path) -> list[Any]:
+        (folder / "tone.wav").write_bytes(encoded(tone()))
+        return [folder / "tone.wav", encoded(tone()), (tone(), 16_000), Waveform(tone(), 16_000)]
+
+    def bad_media(self, folder: Path) -> list[Any]:
+        return [b"no sound", tone(), (tone(),), 17]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +158,3 @@ def test_length_and_rate_are_kept(samples: int, channels: int, rate: int) -> Non
     noise = np.random.default_rng(samples).uniform(-1, 1, (samples, channels))
     waveform = AudioModality().decode(encoded(noise, rate, subtype="PCM_24"))
     assert (len(waveform.samples), waveform.rate) == (samples, rate)
-
-
-def test_the_modality_goes_to_loader_workers() -> None:
-    copy = pickle.loads(pickle.dumps(AudioModality()))
-    assert copy.decode((tone(), 16_000)).rate == 16_000

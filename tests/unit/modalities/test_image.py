@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from PIL import Image
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.signals import Picture
 from modrwkv_core.modalities.image import ImageModality
+from modrwkv_core.testing import ModalityContract
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -34,6 +34,19 @@ def encoded(picture: Image.Image, file_format: str = "PNG", **options: Any) -> b
 def colours() -> NDArray[np.uint8]:
     """Two rows, three columns; no symmetry that a wrong rotation could hide behind."""
     return np.array([[RED, GREEN, BLUE], [WHITE, (10, 20, 30), (40, 50, 60)]], dtype=np.uint8)
+
+
+class TestImage(ModalityContract):
+    plugin = "modrwkv_core.builtin"
+    name = "image"
+
+    def media(self, folder: Path) -> list[Any]:
+        content = encoded(Image.fromarray(colours()))
+        (folder / "picture.png").write_bytes(content)
+        return [folder / "picture.png", content, colours(), Image.fromarray(colours()), Picture(colours())]
+
+    def bad_media(self, folder: Path) -> list[Any]:
+        return [b"no picture", np.zeros((2, 2, 2), np.uint8), 17]
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "WEBP", "PPM"])
@@ -206,9 +219,3 @@ def test_a_higher_limit_raises_the_guard_of_pillow(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     content = encoded(Image.new("L", (100, 30)))
     assert ImageModality(max_pixels=3000).decode(content).pixels.shape == (30, 100, 3)
-
-
-def test_the_modality_goes_to_loader_workers() -> None:
-    copy = pickle.loads(pickle.dumps(ImageModality(max_pixels=5)))
-    with pytest.raises(DataError, match="limit is 5 pixels"):
-        copy.decode(encoded(Image.new("L", (3, 2))))

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from transformers import (
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.testing import EncoderContract
 
 SIZES = {"image_size": 34, "patch_size": 8, "width": 24, "layers": 2, "heads": 3, "mlp_width": 40}
 
@@ -42,6 +40,17 @@ def vision_config() -> SiglipVisionConfig:
         num_attention_heads=3,
         intermediate_size=40,
     )
+
+
+class TestSiglip2(EncoderContract):
+    plugin = "modrwkv_siglip2.plugin"
+    name = "siglip2"
+    configs = ({"init": "scratch", **SIZES}, {"init": "scratch", **SIZES, "image_size": 16, "resample": "bicubic"})
+    unreached = frozenset(f"tower.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(2))
+    """Softmax does not see what all keys share."""
+
+    def signals(self, config: Siglip2Config) -> list[Picture]:
+        return [picture(1, 1), picture(50, 61), picture(20, 90, seed=1)]
 
 
 @pytest.fixture(scope="module")
@@ -175,32 +184,6 @@ def test_lengths_and_widths_are_those_of_forward(grid: int, patch: int, rest: in
     assert item.length == grid * grid
 
 
-def test_a_picture_in_a_batch_equals_the_same_picture_alone() -> None:
-    torch.manual_seed(3)
-    encoder, processor = Siglip2Encoder(scratch()).eval(), Siglip2Processor(scratch())
-    items = [processor(picture(10 + seed, 20, seed)) for seed in range(4)]
-    with torch.no_grad():
-        together = encoder(items).values
-        for item, values in zip(items, together, strict=True):
-            assert torch.allclose(encoder([item]).values[0], values, rtol=0, atol=1e-6)
-
-
-def test_gradients_reach_every_parameter() -> None:
-    torch.manual_seed(4)
-    encoder = Siglip2Encoder(scratch()).train()
-    encoder.load_pretrained()
-    features = encoder([Siglip2Processor(scratch())(picture(30, 30))])
-    (features.values * torch.randn(features.values.shape)).sum().backward()
-    without = [name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()]
-    assert all("k_proj.bias" in name for name in without)  # softmax does not see what all keys share
-
-
-def test_half_precision() -> None:
-    encoder = Siglip2Encoder(scratch()).eval().to(torch.bfloat16)
-    with torch.no_grad():
-        assert encoder([Siglip2Processor(scratch())(picture(9, 9))]).values.dtype == torch.bfloat16
-
-
 def test_missing_misshapen_and_unknown_tensors_are_refused_by_name(
     published: tuple[SiglipModel, Path], tmp_path: Path
 ) -> None:
@@ -256,19 +239,3 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[SiglipModel, P
 def test_configurations_that_cannot_work_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Siglip2Config(**values)
-
-
-def test_the_processor_goes_to_loader_workers() -> None:
-    processor = Siglip2Processor(scratch())
-    copy = pickle.loads(pickle.dumps(processor))
-    signal = picture(12, 34)
-    assert torch.equal(copy(signal).tensors["pixels"], processor(signal).tensors["pixels"])
-
-
-def test_the_entry_module_and_the_configuration_are_light() -> None:
-    program = (
-        "import sys, modrwkv_siglip2.plugin, modrwkv_siglip2.config as config; "
-        "config.Siglip2Config(checkpoint='google/siglip2-base-patch16-384'); "
-        "print([name for name in ('torch', 'transformers', 'torchvision', 'huggingface_hub') if name in sys.modules])"
-    )
-    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

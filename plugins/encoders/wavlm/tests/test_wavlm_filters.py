@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from modrwkv_wavlm.filters import gabor_filters
 
 RATE = 8000
