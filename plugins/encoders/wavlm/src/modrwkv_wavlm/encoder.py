@@ -66,8 +66,8 @@ class WavLMEncoder(Encoder[WavLMConfig]):
             )
         )
         if config.first_filters == "gabor":
-            first = self.model.feature_extractor.conv_layers[0].conv
-            first.weight.data.copy_(gabor_filters(len(first.weight), first.weight.shape[-1], config.rate)[:, None])
+            filters = gabor_filters(config.conv_dim[0], config.conv_kernel[0], config.rate)
+            self.model.get_parameter("feature_extractor.conv_layers.0.conv.weight").data.copy_(filters[:, None])
 
     def load_pretrained(self) -> None:
         """Load the checkpoint, all of it or nothing, but for the mask of its pre-training and heads of other tasks."""
