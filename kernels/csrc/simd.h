@@ -20,6 +20,12 @@ inline Vec load(const float* from) {
 
 inline void store(float* to, Vec x) { std::memcpy(to, &x, sizeof x); }
 
+// Ask for the memory of N floats that will soon be read, or written.
+template <int N, bool kWritten>
+inline void prefetch(const float* at) {
+  for (int j = 0; j < N; j += 16) __builtin_prefetch(at + j, kWritten, 2);
+}
+
 inline Quad load4(const float* from) {
   Quad x;
   std::memcpy(&x, from, sizeof x);
@@ -88,8 +94,10 @@ inline void transpose(const float* from, float* to) {
     for (int j = 0; j < N; j += 4) {
       const float* x = from + i * N + j;
       const Quad a = load4(x), b = load4(x + N), c = load4(x + 2 * N), d = load4(x + 3 * N);
-      const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-      const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+      const Quad ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+      const Quad cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
       float* y = to + j * N + i;
       store4(y, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
       store4(y + N, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));

@@ -31,7 +31,8 @@ struct Backward {
   float *dr, *dlog_w, *dk, *dv, *da, *db, *dstate;
 };
 
-// The kernels of one instruction set and head size. Scratch is aligned to 64 bytes and holds `scratch(chunk_size)` floats.
+// The kernels of one instruction set and head size. Scratch is aligned to 64 bytes and holds `scratch(chunk_size)`
+// floats.
 struct Kernels {
   void (*forward)(const Forward&, const Sequence&, int64_t head, float* scratch);
   void (*backward)(const Backward&, const Sequence&, int64_t head, float* scratch);

@@ -5,6 +5,8 @@
 // This file is compiled once per instruction set, with ISA (a namespace) and LANES (floats per vector) defined.
 // N is the head size.
 
+#include <initializer_list>
+
 #include "simd.h"
 #include "wkv7.h"
 
@@ -62,6 +64,12 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
     }
     const int64_t here = at(in, t, head, N);
     const float *r = in.r + here, *k = in.k + here, *v = in.v + here, *b = in.b + here;
+    // Tokens of one head lie far apart, so the processor does not foresee these reads and writes.
+    if (t + 2 < sequence.end) {
+      const int64_t later = at(in, t + 2, head, N);
+      for (const float* x : {in.r, in.log_w, in.k, in.v, in.a, in.b}) prefetch<N, false>(x + later);
+      prefetch<N, true>(f.y + later);
+    }
     const float* next_a = in.a + (t + 1 < sequence.end ? at(in, t + 1, head, N) : here);
     exp_row<N>(in.log_w + here, w);
     for (int i = 0; i < N; i += kTile * LANES) {
@@ -201,8 +209,8 @@ float dot_product(const float* x, const float* y) {
   return sums(sum, sum, sum, sum)[0];
 }
 
-// Rows of the state, held as they are here, are independent of each other in both directions; so a few of them at a time
-// go forth through a chunk, from its saved start, and back again without leaving the registers.
+// Rows of the state, held as they are here, are independent of each other in both directions; so a few of them at a
+// time go forth through a chunk, from its saved start, and back again without leaving the registers.
 template <int N>
 void backward(const Backward& f, const Sequence& sequence, int64_t head, float* scratch) {
   constexpr size_t kBytes = sizeof(float) * N;
@@ -237,6 +245,16 @@ void backward(const Backward& f, const Sequence& sequence, int64_t head, float* 
 
     const float* start = f.starts + ((sequence.first_chunk + index) * in.heads + head) * N * N;
     for (int row = 0; row < N; row += kRows) {
+      // Meanwhile, the memory of this chunk's gradients and of the inputs of the chunk before comes in.
+      for (int64_t t = row * in.chunk_size / N; t < (row + kRows) * in.chunk_size / N; ++t) {
+        if (t < tokens) {
+          for (float* x : {f.dr, f.dlog_w, f.dk, f.dv, f.da, f.db}) prefetch<N, true>(x + at(in, first + t, head, N));
+        }
+        if (index > 0) {
+          const int64_t earlier = at(in, first + t - in.chunk_size, head, N);
+          for (const float* x : {in.r, in.log_w, in.k, in.v, in.a, in.b, f.dy}) prefetch<N, false>(x + earlier);
+        }
+      }
       replay<N>(chunk, before, tokens, start, row);
       sweep<N>(chunk, before, tokens, dstate, row);
     }
