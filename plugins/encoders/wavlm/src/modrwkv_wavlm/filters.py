@@ -31,7 +31,8 @@ def gabor_filters(count: int, width: int, rate: int) -> Tensor:
     phase = 2.0 * math.pi * hertz[:, None] * torch.arange(width, dtype=torch.float64) / rate
     window = torch.hann_window(width + 2, periodic=False, dtype=torch.float64)[1:-1]
     filters = torch.cat([phase.cos(), phase.sin()])[:count] * window
-    return (filters / filters.norm(dim=1, keepdim=True)).to(torch.get_default_dtype())
+    unit: Tensor = filters / filters.norm(dim=1, keepdim=True)
+    return unit.to(torch.get_default_dtype())
 
 
 def _mel(hertz: float) -> float:
