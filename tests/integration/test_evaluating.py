@@ -44,8 +44,9 @@ def invoke(run: Path, *options: str) -> Result:
 
 def test_a_run_is_examined_on_all_its_tasks(run: Path) -> None:
     result = invoke(run)
-    lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["task", "talks", "waves", "report:"]
+    answered, _, table_and_path = result.stdout.partition("\n\n")
+    assert answered.startswith("talks:\n  Say ")
+    assert [line.split()[0] for line in table_and_path.splitlines()] == ["task", "talks", "waves", "report:"]
     found = json.loads((run / "results.json").read_text(encoding="utf-8"))
     assert found["run"] == "tiny"
     talks, waves = found["tasks"]["talks"], found["tasks"]["waves"]
