@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -61,6 +62,10 @@ class Component(nn.Module):
         Raises:
             CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
         """
+
+    def pretrained_files(self) -> tuple[Path, ...]:
+        """Return the files that :meth:`load_pretrained` reads, for a run's lock."""
+        return ()
 
 
 class Encoder(Component, ABC, Generic[EncoderConfigT]):
@@ -149,6 +154,10 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
     @abstractmethod
     def init_state(self, rows: int) -> State:
         """Return the state of ``rows`` sequences that have read nothing."""
+
+    def kernels(self) -> dict[str, str]:
+        """Return the backend that serves each accelerated operation where the module lies, for a run's lock."""
+        return {}
 
     @abstractmethod
     def decayed_parameters(self) -> set[str]:

@@ -19,7 +19,7 @@ from modrwkv_core.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["load_strictly", "load_tensors", "published_file", "published_json"]
+__all__ = ["load_strictly", "load_tensors", "published_file", "published_json", "weight_files"]
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _LISTED = 20
@@ -81,7 +81,7 @@ def load_tensors(reference: str, ignore: Sequence[str] = ()) -> dict[str, Tensor
         CheckpointError: Weights are missing or damaged.
     """
     tensors: dict[str, Tensor] = {}
-    for file in _weight_files(reference):
+    for file in weight_files(reference):
         read = _read_safetensors if file.suffix == ".safetensors" else _read_pickled
         tensors |= read(file, ignore)
     return tensors
@@ -147,7 +147,12 @@ def _hub_file(repository: str, names: Sequence[str]) -> Path | None:
     return None
 
 
-def _weight_files(reference: str) -> list[Path]:
+def weight_files(reference: str) -> list[Path]:
+    """Find the files that hold a checkpoint's tensors, all shards of them.
+
+    Raises:
+        CheckpointError: There are none, or a shard is missing.
+    """
     path = Path(reference)
     file = path if path.is_file() else published_file(reference, *_WEIGHTS)
     if file is None:

@@ -29,7 +29,7 @@ def make_lock(
 
     Args:
         loaded: The manifest.
-        weights: SHA-256 of each published weight file that is used, by path or hub id.
+        weights: SHA-256 of each published weight file that is used, as ``part/file``.
         kernels: The backend that was chosen for each operation.
     """
     return {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -14,6 +16,7 @@ from tqdm import tqdm
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.interfaces.component import Component
 from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
@@ -70,6 +73,7 @@ class _Trainer:
         checkpoint = self._checkpoint_to_resume(resume)
         torch.manual_seed(self.manifest.seed)
         self.model = assemble(self.loaded, pretrained=checkpoint is None)
+        self.model.to(self.device)
         progress = None
         if checkpoint is None:
             self._begin_run()
@@ -77,7 +81,6 @@ class _Trainer:
             progress = self.folder.progress(checkpoint)
             load_parts(self.model, checkpoint)
             truncate_metrics(self.folder.path, progress.step)
-        self.model.to(self.device)
         hook = self.loaded.registry.hook
         hook.modrwkv_run_started(run=self.folder.path, manifest=self.manifest)
         names = [phase.name for phase in self.manifest.phases]
@@ -109,8 +112,17 @@ class _Trainer:
 
     def _begin_run(self) -> None:
         self.folder.write_text(self.folder.manifest, dump_manifest(self.manifest))
-        self.folder.write_json(self.folder.lock, make_lock(self.loaded))
+        self.folder.write_json(self.folder.lock, self._lock())
         truncate_metrics(self.folder.path, -1)
+
+    def _lock(self) -> dict[str, Any]:
+        weights = {}
+        for name, part in self.model.parts().items():
+            assert isinstance(part, Component)
+            for path in part.pretrained_files():
+                with path.open("rb") as file:
+                    weights[f"{name}/{path.name}"] = hashlib.file_digest(file, "sha256").hexdigest()
+        return make_lock(self.loaded, weights=weights, kernels=self.model.backbone.kernels())
 
     def _train_phase(self, phase: Phase, checkpoint: Path | None) -> None:
         self.position.phase_step = self.position.epoch = self.position.batch = 0

@@ -1,5 +1,6 @@
 """Whole runs of a tiny model: phases, resumption after a kill, what is trained and what stays."""
 
+import hashlib
 import json
 import os
 import signal
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from modrwkv_kernels import available_backends
 from torch import Tensor
 
+from modrwkv_core.backbones.rwkv7.config import RWKV7Config
+from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.errors import CheckpointError, ModRWKVError
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
-from modrwkv_core.model.checkpoint import read_tensors
+from modrwkv_core.model.checkpoint import read_tensors, write_tensors
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
@@ -98,7 +102,7 @@ def test_the_loss_falls(tiny_manifest: Manifest, tmp_path: Path) -> None:
 
 def test_a_run_answers_and_forecasts(tiny_manifest: Manifest, tmp_path: Path) -> None:
     folder = run(tiny_manifest(), tmp_path / "run")
-    assert json.loads(folder.lock.read_text())
+    assert json.loads(folder.lock.read_text())["kernels"]["wkv7"] in available_backends()
     session = load(folder.path, device="cpu")
     assert session.generate("Say yes 2 times.", max_tokens=5) == "".join(
         session.stream("Say yes 2 times.", max_tokens=5)
@@ -126,3 +130,17 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_pat
 def test_a_loss_that_is_not_finite_stops_before_the_step(tiny_manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ModRWKVError, match=r"not finite in step .*the step was not taken"):
         run(tiny_manifest(phases=[ALIGN | {"lr": 1e30, "warmup_steps": 0, "clip": None}]), tmp_path / "run")
+
+
+def test_published_weights_are_loaded_once_and_hashed_in_the_lock(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    published = tmp_path / "trunk.safetensors"
+    write_tensors(published, RWKV7(RWKV7Config(layers=2, width=64), 320).state_dict())
+    frozen = {"name": "align", "train": ["adapter", "heads"], "lr": 1e-3, "steps": 2}
+    manifest = tiny_manifest(backbone={"type": "rwkv7", "weights": str(published)}, phases=[frozen])
+    folder = run(manifest, tmp_path / "run")
+    lock = json.loads(folder.lock.read_text())
+    assert lock["weights"] == {"backbone/trunk.safetensors": hashlib.sha256(published.read_bytes()).hexdigest()}
+    assert same(weights(folder.latest(), "backbone"), read_tensors(published))
+    published.unlink()
+    assert isinstance(load(folder.path, device="cpu").generate("Say yes 1 times.", max_tokens=3), str)

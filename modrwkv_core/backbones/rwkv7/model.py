@@ -103,6 +103,15 @@ class RWKV7(Backbone[RWKV7Config]):
         if self.config.weights is not None:
             load_into(self, self.config.weights)
 
+    def pretrained_files(self) -> tuple[Path, ...]:
+        """Return the weights' file, if the configuration names one."""
+        return () if self.config.weights is None else (self.config.weights,)
+
+    def kernels(self) -> dict[str, str]:
+        """Return the backend that serves the recurrence."""
+        dispatch = explain_dispatch(self.config.kernel, device=self.emb.weight.device, head_size=self.sizes.head_size)
+        return {"wkv7": dispatch.chosen}
+
     def embed(self, ids: Tensor) -> Tensor:
         """Look up ``ids [B, T]``: raw embeddings ``[B, T, D]``, which :meth:`forward` normalises.
 

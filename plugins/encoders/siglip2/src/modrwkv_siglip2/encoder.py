@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors
+from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.config import Siglip2Config
 
@@ -53,6 +54,10 @@ class Siglip2Encoder(Encoder[Siglip2Config]):
         tensors = load_tensors(self.config.checkpoint, ignore=IGNORED)
         tower = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
         load_strictly(self.tower, tower, self.config.checkpoint)
+
+    def pretrained_files(self) -> tuple[Path, ...]:
+        """Return the checkpoint's files of weights."""
+        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode pictures: ``values [N, patches, width]``, row by row from the upper left."""

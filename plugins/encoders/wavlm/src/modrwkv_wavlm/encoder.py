@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import WavLMModel
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors
+from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_wavlm.config import WavLMConfig
 from modrwkv_wavlm.filters import gabor_filters
@@ -81,6 +82,10 @@ class WavLMEncoder(Encoder[WavLMConfig]):
         for former, name in WEIGHT_NORM.items():
             tensors = {key.replace(former, name): tensor for key, tensor in tensors.items()}
         load_strictly(self.model, tensors, self.config.checkpoint)
+
+    def pretrained_files(self) -> tuple[Path, ...]:
+        """Return the checkpoint's files of weights."""
+        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode recordings: ``values [N, features of the longest, width]``."""
