@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -45,16 +44,20 @@ def generate(
     as_json: bool,
     **media: tuple[Path, ...],
 ) -> None:
-    """Ask the model of RUN the question PROMPT; media stand before the text."""
+    """Ask the model of RUN the question PROMPT.
+
+    Media stand before the text, or where the prompt has tags such as <image>.
+    """
+    from modrwkv_core.data.tags import place_media
     from modrwkv_core.inference.sampling import Sampling
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.record import Media
 
     sampling = Sampling(temperature, top_p, seed)
     session = load(run, device=device)
-    parts: list[Any] = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
+    given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
     began = time.perf_counter()
-    pieces = session.stream([*parts, prompt], max_tokens=max_tokens, sampling=sampling)
+    pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling)
     if as_json:
         text = "".join(pieces)
         click.echo(json.dumps({"text": text, "seconds": round(time.perf_counter() - began, 3)}, ensure_ascii=False))

@@ -14,7 +14,7 @@ import click
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.registry import discover
 
-__all__ = ["main"]
+__all__ = ["main", "run_program"]
 
 
 class Program(click.Group):
@@ -54,10 +54,11 @@ def program() -> None:
 def main() -> None:
     """Run the program and exit: 0, 2 for the user's mistakes, 130 when interrupted."""
     warnings.showwarning = _show_warning
-    sys.exit(_run(sys.argv[1:]))
+    sys.exit(run_program(sys.argv[1:]))
 
 
-def _run(arguments: Sequence[str]) -> int:
+def run_program(arguments: Sequence[str]) -> int:
+    """Run the program with these arguments and return its exit code."""
     try:
         code = program.main([argument for argument in arguments if argument != "--traceback"], standalone_mode=False)
     except click.ClickException as error:

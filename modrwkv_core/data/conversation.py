@@ -155,12 +155,14 @@ class ConversationEncoder:
                 f"holds {part.modality}, but the model has these modalities: {', '.join(self.pipelines) or 'none'}",
                 hint=f"add modalities.{part.modality} to the manifest, or leave such records out",
             )
-        signal, item = pipeline.read(part.media)
+        origin = f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
+        signal = pipeline.modality.decode(part.media)
+        with naming(origin):
+            item = pipeline.processor(signal)
         count = pipeline.out_length(item.length)
         if count < 1:
-            origin = f" {part.media}" if isinstance(part.media, str | Path) else ""
             raise DataError(
-                f"{part.modality}{origin} is too short: its length of {item.length} leaves the model nothing to read",
+                f"{origin} is too short: its length of {item.length} leaves the model nothing to read",
                 hint="leave it out, or use an encoder or compressor with a smaller stride",
             )
         special = self.tokenizer.special

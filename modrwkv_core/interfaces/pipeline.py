@@ -8,14 +8,13 @@ from typing import Any
 from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
 from modrwkv_core.interfaces.modality import Modality
-from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["MediaPipeline"]
 
 
 @dataclass(frozen=True, slots=True)
 class MediaPipeline:
-    """Decodes and processes media of one modality and counts their placeholders. Picklable, for loader workers.
+    """What decodes and processes media of one modality, and counts their placeholders. Picklable, for loader workers.
 
     Attributes:
         name: The modality's name.
@@ -32,15 +31,6 @@ class MediaPipeline:
     encoder: EncoderConfig
     compressor: CompressorConfig | None
     adapter: AdapterConfig
-
-    def read(self, media: Any) -> tuple[Any, MediaItem]:
-        """Decode ``media`` and make its media item; return the signal too.
-
-        Raises:
-            DataError: ``media`` cannot be decoded or used.
-        """
-        signal = self.modality.decode(media)
-        return signal, self.processor(signal)
 
     def out_length(self, length: int) -> int:
         """Number of vectors that an item of ``length`` puts into the token stream."""

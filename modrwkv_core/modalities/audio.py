@@ -20,6 +20,8 @@ __all__ = ["RATES", "AudioModality"]
 RATES: Final = range(1_000, 768_001)
 """Samples per second that a recording may have; others are a sign of a damaged header."""
 
+_AGAIN: Final = "save it again from its source, or leave it out"
+
 MAX_CHANNELS: Final = 64
 """Channels above which an array is taken to have its axes swapped."""
 
@@ -65,9 +67,12 @@ def _read(content: bytes, name: str) -> tuple[Samples, int]:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             samples, announced, rate = file.read(dtype="float32", always_2d=True), file.frames, file.samplerate
     except soundfile.LibsndfileError as error:
-        raise DataError(f"{name} is not a recording, or a damaged one: {error.error_string}") from error
+        raise DataError(
+            f"{name} is not a recording, or a damaged one: {error.error_string}",
+            hint="WAV, FLAC, OGG and MP3 files can be read",
+        ) from error
     if len(samples) < 0.98 * announced:  # an MP3 file without a header only lets libsndfile guess
-        raise DataError(f"{name} is truncated: it holds {len(samples)} of {announced} samples")
+        raise DataError(f"{name} is truncated: it holds {len(samples)} of {announced} samples", hint=_AGAIN)
     return samples, rate
 
 
@@ -75,7 +80,7 @@ def _refuse_cut_wav(content: bytes, name: str) -> None:
     # libsndfile reads what is left of a truncated WAV file without a word.
     announced = 8 + int.from_bytes(content[4:8], "little")
     if content[:4] == b"RIFF" and len(content) < announced < STREAMED:
-        raise DataError(f"{name} is truncated: it holds {len(content)} of {announced} bytes")
+        raise DataError(f"{name} is truncated: it holds {len(content)} of {announced} bytes", hint=_AGAIN)
 
 
 def _to_full_scale(array: Samples) -> Samples:
@@ -96,14 +101,21 @@ def _waveform(samples: Samples, rate: int, name: str) -> Waveform:
             f"{name} has the shape {list(samples.shape)}", hint="samples are [samples] or [samples, channels]"
         )
     if not samples.size:
-        raise DataError(f"{name} has no samples")
+        raise DataError(f"{name} has no samples", hint=_AGAIN)
     if rate not in RATES:
-        raise DataError(f"{name} has {rate} samples per second, not {RATES.start:,} to {RATES.stop - 1:,}")
+        raise DataError(
+            f"{name} has {rate} samples per second, not {RATES.start:,} to {RATES.stop - 1:,}",
+            hint="resample it, or correct the rate in its header",
+        )
     mono = samples.mean(axis=1) if samples.ndim == 2 else samples
     if not np.isfinite(mono).all():
         raise DataError(
-            f"{name} holds NaN or infinite samples, the first at {np.argmin(np.isfinite(mono)) / rate:.3f} s"
+            f"{name} holds NaN or infinite samples, the first at {np.argmin(np.isfinite(mono)) / rate:.3f} s",
+            hint=_AGAIN,
         )
     if mono.min() == mono.max():
-        raise DataError(f"{name} is silent: all its samples are {mono[0]:g}")
+        raise DataError(
+            f"{name} is silent: all its samples are {mono[0]:g}",
+            hint="record it again, or leave it out: there is nothing to hear",
+        )
     return Waveform(np.ascontiguousarray(mono, dtype=np.float32), int(rate))

@@ -40,7 +40,7 @@ def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
     else:
         raise DataError(f"a {type(media).__name__} is not a media file", hint="give a path or the bytes of a file")
     if not content:
-        raise DataError(f"{name} is empty")
+        raise DataError(f"{name} is empty", hint="save it again from its source, or leave it out")
     return content, name
 
 
@@ -51,4 +51,6 @@ def _from_data_uri(uri: str) -> bytes:
     try:
         return base64.b64decode(payload, validate=True)
     except binascii.Error as error:
-        raise DataError(f"data URI {uri[:40]!r} does not hold base64: {error}") from error
+        raise DataError(
+            f"data URI {uri[:40]!r} does not hold base64: {error}", hint="write data:<media type>;base64,<data>"
+        ) from error

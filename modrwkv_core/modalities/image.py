@@ -78,7 +78,10 @@ class ImageModality(Modality[Picture]):
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise self._too_large(name, str(error)) from error
         except UnidentifiedImageError as error:
-            raise DataError(f"{name} is not a picture, or of a format that Pillow cannot read") from error
+            raise DataError(
+                f"{name} is not a picture, or of a format that Pillow cannot read",
+                hint="save it as PNG or JPEG, or leave it out",
+            ) from error
         except Exception as error:
             raise _damaged(name, error) from error
         if picture.width * picture.height > self.max_pixels:
@@ -101,7 +104,7 @@ def _limit_from_environment() -> int:
 
 def _damaged(name: str, error: Exception) -> DataError:
     """Make the error for whatever Pillow's readers raise when a damaged file makes them trip."""
-    return DataError(f"{name} is a damaged picture: {error}")
+    return DataError(f"{name} is a damaged picture: {error}", hint="save it again from its source, or leave it out")
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

@@ -153,11 +153,20 @@ class RunFolder:
             shutil.rmtree(path)
 
     def write_text(self, path: Path, text: str) -> None:
-        """Write a small file of the run, whole or not at all."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Write a small file of the run, whole or not at all.
+
+        Raises:
+            CheckpointError: The folder cannot be written.
+        """
         partial = path.with_name(f".{path.name}.partial")
-        _write_text(partial, text)
-        partial.replace(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_text(partial, text)
+            partial.replace(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} could not be written: {error}", hint="free space, or choose another folder with --run"
+            ) from error
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write a small JSON file of the run, whole or not at all."""

@@ -33,6 +33,7 @@ class WavLMProcessor(Processor[WavLMConfig, Waveform]):
             raise DataError(
                 f"a recording of {1000 * seconds:.1f} ms is too short, it takes at least {1000 * least:.1f} ms",
                 component="encoder/wavlm",
+                hint="give a longer recording, or leave it out",
             )
         if self.config.normalise:
             samples = (samples - samples.mean()) / torch.sqrt(samples.var(correction=0) + 1e-7)
