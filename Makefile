@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard kernels/csrc/* plug
 # Without compiled bytecode every start of Python compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format docs bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ lint: $(SETUP) ## Check format, style, types, import rules and spelling
 format: $(SETUP) ## Format and mend what can be mended automatically
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+docs: $(SETUP) ## Write docs/reference from the code
+	$(PYTHON) docs/generate.py
 
 bench: $(SETUP) ## Print start-up times and training speed of this machine
 	$(PYTHON) benchmarks/startup.py
