@@ -36,10 +36,6 @@ class Inputs(NamedTuple):
         """The same inputs in one dtype."""
         return Inputs(*(x.to(dtype) for x in self))
 
-    def contiguous(self) -> Inputs:
-        """The same inputs, each laid out densely."""
-        return Inputs(*(x.contiguous() for x in self))
-
 
 @dataclass(frozen=True)
 class Request:
@@ -64,14 +60,12 @@ class Backend:
 
     Args:
         name: What callers pass as ``backend=``.
-        summary: One line for people.
         run: Maps inputs, initial state, sequence bounds and chunk size to output and final state.
         step: Maps the inputs of one token, each `[batch, heads, head size]`, and the state to output and new state.
         unusable: Gives the reason why a request cannot be served, or None when it can.
     """
 
     name: str
-    summary: str
     run: Callable[[Inputs, Tensor | None, Tensor | None, int | None], tuple[Tensor, Tensor]]
     step: Callable[[Inputs, Tensor], tuple[Tensor, Tensor]]
     unusable: Callable[[Request], str | None]

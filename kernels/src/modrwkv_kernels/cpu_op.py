@@ -47,9 +47,7 @@ def load_library(folder: Path) -> str | None:
             "reinstall modrwkv-kernels"
         )
     try:
-        torch.ops.load_library(  # type: ignore[no-untyped-call]
-            str(folder / record["library"])
-        )
+        torch.ops.load_library(str(folder / record["library"]))  # type: ignore[no-untyped-call]
     except OSError as error:
         return f"its library cannot be loaded: {error}; reinstall modrwkv-kernels"
     return None
@@ -91,4 +89,4 @@ def _unusable(request: Request) -> str | None:
     return None
 
 
-BACKEND = Backend("cpu", "compiled loop over tokens with the state in cache, float32", _run, _step, _unusable)
+BACKEND = Backend("cpu", _run, _step, _unusable)

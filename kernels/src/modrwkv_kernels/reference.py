@@ -77,4 +77,4 @@ def _unusable(request: Request) -> str | None:
     return None
 
 
-BACKEND = Backend("reference", "a loop over tokens in plain torch, any device, float64-able", _run, step, _unusable)
+BACKEND = Backend("reference", _run, step, _unusable)

@@ -25,7 +25,7 @@ def wkv7(
     backend: str = "auto",
     chunk_size: int | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    r"""The recurrence of RWKV-7 (arXiv 2503.14456, section 3).
+    """The recurrence of RWKV-7 (arXiv 2503.14456, section 3).
 
     Per head, with rows of the state S standing for values and columns for keys::
 
@@ -48,7 +48,8 @@ def wkv7(
             number of tokens; sequences may be empty.
         output_state: Whether to return the state after the last token.
         backend: ``"auto"`` or one of :func:`modrwkv_kernels.available_backends`.
-        chunk_size: Tokens per chunk (16, 32 or 64) for the backends that work in chunks; None lets them choose.
+        chunk_size: Tokens (16, 32 or 64) between the states that `cpu` and `torch` save for the backward pass; None
+            lets them choose.
 
     Returns:
         Output shaped and typed like `r`, and the final state `[sequences, heads, value, key]` or None.
