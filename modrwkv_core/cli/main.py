@@ -54,9 +54,9 @@ def program() -> None:
 def main() -> None:
     """Run the program and exit: 0, 2 for the user's mistakes, 130 when interrupted."""
     warnings.showwarning = _show_warning
-    # Torch's threads spin while they wait for each other. With one core taken by another program that makes training
-    # ten times slower; waiting asleep costs a tenth of the speed on an idle machine. Torch is imported later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Torch's threads spin while they wait for each other, long enough to make training ten times slower when another
+    # program takes one of their cores. Ten thousand turns bridge the usual waits and no more. Torch is imported later.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     sys.exit(run_program(sys.argv[1:]))
 
 

@@ -5,6 +5,7 @@ B = conversations asked together, D = trunk width, V = vocabulary.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -67,7 +68,9 @@ class Session:
         """Load a run; see :func:`load`."""
         folder = RunFolder(run)
         checkpoint = folder.latest()
-        loaded = load_manifest(folder.manifest)
+        # Variables that override a manifest are meant for the one that trains, not for what has been trained.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV__")}
+        loaded = load_manifest(folder.manifest, environ=environ)
         model = assemble(loaded, pretrained=False)
         load_parts(model, checkpoint)
         return cls(loaded, model.to(device).eval(), run)

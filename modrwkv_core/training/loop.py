@@ -88,7 +88,9 @@ class _Trainer:
         if progress is not None:
             first = names.index(progress.phase) + int(progress.phase_done)
             self.position.step = progress.step
-        for phase in self.manifest.phases[first:]:
+        for index, phase in enumerate(self.manifest.phases[first:], start=first):
+            # Of its own for each phase, so that a run resumed between two phases draws what an undisturbed one draws.
+            torch.manual_seed(self.manifest.seed + 1 + index)
             interrupted = progress is not None and progress.phase == phase.name
             self._train_phase(phase, checkpoint if interrupted else None)
         hook.modrwkv_run_finished(run=self.folder.path, manifest=self.manifest)
@@ -153,8 +155,8 @@ class _Trainer:
                 every = phase.checkpoint_every
                 if every is not None and self.position.phase_step % every == 0 and self.position.phase_step < steps:
                     self._save(phase, optimiser, done=False)
-        self._validate(phase)
         self._save(phase, optimiser, done=True)
+        self._validate(phase)
 
     def _restore(self, checkpoint: Path, optimiser: Optimiser) -> None:
         progress = self.folder.progress(checkpoint)

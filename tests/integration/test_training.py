@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,19 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Pat
     assert [step for step, _ in losses[0]] == list(range(1, 11))
 
 
+def test_a_run_resumed_between_phases_draws_the_same_random_numbers(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    heads = {"lm": {"type": "lm"}, "forecast": {"type": "forecast", "horizon": 6, "dropout": 0.5}}
+    manifest = tiny_manifest(heads=heads, phases=[ALIGN, ALIGN | {"name": "more"}])
+    undisturbed = run(manifest, tmp_path / "undisturbed")
+    broken = RunFolder(tmp_path / "broken")
+    shutil.copytree(undisturbed.path, broken.path)
+    shutil.rmtree(broken.latest())
+    assert broken.progress(broken.latest()).phase_done
+    run(manifest, broken.path, resume=True)
+    for path in undisturbed.latest().glob("*.safetensors"):
+        assert path.read_bytes() == (broken.latest() / path.name).read_bytes(), path.name
+
+
 def test_phase_two_starts_from_the_adapter_of_phase_one(tiny_manifest: Manifest, tmp_path: Path) -> None:
     still = {"name": "finetune", "train": ["adapter", "backbone"], "lr": 1e-12, "steps": 1}
     folder = run(tiny_manifest(phases=[ALIGN, still]), tmp_path / "run")
@@ -113,6 +127,14 @@ def test_a_run_answers_and_forecasts(tiny_manifest: Manifest, tmp_path: Path) ->
     both = session.forecast(torch.stack([torch.arange(48.0), torch.arange(48.0) ** 0.5], dim=1).numpy(), 6)
     assert both.shape == (6, 2)
     assert abs(both[:, 0].mean() - 23.5) < 60, "an untrained forecast is near the series, in its units"
+
+
+def test_variables_that_override_manifests_leave_a_trained_run_alone(
+    tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(tiny_manifest(phases=[ALIGN]), tmp_path / "run")
+    monkeypatch.setenv("MODRWKV__BACKBONE__WIDTH", "128")
+    assert load(folder.path, device="cpu").model.backbone.width == 64
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_path: Path) -> None:
