@@ -36,11 +36,11 @@ class _FeatureContract(NeuralContract):
 
     Attributes:
         in_dim: Width of the features to try it with.
-        longest: It is tried with every length up to this one.
+        lengths: It is tried with items of these lengths, rising; by default with every length up to 40.
     """
 
     in_dim: ClassVar[int] = 24
-    longest: ClassVar[int] = 40
+    lengths: ClassVar[Sequence[int]] = range(1, 41)
 
     @abstractmethod
     def width(self, config: Any) -> int:
@@ -55,8 +55,13 @@ class _FeatureContract(NeuralContract):
         return Features(values.to(device, dtype), torch.tensor(lengths))
 
     def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
-        """Run on items of half and full length."""
-        return self.mapped(module, [self.longest // 2, self.longest], dtype, device).packed()
+        """Run on an item of middle length and on the longest one."""
+        return self.mapped(module, [self.middle, self.lengths[-1]], dtype, device).packed()
+
+    @property
+    def middle(self) -> int:
+        """The length in the middle of :attr:`lengths`."""
+        return self.lengths[(len(self.lengths) - 1) // 2]
 
     def mapped(
         self, module: Any, lengths: Sequence[int], dtype: torch.dtype = torch.float32, device: str = "cpu"
@@ -70,13 +75,13 @@ class _FeatureContract(NeuralContract):
     def test_widths_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
         """``out_length`` says what forward gives for every length, those too short to give anything included."""
         module = self.made(settings)
-        for length in range(1, self.longest + 1):
+        for length in self.lengths:
             self.mapped(module, [length])
 
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
         """An item's features do not depend on its neighbours or on padding."""
         module = self.made(settings)
-        lengths = [self.longest // 2, 1, self.longest, self.longest - 1, 5]
+        lengths = [self.middle, self.lengths[0], *reversed(self.lengths[-2:])]
         alone = torch.cat([self.mapped(module, [length]).packed() for length in lengths])
         together = self.mapped(module, lengths).packed()
         assert_near(together, alone, SAME, f"{self.name}: a batch differs from its items alone")

@@ -49,6 +49,18 @@ def test_forward_is_the_weighted_sum_under_the_kernel(padding: int) -> None:
     np.testing.assert_allclose(actual.values[0].detach().numpy(), expected, rtol=0, atol=1e-12)
 
 
+def test_a_bias_is_added_to_every_output_and_padding_stays_zero() -> None:
+    torch.manual_seed(0)
+    biased = Conv1dCompressor(Conv1dConfig(bias=True), in_dim=6)
+    plain = Conv1dCompressor(Conv1dConfig(), in_dim=6)
+    plain.conv.weight.data.copy_(biased.conv.weight)
+    given = features(4, 11)
+    assert torch.equal(biased(given).values, plain(given).values), "it begins at zero"
+    torch.nn.init.constant_(biased.conv.bias, 0.5)
+    out = biased(given)
+    torch.testing.assert_close(out.values, (plain(given).values + 0.5) * out.mask()[..., None])
+
+
 @pytest.mark.parametrize("padding", [0, 2])
 def test_what_lies_behind_an_item_weighs_nothing(padding: int) -> None:
     compressor = Conv1dCompressor(Conv1dConfig(kernel=5, stride=2, padding=padding), in_dim=6)

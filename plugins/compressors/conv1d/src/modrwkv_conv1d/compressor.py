@@ -18,9 +18,10 @@ __all__ = ["Conv1dCompressor"]
 
 
 class Conv1dCompressor(Compressor[Conv1dConfig]):
-    """Shortens a sequence of features by a strided convolution without bias.
+    """Shortens a sequence of features by a strided convolution.
 
-    The weights begin with variance ``1 / (kernel * in_dim)``, so that the outputs keep the scale of the inputs.
+    The weights begin with variance ``1 / (kernel * in_dim)``, so that the outputs keep the scale of the inputs; a
+    bias begins at zero.
 
     Source: ModRWKV, arXiv 2505.14505, section 3.
     """
@@ -28,9 +29,16 @@ class Conv1dCompressor(Compressor[Conv1dConfig]):
     def __init__(self, config: Conv1dConfig, in_dim: int) -> None:
         super().__init__(config, in_dim)
         self.conv = nn.Conv1d(
-            in_dim, config.out_dim(in_dim), config.kernel, stride=config.stride, padding=config.padding, bias=False
+            in_dim,
+            config.out_dim(in_dim),
+            config.kernel,
+            stride=config.stride,
+            padding=config.padding,
+            bias=config.bias,
         )
         nn.init.normal_(self.conv.weight, std=1.0 / math.sqrt(config.kernel * in_dim))
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
 
     def forward(self, features: Features) -> Features:
         """Compress ``features``, ``[N, L, in_dim]`` to ``[N, M, out_dim]``; items too short for a kernel have none."""

@@ -34,6 +34,9 @@ class Conv1dConfig(CompressorConfig):
     channels: int | None = Field(default=None, ge=1)
     """Width of the outputs; by default that of the inputs."""
 
+    bias: bool = False
+    """Add a learned constant to each channel, as the authors' published audio models do."""
+
     @model_validator(mode="after")
     def _padding_is_below_kernel(self) -> Self:
         if self.padding >= self.kernel:

@@ -1,0 +1,1 @@
+"""The compressor ``none``: features pass as they are."""

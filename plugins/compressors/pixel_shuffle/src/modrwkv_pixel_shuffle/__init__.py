@@ -1,0 +1,1 @@
+"""The compressor ``pixel_shuffle``: neighbours of a grid side by side in one wider feature."""

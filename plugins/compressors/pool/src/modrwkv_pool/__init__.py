@@ -1,0 +1,1 @@
+"""The compressor ``pool``: the means of windows of features."""
