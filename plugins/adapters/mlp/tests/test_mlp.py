@@ -53,6 +53,17 @@ def test_names_and_shapes_are_those_of_the_published_checkpoints(expansion: int)
     }
 
 
+def test_without_norm_it_is_the_perceptron_alone() -> None:
+    torch.manual_seed(0)
+    module = MLPAdapter(MLPConfig(expansion=2, norm=False), 5, 3)
+    assert set(module.state_dict()) == {"mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias"}
+    given = features(5)
+    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    hidden = np.maximum(given.values[0].numpy() @ weights["mlp.0.weight"].T + weights["mlp.0.bias"], 0.0)
+    expected = hidden @ weights["mlp.2.weight"].T + weights["mlp.2.bias"]
+    np.testing.assert_allclose(module(given).values[0].detach().numpy(), expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(("in_dim", "out_dim"), WIDTHS)
 def test_features_of_unit_scale_begin_at_unit_scale(in_dim: int, out_dim: int) -> None:
     module = adapter(in_dim, out_dim)

@@ -17,7 +17,7 @@ __all__ = ["MLPAdapter"]
 
 
 class MLPAdapter(Adapter[MLPConfig]):
-    """Maps features to the trunk: ``y = Linear(ReLU(Linear(x)))``, ``y + LayerNorm(y)``.
+    """Maps features to the trunk: ``y = Linear(ReLU(Linear(x)))``, ``y + LayerNorm(y)``; ``y`` alone without ``norm``.
 
     The names in the state dict (``pre_norm``, ``mlp.0``, ``mlp.2``) are those of the authors' published checkpoints,
     in which the norm, despite its name, follows the perceptron.
@@ -38,9 +38,9 @@ class MLPAdapter(Adapter[MLPConfig]):
         nn.init.zeros_(first.bias)
         nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(first, nn.ReLU(), last)
-        self.pre_norm = nn.LayerNorm(out_dim)
+        self.pre_norm = nn.LayerNorm(out_dim) if config.norm else None
 
     def forward(self, features: Features) -> Features:
         """Adapt ``features``, ``[N, L, in_dim]`` to ``[N, L, out_dim]``."""
         y_NLE: Tensor = self.mlp(features.values)
-        return features.with_values(y_NLE + self.pre_norm(y_NLE))
+        return features.with_values(y_NLE if self.pre_norm is None else y_NLE + self.pre_norm(y_NLE))

@@ -12,7 +12,7 @@ __all__ = ["MLPConfig"]
 
 
 class MLPConfig(AdapterConfig):
-    """Linear, ReLU, Linear, plus the layer norm of the result.
+    """Linear, ReLU, Linear, plus the layer norm of the result unless ``norm`` is off.
 
     Source: ModRWKV, arXiv 2505.14505, sections 3 and 4.1; the expansion in Table 5.
     """
@@ -21,3 +21,6 @@ class MLPConfig(AdapterConfig):
 
     expansion: int = Field(default=4, ge=1)
     """Width of the hidden layer in trunk widths; of 2, 4 and 8 the paper finds 4 best."""
+
+    norm: bool = True
+    """Add the layer norm of the result to it. The authors' published audio adapters do not."""
