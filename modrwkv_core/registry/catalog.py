@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pluggy
-
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, Kind, ModalitySpec, PresetSpec
 from modrwkv_core.registry.hints import absence, breakage, clash, opaque_plugins, suspect
 from modrwkv_core.registry.records import Entry, Plugin, Spec
+from modrwkv_core.registry.relay import Relay
 from modrwkv_core.registry.resolve import resolve
 from modrwkv_core.registry.scan import canonical
 
@@ -34,17 +33,18 @@ class Registry:
 
     Args:
         plugins: What discovery found.
-        manager: Relays lifecycle hooks to the usable plugins.
+        relay: Passes lifecycle hooks to the usable plugins.
         prefer: ``"kind/name"`` to the distribution that provides it.
 
     Attributes:
         plugins: Every entry point with its state.
-        hook: Relay of the lifecycle hooks, as in ``registry.hook.modrwkv_run_started(run=..., manifest=...)``.
+        hook: Relay of the lifecycle hooks, as in ``registry.hook.modrwkv_run_started(run=..., manifest=...)``. A
+            plugin's hook that fails raises a :class:`PluginError` that names the plugin and the hook.
     """
 
-    def __init__(self, plugins: Sequence[Plugin], manager: pluggy.PluginManager, prefer: Mapping[str, str]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], relay: Relay, prefer: Mapping[str, str]) -> None:
         self.plugins = tuple(plugins)
-        self.hook = manager.hook
+        self.hook = relay.hook
         self._prefer = dict(prefer)
         self._claims: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         self._aliases: dict[tuple[str, str], list[Claim]] = defaultdict(list)

@@ -10,12 +10,11 @@ import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import pluggy
-
 from modrwkv_core.errors import PluginError
 from modrwkv_core.registry.catalog import Registry
-from modrwkv_core.registry.collect import RefusalError, collect, hook_manager
+from modrwkv_core.registry.collect import RefusalError, collect
 from modrwkv_core.registry.records import Plugin
+from modrwkv_core.registry.relay import Relay
 from modrwkv_core.registry.requirements import Requirements
 from modrwkv_core.registry.scan import Candidate, canonical, scan
 from modrwkv_core.registry.settings import CORE, Settings
@@ -44,7 +43,7 @@ def discover(
     settings = Settings(allow, disable)
     candidates = scan()
     settings.warn_of_unknown(candidate.plugin for candidate in candidates)
-    relay = hook_manager("modrwkv" if settings.trace else None)
+    relay = Relay("modrwkv" if settings.trace else None)
     requirements = Requirements()
     plugins: dict[str, Plugin] = {}
     shadowed: list[Plugin] = []
@@ -63,7 +62,7 @@ def discover(
     return Registry((*plugins.values(), *shadowed), relay, prefer or {})
 
 
-def _load(candidate: Candidate, requirements: Requirements, relay: pluggy.PluginManager, trace: bool) -> Plugin:
+def _load(candidate: Candidate, requirements: Requirements, relay: Relay, trace: bool) -> Plugin:
     """Return the plugin with its registrations, or with the state that says why it cannot be used."""
     plugin = candidate.plugin
     if candidate.entry_point is None:
@@ -73,8 +72,9 @@ def _load(candidate: Candidate, requirements: Requirements, relay: pluggy.Plugin
         if canonical(plugin.distribution) != CORE:
             unmet = requirements.unmet(candidate.distribution)
         module = candidate.entry_point.load()
-        if relay.is_registered(module):
-            raise RefusalError("shadowed", f"its module {candidate.entry_point.value} is {relay.get_name(module)}'s")
+        owner = relay.owner(module)
+        if owner is not None:
+            raise RefusalError("shadowed", f"its module {candidate.entry_point.value} is {owner.name}'s")
         for registered in collect(module, f"modrwkv {plugin.name}" if trace else None):
             plugin = replace(plugin, **registered)
     except RefusalError as refusal:
@@ -85,7 +85,7 @@ def _load(candidate: Candidate, requirements: Requirements, relay: pluggy.Plugin
         # What is lacking also explains why a module that is not light failed; its components stay known by name.
         return replace(plugin, state="missing-dependency", error=unmet, cause=None)
     if plugin.state == "ok":
-        relay.register(module, name=plugin.name)
+        relay.register(module, plugin)
     return plugin
 
 

@@ -45,10 +45,13 @@ def canonical(name: str) -> str:
 def scan() -> list[Candidate]:
     """Return all candidates by distribution and entry point.
 
-    Of duplicates, the one that Python finds first comes first; within a folder, the newest.
+    Of duplicates, the one that Python finds first comes first; within a folder, the newest. The ``.egg-info`` that
+    setuptools leaves beside the sources of an editable installation is no duplicate as long as it says the same.
     """
     folders = list(dict.fromkeys(os.path.realpath(folder) for folder in sys.path))  # one may be listed twice
     found = [candidate for distribution in distributions(path=folders) for candidate in _candidates(distribution)]
+    installed = {_content(candidate) for candidate in found if not _is_egg_info(candidate)}
+    found = [candidate for candidate in found if not _is_egg_info(candidate) or _content(candidate) not in installed]
     folder_ranks = {folder: rank for rank, folder in enumerate(folders)}
 
     def order(candidate: Candidate) -> tuple[list[str], int]:
@@ -56,6 +59,15 @@ def scan() -> list[Candidate]:
         return canonical(candidate.plugin.name).split(":", 1), rank
 
     return sorted(sorted(found, key=lambda candidate: candidate.version, reverse=True), key=order)
+
+
+def _is_egg_info(candidate: Candidate) -> bool:
+    return candidate.distribution.read_text("PKG-INFO") is not None
+
+
+def _content(candidate: Candidate) -> tuple[str, Version, str]:
+    value = candidate.entry_point.value if candidate.entry_point is not None else ""
+    return canonical(candidate.plugin.name), candidate.version, value
 
 
 def _candidates(distribution: Distribution) -> Iterator[Candidate]:

@@ -26,8 +26,8 @@ from modrwkv_core.interfaces.config import (
 from modrwkv_core.manifest import LoadedManifest, load_manifest
 from modrwkv_core.plugin import ComponentSpec, Kind, ModalitySpec, PresetSpec
 from modrwkv_core.registry import Registry
-from modrwkv_core.registry.collect import hook_manager
 from modrwkv_core.registry.records import Plugin
+from modrwkv_core.registry.relay import Relay
 
 
 class EyeConfig(EncoderConfig):
@@ -219,7 +219,7 @@ evaluation:
 
 
 def registry_of(*plugins: Plugin, prefer: Mapping[str, str] | None = None) -> Registry:
-    return Registry(plugins, hook_manager(None), prefer or {})
+    return Registry(plugins, Relay(None), prefer or {})
 
 
 @pytest.fixture

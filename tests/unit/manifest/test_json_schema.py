@@ -8,7 +8,7 @@ import pytest
 from modrwkv_core.manifest.document import parse
 from modrwkv_core.manifest.json_schema import manifest_schema
 from modrwkv_core.registry import Registry, discover
-from modrwkv_core.registry.collect import hook_manager
+from modrwkv_core.registry.relay import Relay
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_every_setting_is_described(toys):
 def test_a_kind_without_components_fits_nothing(toys, text):
     [plugin] = toys.plugins
     plugin = replace(plugin, components=tuple(spec for spec in plugin.components if spec.kind != "compressor"))
-    schema = manifest_schema(Registry([plugin], hook_manager(None), prefer={}))
+    schema = manifest_schema(Registry([plugin], Relay(None), prefer={}))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert not validator.is_valid(parse(text, "text").plain())
@@ -80,7 +80,7 @@ def test_a_component_that_cannot_be_imported_is_left_out_with_a_warning(toys):
     [plugin] = toys.plugins
     broken = [replace(spec, config="nowhere:Config") if spec.name == "ear" else spec for spec in plugin.components]
     with pytest.warns(UserWarning, match=r"left out of the schema: .*nowhere.*encoder/ear"):
-        schema = manifest_schema(Registry([replace(plugin, components=tuple(broken))], hook_manager(None), prefer={}))
+        schema = manifest_schema(Registry([replace(plugin, components=tuple(broken))], Relay(None), prefer={}))
     assert schema["$defs"]["encoder"] == {"anyOf": [{"$ref": "#/$defs/EyeConfig"}]}
 
 

@@ -10,7 +10,7 @@ from modrwkv_core.errors import ComponentError, ManifestError, PluginError
 from modrwkv_core.manifest import load_manifest
 from modrwkv_core.plugin import PresetSpec
 from modrwkv_core.registry import Registry
-from modrwkv_core.registry.collect import hook_manager
+from modrwkv_core.registry.relay import Relay
 
 NOT_A_MANIFEST = "it begins with `modrwkv: 1`"
 
@@ -196,7 +196,7 @@ class TestExtends:
         monkeypatch.syspath_prepend(package.parent.resolve())
         preset = PresetSpec(name="paper", summary="", resource="toy_presets:paper.yaml")
         plugins = [replace(plugin, presets=(preset,)) for plugin in toys.plugins]
-        registry = Registry(plugins, hook_manager(None), prefer={})
+        registry = Registry(plugins, Relay(None), prefer={})
         loaded = load_manifest(write(f"extends: paper\n{text}"), registry=registry, environ={})
         assert loaded.manifest.seed == 9
         assert loaded.provenance["seed"] == "preset paper:1"

@@ -288,6 +288,33 @@ def test_stale_duplicate_metadata_are_shadowed_by_what_python_finds_first(sites:
     assert registry.component("adapter", "twice").distribution == "fake-twice"
 
 
+def leave_egg_info(site: Any, version: str = "1.0", module: str = "fake_edited_plugin") -> None:
+    """Leave what setuptools leaves beside the sources of ``fake-edited``."""
+    info = site.folder / "fake_edited.egg-info"
+    info.mkdir()
+    (info / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: fake-edited\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[modrwkv]\nmain = {module}\n")
+
+
+@pytest.mark.parametrize("first", ["installation", "sources"])
+def test_the_egg_info_of_an_editable_installation_is_no_duplicate(sites: Any, first: str) -> None:
+    names = ["sources", "installation"] if first == "installation" else ["installation", "sources"]
+    folders = {name: sites(name) for name in names}
+    folders["installation"].install_component("fake-edited", "adapter", "edited")
+    leave_egg_info(folders["sources"])
+    [plugin] = [plugin for plugin in discover().plugins if plugin.distribution == "fake-edited"]
+    assert (plugin.state, plugin.location) == ("ok", str(folders["installation"].folder))
+
+
+@pytest.mark.parametrize("stale", [{"version": "0.9"}, {"module": "fake_former_plugin"}])
+def test_an_egg_info_that_says_something_else_is_a_duplicate(sites: Any, stale: dict[str, str]) -> None:
+    sources, installation = sites("sources"), sites("installation")
+    installation.install_component("fake-edited", "adapter", "edited")
+    leave_egg_info(sources, **stale)
+    states = {plugin.location: plugin.state for plugin in discover().plugins if plugin.distribution == "fake-edited"}
+    assert states == {str(installation.folder): "ok", str(sources.folder): "shadowed"}
+
+
 @pytest.mark.parametrize("other", ["0.9", "0.10", "1.0rc1", "1.0.post1", "10.0"])
 def test_of_duplicates_in_one_folder_the_newest_counts(site: Any, other: str) -> None:
     site.install_component("fake-twice", "adapter", "twice")
