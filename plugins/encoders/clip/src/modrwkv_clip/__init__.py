@@ -1,0 +1,1 @@
+"""CLIP: pictures to feature vectors."""
