@@ -1,0 +1,1 @@
+"""The adapter ``gated_mlp``: an RMS norm and SwiGLU."""

@@ -1,0 +1,36 @@
+"""What a manifest may say about ``resampler``, and the arithmetic of its lengths."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from modrwkv_core.interfaces.config import AdapterConfig
+
+__all__ = ["ResamplerConfig"]
+
+
+class ResamplerConfig(AdapterConfig):
+    """A Perceiver resampler: any number of features become ``queries`` tokens.
+
+    Source: Alayrac et al., Flamingo, arXiv 2204.14198, section 3.1.1 and appendix A.1.1.
+    """
+
+    type: Literal["resampler"] = "resampler"
+
+    queries: int = Field(default=64, ge=1)
+    """Tokens of every item."""
+
+    layers: int = Field(default=2, ge=1)
+    """Times that the queries look at the features; Flamingo uses 6."""
+
+    heads: int = Field(default=8, ge=1)
+    """Attention heads; they divide the width of the trunk."""
+
+    expansion: int = Field(default=4, ge=1)
+    """Width of the hidden layer behind each attention, in trunk widths."""
+
+    def out_length(self, length: int) -> int:
+        """Number of tokens of ``length`` features: always ``queries``, but nothing for nothing."""
+        return self.queries if length else 0

@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from modrwkv_core.testing import AdapterContract
+
+
+class TestResampler(AdapterContract):
+    plugin = "modrwkv_resampler.plugin"
+    name = "resampler"
+    configs = ({"queries": 5, "heads": 4}, {"queries": 1, "layers": 1, "heads": 1, "expansion": 1})
