@@ -1,0 +1,1 @@
+"""Whisper's encoder: recordings to feature vectors."""

@@ -1,0 +1,80 @@
+"""The encoder half of Whisper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+import transformers
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers.models.whisper import modeling_whisper
+
+from modrwkv_core.interfaces.component import Encoder
+from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_whisper.config import WhisperConfig
+
+__all__ = ["WhisperEncoder"]
+
+DECODER: Final = ("model.decoder.*", "decoder.*", "proj_out.weight")
+"""Tensors of a checkpoint that writing text needs and hearing does not."""
+
+
+class WhisperEncoder(Encoder[WhisperConfig]):
+    """Recordings to one vector for every 20 ms.
+
+    The windows of all recordings go through the transformer as one batch. All are of full length and none sees another,
+    so nothing is masked.
+
+    Source: Radford et al., Whisper, arXiv 2212.04356, section 2.2.
+    """
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__(config)
+        self.model = modeling_whisper.WhisperEncoder(
+            transformers.WhisperConfig(
+                num_mel_bins=config.mel_bins,
+                max_source_positions=config.window,
+                d_model=config.width,
+                encoder_layers=config.layers,
+                encoder_attention_heads=config.heads,
+                encoder_ffn_dim=config.mlp_width,
+                dropout=config.dropout,
+                attention_dropout=config.dropout,
+                activation_dropout=config.dropout,
+                encoder_layerdrop=0.0,
+            )
+        ).requires_grad_(True)
+
+    def load_pretrained(self) -> None:
+        """Load the checkpoint's encoder, all of it or nothing."""
+        if self.config.checkpoint is None:
+            return
+        tensors = {
+            name.removeprefix("model.").removeprefix("encoder."): tensor
+            for name, tensor in load_tensors(self.config.checkpoint, ignore=DECODER).items()
+        }
+        load_strictly(self.model, tensors, self.config.checkpoint)
+
+    def pretrained_files(self) -> tuple[Path, ...]:
+        """Return the checkpoint's files of weights."""
+        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
+
+    def forward(self, items: Sequence[MediaItem]) -> Features:
+        """Encode recordings: ``values [N, features of the longest, width]``."""
+        windows = [self._windows(item.tensors["mel"]) for item in items]
+        encoded = self.model(torch.cat(windows).to(self.model.dtype)).last_hidden_state
+        features = [part.flatten(0, 1) for part in encoded.split([len(part) for part in windows])]
+        lengths = [self.config.out_length(item.length) for item in items]
+        trimmed = [part[:length] for part, length in zip(features, lengths, strict=True)]
+        return Features(pad_sequence(trimmed, batch_first=True), torch.tensor(lengths))
+
+    def _windows(self, mel: Tensor) -> Tensor:
+        """Cut ``mel [mel bins, frames]`` to ``[windows, mel bins, frames of a window]``; the last frame fills up."""
+        frames = 2 * self.config.window
+        filled = functional.pad(mel, (0, -mel.shape[1] % frames), mode="replicate")
+        return filled.reshape(len(mel), -1, frames).transpose(0, 1)
