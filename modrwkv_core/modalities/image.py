@@ -29,11 +29,11 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 
 class ImageModality(Modality[Picture]):
-    """Decodes every picture format that Pillow reads; of an animation the first frame.
+    """Decodes every format of pictures that Pillow reads itself (PostScript would be run); of an animation frame 1.
 
-    The camera's rotation (EXIF) is applied, transparency is laid on white, palettes, greyscale and CMYK become RGB, and
-    16-bit greyscale is scaled to 8 bits. Embedded colour profiles are not applied, as the published encoders' own
-    processors do not apply them either.
+    The camera's rotation (EXIF) is applied, transparency is laid on white, palettes, greyscale and CMYK become RGB.
+    16-bit greyscale is scaled to 8 bits; of 16-bit colours Pillow keeps the upper 8 bits. Embedded colour profiles are
+    not applied, as the published encoders' own processors do not apply them either.
 
     Args:
         max_pixels: Picture files with more pixels are refused before they are decoded; by default what the environment
@@ -68,6 +68,11 @@ class ImageModality(Modality[Picture]):
         content, name = read_media(media)
         return Picture(_to_srgb(self._open(content, name), name))
 
+    def examples(self) -> list[Picture]:
+        """Return noise, upright and lying: 40 x 24 and 32 x 48 pixels."""
+        generator = np.random.default_rng(0)
+        return [Picture(generator.integers(0, 256, (*size, 3), np.uint8)) for size in ((40, 24), (32, 48))]
+
     def _open(self, content: bytes, name: str) -> Image.Image:
         if Image.MAX_IMAGE_PIXELS is not None:
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
@@ -84,6 +89,8 @@ class ImageModality(Modality[Picture]):
             ) from error
         except Exception as error:
             raise _damaged(name, error) from error
+        if picture.format == "EPS":  # to read it is to run it, for as long as it likes
+            raise DataError(f"{name} is PostScript, a program and not a picture", hint="save it as PNG")
         if picture.width * picture.height > self.max_pixels:
             raise self._too_large(name, f"{picture.width} x {picture.height} pixels")
         return picture
@@ -129,8 +136,9 @@ def _to_8_bit(values: NDArray[Any], name: str) -> Pixels:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if values.dtype.kind == "f" and values.min() >= 0.0 and values.max() <= 1.0:
         return np.rint(values * 255.0).astype(np.uint8)
+    span = f" from {values.min()} to {values.max()}" if values.dtype.kind in "iuf" else ""
     raise DataError(
-        f"{name} holds {values.dtype} from {values.min()} to {values.max()}",
+        f"{name} holds {values.dtype}{span}",
         hint="pixels are uint8, uint16, bool, or floating point from 0 to 1",
     )
 
@@ -145,17 +153,23 @@ def _to_srgb(picture: Image.Image, name: str) -> Pixels:
     except Exception as error:
         raise _damaged(name, error) from error
     if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = Image.fromarray(_to_8_bit(_numbers(picture), name))
-    if picture.has_transparency_data:
-        layers = picture.convert("RGBA")
-        picture = Image.new("RGBA", layers.size, "white")
-        picture.alpha_composite(layers)
-    return np.array(picture.convert("RGB"))
+        picture = _from_numbers(picture, name)
+    try:
+        if picture.has_transparency_data:
+            layers = picture.convert("RGBA")
+            picture = Image.new("RGBA", layers.size, "white")
+            picture.alpha_composite(layers)
+        return np.array(picture.convert("RGB"))
+    except ValueError as error:
+        raise DataError(f"{name} has colours that do not become RGB: {error}", hint="save it as RGB") from error
 
 
-def _numbers(picture: Image.Image) -> NDArray[Any]:
-    """Return the values of a picture with one number for each pixel; 32-bit integers that fit become 16-bit."""
+def _from_numbers(picture: Image.Image, name: str) -> Image.Image:
+    """Scale a picture with one number for each pixel to 8 bits; 32-bit integers that fit count as 16-bit."""
     values = np.asarray(picture)
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
-        return values.astype(np.uint16)
-    return values
+        values = values.astype(np.uint16)
+    pixels = _to_8_bit(values, name)
+    if "transparency" in picture.info:
+        pixels[values == picture.info["transparency"]] = 255
+    return Image.fromarray(pixels)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -34,6 +36,20 @@ def encoded(picture: Image.Image, file_format: str = "PNG", **options: Any) -> b
 def colours() -> NDArray[np.uint8]:
     """Two rows, three columns; no symmetry that a wrong rotation could hide behind."""
     return np.array([[RED, GREEN, BLUE], [WHITE, (10, 20, 30), (40, 50, 60)]], dtype=np.uint8)
+
+
+def png_of_16_bits(values: NDArray[np.uint16], transparent: tuple[int, ...] = ()) -> bytes:
+    """Write ``[height, width, channels]`` as PNG, which Pillow cannot; one colour may be transparent."""
+    height, width, channels = values.shape
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)  # filter 0 before each row
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))]
+    if transparent:
+        chunks.append((b"tRNS", struct.pack(f">{channels}H", *transparent)))
+    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 class TestImage(ModalityContract):
@@ -133,6 +149,23 @@ def test_16_bits_are_scaled_not_clipped(modality: ImageModality, file_format: st
     np.testing.assert_array_equal(modality.decode(media).pixels[0, :, 0], [0, 0, 1, 100, 255])
 
 
+def test_16_bit_colours_lose_their_lower_bits(modality: ImageModality) -> None:
+    colours_16 = np.array([[(0, 255, 256), (65535, 25700, 25799)]], dtype=np.uint16)
+    expected = [[(0, 0, 1), (255, 100, 100)]]
+    np.testing.assert_array_equal(modality.decode(png_of_16_bits(colours_16)).pixels, expected)
+    alpha = np.array([[[65535], [0]]], dtype=np.uint16)
+    layered = modality.decode(png_of_16_bits(np.concatenate([colours_16, alpha], axis=2))).pixels
+    np.testing.assert_array_equal(layered, [[(0, 0, 1), WHITE]])
+    grey_alpha = np.concatenate([colours_16[..., 1:2], alpha], axis=2)
+    np.testing.assert_array_equal(modality.decode(png_of_16_bits(grey_alpha)).pixels, [[(0, 0, 0), WHITE]])
+
+
+def test_a_transparent_grey_of_16_bits_is_white(modality: ImageModality) -> None:
+    grey = np.array([[[25700], [300], [301]]], dtype=np.uint16)
+    pixels = modality.decode(png_of_16_bits(grey, transparent=(300,))).pixels
+    np.testing.assert_array_equal(pixels[0, :, 0], [100, 255, 1])
+
+
 def test_32_bit_integers_and_floats_are_read_where_their_scale_is_clear(modality: ImageModality) -> None:
     fitting = Image.fromarray(np.array([[0, 65535]], dtype=np.int32))
     np.testing.assert_array_equal(modality.decode(encoded(fitting, "TIFF")).pixels[0, :, 0], [0, 255])
@@ -176,12 +209,81 @@ def test_truncated_files_of_every_format_are_refused(modality: ImageModality, fi
             modality.decode(whole[: int(len(whole) * share)])
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "TGA", "AVIF"])
+def test_a_cut_at_any_byte_is_refused_or_loses_no_pixel(modality: ImageModality, file_format: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(noise), file_format)
+    expected = modality.decode(whole).pixels
+    refused = 0
+    for size in range(1, len(whole)):
+        try:
+            pixels = modality.decode(whole[:size]).pixels
+        except DataError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(pixels, expected)
+    assert refused > 0.8 * len(whole)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP"]), st.integers(0), st.integers(1, 255))
+def test_a_wrong_byte_is_refused_or_gives_a_picture(file_format: str, place: int, change: int) -> None:
+    content = bytearray(encoded(Image.fromarray(colours()), file_format))
+    content[place % len(content)] ^= change
+    try:
+        pixels = ImageModality().decode(bytes(content)).pixels
+    except DataError:
+        return
+    assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
+
+
+def test_a_wrong_byte_in_the_pixels_of_a_png_is_refused(modality: ImageModality) -> None:
+    whole = encoded(Image.fromarray(colours()), compress_level=0)
+    begin, end = whole.index(b"IDAT") + 4, whole.index(b"IEND") - 8
+    for place in range(begin, end):
+        content = bytearray(whole)
+        content[place] ^= 1
+        with pytest.raises(DataError, match="damaged"):
+            modality.decode(bytes(content))
+
+
+def test_a_damaged_rotation_says_so(modality: ImageModality) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = bytearray(encoded(Image.fromarray(colours()), "JPEG", exif=exif))
+    offset = content.index(b"Exif") + 10  # where the table of tags begins
+    content[offset : offset + 4] = b"\xff" * 4
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        assert modality.decode(bytes(content)).pixels.shape == (2, 3, 3)
+
+
+def test_postscript_is_not_run(modality: ImageModality) -> None:
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loop\n"
+    with pytest.raises(DataError, match="PostScript"):
+        modality.decode(program)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (20_000, 50)])
+def test_the_smallest_and_the_longest_pictures_are_read(modality: ImageModality, size: tuple[int, int]) -> None:
+    pixels = modality.decode(encoded(Image.new("RGB", size, GREEN))).pixels
+    assert pixels.shape == (size[1], size[0], 3)
+    assert (pixels == GREEN).all()
+
+
 def test_bad_arrays_uris_and_pictures_are_refused(modality: ImageModality) -> None:
     with pytest.raises(DataError, match=r"\[3, 20, 30\] is not a picture"):
         modality.decode(np.zeros((3, 20, 30), dtype=np.uint8))
     for array in (np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3), np.int64), np.full((2, 2), np.nan)):
         with pytest.raises(DataError):
             modality.decode(array)
+    for channels in (2, 5):
+        with pytest.raises(DataError, match=rf"\[4, 4, {channels}\] is not a picture"):
+            modality.decode(np.zeros((4, 4, channels), np.uint8))
+    for array in (np.array([["a"]]), np.zeros((2, 2), np.complex64), np.zeros((2, 2), "M8[s]")):
+        with pytest.raises(DataError, match="pixels are uint8, uint16"):
+            modality.decode(array)
+    with pytest.raises(DataError, match="do not become RGB"):
+        modality.decode(Image.new("LA", (2, 2)).convert("La"))
     for uri in ("data:image/png;base64", "data:image/png,abc", "data:image/png;base64,***"):
         with pytest.raises(DataError, match="data URI"):
             modality.decode(uri)
