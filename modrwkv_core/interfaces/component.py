@@ -24,6 +24,7 @@ from modrwkv_core.interfaces.config import (
     EncoderConfig,
     HeadConfig,
 )
+from modrwkv_core.interfaces.decoding import Decoder, TrunkDecoder
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
@@ -147,13 +148,29 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
             Hidden vectors of the shape of ``x``, and the state behind the last token of each row or sequence.
         """
 
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """The output projection, ``[vocab_size, D]``."""
+
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
-        """Score the next token: ``[..., D]`` to ``[..., vocab_size]``."""
+        """Score the next token by :attr:`output_weight`: ``[..., D]`` to ``[..., vocab_size]``."""
 
     @abstractmethod
     def init_state(self, rows: int) -> State:
         """Return the state of ``rows`` sequences that have read nothing."""
+
+    def decoder(self, weights: str = "auto") -> Decoder:
+        """Make the weights ready for decoding token by token.
+
+        Args:
+            weights: How they are stored for it. ``auto`` loses nothing.
+
+        Raises:
+            ComponentError: They cannot be stored so here.
+        """
+        return TrunkDecoder(self, weights)
 
     def kernels(self) -> dict[str, str]:
         """Return the backend that serves each accelerated operation where the module lies, for a run's lock."""

@@ -124,6 +124,11 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
             steps.append(hidden_BD)
         return torch.stack(steps, dim=1), hidden_BD
 
+    @property
+    def output_weight(self) -> Tensor:
+        """The output projection."""
+        return self.head.weight
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Project to the vocabulary."""
         scores: Tensor = self.head(hidden)

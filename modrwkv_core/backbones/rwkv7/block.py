@@ -1,12 +1,13 @@
 """One layer of RWKV-7: time mixing and channel mixing, each on a normalised residual stream.
 
-B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed sequences.
+B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed sequences, M = mixes.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from modrwkv_kernels import token_shift_mix
 from torch import Tensor, nn
 
 from modrwkv_core.backbones.rwkv7.channel_mix import ChannelMix
@@ -42,10 +43,24 @@ class Block(nn.Module):
         """Return the new residual stream, the values of the first layer, and the layer's state."""
         if self.ln0 is not None:
             x_BTD = self.ln0(x_BTD)
-        time_BTD = self.ln1(x_BTD)
-        out_BTD, v_first_BTD, matrix_SHNN = self.att(time_BTD, v_first_BTD, before.time_shift, before.matrix, packing)
-        x_BTD = x_BTD + out_BTD
-        channel_BTD = self.ln2(x_BTD)
-        x_BTD = x_BTD + self.ffn(channel_BTD, before.channel_shift, packing)
-        after = LayerState(matrix_SHNN, last_tokens(time_BTD, packing), last_tokens(channel_BTD, packing))
-        return x_BTD, v_first_BTD, after
+        x_BTD, mixes = _mixed(self.ln1, self.att.mix(), x_BTD, None, before.time_shift, packing)
+        time_SD = self.ln1(last_tokens(x_BTD, packing))
+        out_BTD, v_first_BTD, matrix_SHNN = self.att(mixes, v_first_BTD, before.matrix, packing)
+        x_BTD, (x_k_BTD,) = _mixed(self.ln2, self.ffn.mix(), x_BTD, out_BTD, before.channel_shift, packing)
+        channel_SD = self.ln2(last_tokens(x_BTD, packing))
+        return x_BTD + self.ffn(x_k_BTD), v_first_BTD, LayerState(matrix_SHNN, time_SD, channel_SD)
+
+
+def _mixed(
+    norm: nn.LayerNorm,
+    mix_MD: Tensor,
+    x_BTD: Tensor,
+    update_BTD: Tensor | None,
+    before_SD: Tensor,
+    packing: Packing | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Update the residual stream, normalise it, and mix its tokens with their predecessors."""
+    first_S = None if packing is None else packing.first
+    return token_shift_mix(
+        x_BTD, before_SD, mix_MD, norm.weight, norm.bias, update=update_BTD, first=first_S, eps=norm.eps
+    )

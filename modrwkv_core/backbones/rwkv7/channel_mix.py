@@ -1,15 +1,15 @@
 """Channel mixing: the two-layer network of each block, over a token and its predecessor.
 
-B = rows, T = tokens, D = width, S = rows or packed sequences.
+B = rows, T = tokens, D = width.
 """
 
 from __future__ import annotations
 
 import torch
+from modrwkv_kernels import relu_squared
 from torch import Tensor, nn
 
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
-from modrwkv_core.backbones.rwkv7.token_shift import Packing, token_shift
 
 __all__ = ["ChannelMix"]
 
@@ -23,9 +23,11 @@ class ChannelMix(nn.Module):
         self.key = nn.Linear(sizes.width, sizes.ffn, bias=False)
         self.value = nn.Linear(sizes.ffn, sizes.width, bias=False)
 
-    def forward(self, x_BTD: Tensor, before_SD: Tensor, packing: Packing | None) -> Tensor:
-        """Mix ``x_BTD``; ``before_SD`` stands before the first tokens."""
-        delta_BTD = token_shift(x_BTD, before_SD, packing) - x_BTD
-        hidden: Tensor = self.key(torch.addcmul(x_BTD, delta_BTD, self.x_k))
-        mixed: Tensor = self.value(hidden.relu().square())
-        return mixed
+    def mix(self) -> Tensor:
+        """Weights of the token before, ``[1, D]``."""
+        return self.x_k[0]
+
+    def forward(self, x_k_BTD: Tensor) -> Tensor:
+        """Map tokens that are mixed with their predecessors by :meth:`mix`."""
+        out_BTD: Tensor = self.value(relu_squared(self.key(x_k_BTD)))
+        return out_BTD

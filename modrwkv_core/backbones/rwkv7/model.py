@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from modrwkv_core.backbones.rwkv7.block import Block, LayerState
 from modrwkv_core.backbones.rwkv7.checkpoint import load_into
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
+from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
 from modrwkv_core.backbones.rwkv7.init import (
     initialise_channel_mix,
     initialise_embedding,
@@ -26,6 +27,7 @@ from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.backbones.rwkv7.token_shift import Packing
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone
+from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.state import State
 
 __all__ = ["RWKV7"]
@@ -112,6 +114,18 @@ class RWKV7(Backbone[RWKV7Config]):
         dispatch = explain_dispatch(self.config.kernel, device=self.emb.weight.device, head_size=self.sizes.head_size)
         return {"wkv7": dispatch.chosen}
 
+    def decoder(self, weights: str = "auto") -> Decoder:
+        """Make the weights ready for decoding; see :class:`~modrwkv_core.backbones.rwkv7.decoder.CompiledDecoder`.
+
+        Where no compiled decoder serves, the trunk's own forward pass does.
+
+        Raises:
+            ComponentError: The weights cannot be stored so here.
+        """
+        if CompiledDecoder.unusable(self) is None:
+            return CompiledDecoder(self, weights)
+        return super().decoder(weights)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Look up ``ids [B, T]``: raw embeddings ``[B, T, D]``, which :meth:`forward` normalises.
 
@@ -154,6 +168,11 @@ class RWKV7(Backbone[RWKV7Config]):
             layers.append(after)
         hidden: Tensor = self.ln_out(x)
         return hidden, RWKV7State(*(torch.stack(tensors) for tensors in zip(*layers, strict=True)))
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output projection, ``[vocab_size, D]``."""
+        return self.head.weight
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score the next token: ``[..., D]`` to ``[..., vocab_size]``."""

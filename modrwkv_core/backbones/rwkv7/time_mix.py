@@ -5,18 +5,19 @@ B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from modrwkv_kernels import LOG_DECAY_MIN, wkv7, wkv7_step
+from modrwkv_kernels import ValueResidual, readout, time_mix_prepare, wkv7, wkv7_step
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
-from modrwkv_core.backbones.rwkv7.token_shift import Packing, token_shift
+from modrwkv_core.backbones.rwkv7.token_shift import Packing
 
 __all__ = ["TimeMix"]
 
 _GROUP_NORM_EPS = 64e-5
-_KEY_NORM_EPS = 1e-12
 
 
 class TimeMix(nn.Module):
@@ -59,62 +60,64 @@ class TimeMix(nn.Module):
         self.output = nn.Linear(width, width, bias=False)
         self.ln_x = nn.GroupNorm(sizes.heads, width, eps=_GROUP_NORM_EPS)
 
+    def mix(self) -> Tensor:
+        """Weights of the token before in the six inputs of :meth:`forward`, ``[6, D]``."""
+        return torch.cat((self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g)).squeeze(1)
+
     def forward(
         self,
-        x_BTD: Tensor,
+        mixes: Sequence[Tensor],
         v_first_BTD: Tensor | None,
-        before_SD: Tensor,
         matrix_SHNN: Tensor,
         packing: Packing | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix ``x_BTD``.
+        """Mix tokens over time.
 
         Args:
-            x_BTD: The normalised input.
+            mixes: The normalised input, six times ``[B, T, D]``, mixed with the token before by :meth:`mix`.
             v_first_BTD: Values of the first layer; None in the first layer.
-            before_SD: What stands before the first tokens.
             matrix_SHNN: State of the recurrence before the first tokens.
             packing: Where sequences begin, if several are packed.
 
         Returns:
             The output, the values of the first layer, and the state behind the last tokens.
         """
-        delta_BTD = token_shift(x_BTD, before_SD, packing) - x_BTD
-
-        def mixed(weight: Tensor) -> Tensor:
-            return torch.addcmul(x_BTD, delta_BTD, weight)
-
-        r_BTD = self.receptance(mixed(self.x_r))
-        k_BTD = self.key(mixed(self.x_k))
-        x_v_BTD = mixed(self.x_v)
-        v_BTD = self.value(x_v_BTD)
+        x_r_BTD, x_w_BTD, x_k_BTD, x_v_BTD, x_a_BTD, x_g_BTD = mixes
+        r_BTD, k_BTD, v_BTD = self.receptance(x_r_BTD), self.key(x_k_BTD), self.value(x_v_BTD)
+        decay_BTD = _biased((x_w_BTD @ self.w1).tanh(), self.w2, self.w0)
+        rate_BTD = _biased(x_a_BTD @ self.a1, self.a2, self.a0)
+        gate_BTD = (x_g_BTD @ self.g1).sigmoid() @ self.g2
+        residual = None
         if v_first_BTD is None:
             v_first_BTD = v_BTD
         else:
-            v_BTD = torch.lerp(v_BTD, v_first_BTD, _biased(x_v_BTD @ self.v1, self.v2, self.v0).sigmoid())
-        decay_BTD = _biased((mixed(self.x_w) @ self.w1).tanh(), self.w2, self.w0)
-        rate_BTD = _biased(mixed(self.x_a) @ self.a1, self.a2, self.a0).sigmoid()
-        gate_BTD = (mixed(self.x_g) @ self.g1).sigmoid() @ self.g2
-
-        # The decay lies so close to 1 that half precision would round it away.
-        log_w_BTD = LOG_DECAY_MIN * decay_BTD.to(matrix_SHNN.dtype).sigmoid()
-        removal_BTHN = _unit(self._heads(k_BTD * self.k_k))
-        rate_BTHN = self._heads(rate_BTD)
-        k_BTHN = self._heads(k_BTD * torch.addcmul(1 - self.k_a, rate_BTD, self.k_a))
-        r_BTHN, v_BTHN = self._heads(r_BTD), self._heads(v_BTD)
-        inputs = (r_BTHN, self._heads(log_w_BTD), k_BTHN, v_BTHN, -removal_BTHN, removal_BTHN * rate_BTHN)
+            residual = ValueResidual(v_first_BTD, _biased(x_v_BTD @ self.v1, self.v2, self.v0))
+        log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN = time_mix_prepare(
+            k_BTD,
+            v_BTD,
+            decay_BTD,
+            rate_BTD,
+            self.k_k.flatten(),
+            self.k_a.flatten(),
+            head_size=self.head_size,
+            residual=residual,
+        )
+        r_BTHN = r_BTD.view_as(k_BTHN)
+        inputs = (r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN)
         y_BTHN, matrix_SHNN = self._recur(inputs, matrix_SHNN, packing)
-
-        # Group normalisation over heads, as layer normalisation of each head, which is many times faster on CPUs.
-        y_BTD = F.layer_norm(y_BTHN, (self.head_size,), eps=_GROUP_NORM_EPS).flatten(2)
-        y_BTD = torch.addcmul(self.ln_x.bias, y_BTD, self.ln_x.weight)
-        bonus_BTH1 = (r_BTHN * k_BTHN * self.r_k).sum(-1, keepdim=True)
-        y_BTD = y_BTD + (bonus_BTH1 * v_BTHN).flatten(2)
-        out_BTD: Tensor = self.output(y_BTD * gate_BTD)
+        read_BTD = readout(
+            y_BTHN,
+            r_BTHN,
+            k_BTHN,
+            v_BTHN,
+            gate_BTD,
+            self.r_k,
+            self.ln_x.weight,
+            self.ln_x.bias,
+            eps=_GROUP_NORM_EPS,
+        )
+        out_BTD: Tensor = self.output(read_BTD)
         return out_BTD, v_first_BTD, matrix_SHNN
-
-    def _heads(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.view(*x_BTD.shape[:-1], -1, self.head_size)
 
     def _recur(self, inputs: tuple[Tensor, ...], matrix_SHNN: Tensor, packing: Packing | None) -> tuple[Tensor, Tensor]:
         """Run the recurrence over ``r, log_w, k, v, a, b``, each ``[B, T, H, N]``."""
@@ -137,9 +140,3 @@ class TimeMix(nn.Module):
 def _biased(x_BTR: Tensor, weight_RD: Tensor, bias_11D: Tensor) -> Tensor:
     """``x_BTR @ weight_RD + bias_11D`` in one product."""
     return F.linear(x_BTR, weight_RD.mT, bias_11D.flatten())
-
-
-def _unit(x_BTHN: Tensor) -> Tensor:
-    """Scale each head's vector to length 1; a zero vector stays."""
-    # Written out: torch's normalize has a backward several times as long.
-    return x_BTHN * x_BTHN.square().sum(-1, keepdim=True).clamp_min(_KEY_NORM_EPS**2).rsqrt()

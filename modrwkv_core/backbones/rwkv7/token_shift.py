@@ -1,4 +1,4 @@
-"""Token shift: every token sees the one before it, within its own sequence.
+"""Where sequences begin and end, for the token that stands before each of them.
 
 B = rows, T = tokens, D = width, S = packed sequences.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modrwkv_core.errors import ComponentError
 
-__all__ = ["Packing", "last_tokens", "token_shift"]
+__all__ = ["Packing", "last_tokens"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,13 +55,6 @@ class Packing:
             )
         on_device = bounds.to(x_BTD.device)
         return cls(bounds, on_device[:-1], on_device[1:] - 1)
-
-
-def token_shift(x_BTD: Tensor, before_SD: Tensor, packing: Packing | None) -> Tensor:
-    """Return each token's predecessor, ``before_SD`` for the first token of each row or packed sequence."""
-    if packing is None:
-        return torch.cat((before_SD.unsqueeze(1), x_BTD[:, :-1]), dim=1)
-    return x_BTD.roll(1, dims=1).index_copy_(1, packing.first, before_SD.unsqueeze(0))
 
 
 def last_tokens(x_BTD: Tensor, packing: Packing | None) -> Tensor:

@@ -1,0 +1,86 @@
+"""Token shift: every token is mixed with the one before it, channel by channel, on a normalised residual stream.
+
+B = rows, T = tokens, D = width, S = rows or packed sequences, M = mixes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from modrwkv_kernels.fused.arguments import check, runs_triton
+
+__all__ = ["token_shift_mix"]
+
+
+def token_shift_mix(
+    x: Tensor,
+    before: Tensor,
+    mix: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    *,
+    update: Tensor | None = None,
+    first: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Add an update to the residual stream, normalise it, and mix each token with its predecessor.
+
+    With ``n = layer_norm(x + update)`` and its predecessor ``p`` the mix of each row ``m`` of ``mix`` is
+    ``n + (p - n) m`` (RWKV-7 paper, arXiv 2503.14456, section 4.1). Differentiable in all but ``first``.
+
+    Args:
+        x: Residual stream, `[rows, tokens, width]`; packed `[1, tokens of all sequences, width]`.
+        before: What stands before the first tokens, normalised already, `[rows, width]`, packed `[sequences, width]`.
+        mix: Weights of the predecessor, `[mixes, width]`.
+        norm_weight: Scale of the layer norm, `[width]`.
+        norm_bias: Its bias, `[width]`.
+        update: Shaped like `x`; None adds nothing.
+        first: For packed sequences the index of the first token of each, int64 `[sequences]`; none may be empty.
+        eps: Of the layer norm.
+
+    Returns:
+        The sum `x + update`, and one tensor shaped like `x` for each mix. On CUDA devices the mixes have autocast's
+        dtype where it is enabled.
+
+    Raises:
+        ValueError: Shapes or devices do not fit each other.
+    """
+    if x.dim() != 3:
+        raise ValueError(f"x must be [rows, tokens, width], not {list(x.shape)}")
+    rows, _, width = x.shape
+    if first is not None and rows != 1:
+        raise ValueError(f"with first the tokens are packed, [1, tokens, width], but x is {list(x.shape)}")
+    check("before", before, [rows if first is None else len(first), width], "x", x)
+    check("mix", mix, [len(mix), width], "x", x)
+    check("norm_weight", norm_weight, [width], "x", x)
+    check("norm_bias", norm_bias, [width], "x", x)
+    if update is not None:
+        check("update", update, x.shape, "x", x)
+    if runs_triton(x):
+        from modrwkv_kernels.fused import token_shift_triton
+
+        return token_shift_triton.apply(x, before, mix, norm_weight, norm_bias, update, first, eps)
+    return _plain(x, before, mix, norm_weight, norm_bias, update, first, eps)
+
+
+def _plain(
+    x_BTD: Tensor,
+    before_SD: Tensor,
+    mix_MD: Tensor,
+    norm_weight_D: Tensor,
+    norm_bias_D: Tensor,
+    update_BTD: Tensor | None,
+    first_S: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    if update_BTD is not None:
+        x_BTD = x_BTD + update_BTD
+    normed_BTD = F.layer_norm(x_BTD, norm_weight_D.shape, norm_weight_D, norm_bias_D, eps)
+    if first_S is None:
+        previous_BTD = torch.cat((before_SD.unsqueeze(1), normed_BTD[:, :-1]), dim=1)
+    else:
+        previous_BTD = normed_BTD.roll(1, dims=1).index_copy_(1, first_S, before_SD.unsqueeze(0))
+    delta_BTD = previous_BTD - normed_BTD
+    return x_BTD, tuple(torch.addcmul(normed_BTD, delta_BTD, weight_D) for weight_D in mix_MD.unbind())
