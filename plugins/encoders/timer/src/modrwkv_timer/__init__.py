@@ -1,0 +1,1 @@
+"""The encoder ``timer``: a transformer over patches of a series."""

@@ -1,0 +1,63 @@
+"""Series to patches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.component import Processor
+from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.values import MediaItem
+from modrwkv_timer.config import TimerConfig
+
+__all__ = ["TimerProcessor"]
+
+RESOLUTION = 1e-6
+"""Variation below this share of a channel's largest value is rounding of float32, not signal."""
+
+
+class TimerProcessor(Processor[TimerConfig, Series]):
+    """Checks a series, normalises it and cuts it into patches; the item's length is its number of points."""
+
+    def __call__(self, signal: Series) -> MediaItem:
+        """Return an item with ``patches [channels, patches, points of a patch]``, float32.
+
+        Raises:
+            DataError: Fewer points than a patch, another number of channels, NaN or infinite values.
+        """
+        values = signal.values.astype(np.float64)
+        points, channels = values.shape
+        if channels != self.config.channels:
+            raise DataError(
+                f"the series has {channels} channels, the encoder reads {self.config.channels}",
+                component="encoder/timer",
+                hint=f"give columns that the model was trained on, or train with `channels: {channels}`",
+            )
+        if points < self.config.patch:
+            raise DataError(
+                f"the series has {points} points, the encoder needs at least {self.config.patch} for its first patch",
+                component="encoder/timer",
+                hint="give a longer window",
+            )
+        if not np.isfinite(values).all():
+            point, channel = np.argwhere(~np.isfinite(values))[0]
+            raise DataError(
+                f"the series holds {values[point, channel]} at point {point} of channel {channel}",
+                component="encoder/timer",
+                hint="fill or cut out missing measurements first",
+            )
+        if self.config.normalise:
+            values = _normalised(values)
+        newest = values[points % self.config.patch :].astype(np.float32)
+        patches = np.ascontiguousarray(newest.T).reshape(channels, -1, self.config.patch)
+        return MediaItem({"patches": torch.from_numpy(patches)}, points)
+
+
+def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give each column mean 0 and standard deviation 1; as in Timer's own usage, that of a sample, not a population."""
+    centred = values - values.mean(axis=0)
+    deviation = np.sqrt((centred**2).sum(axis=0) / max(len(values) - 1, 1))
+    resolvable = deviation > RESOLUTION * np.abs(values).max(axis=0)
+    return np.where(resolvable, centred, 0.0) / np.where(resolvable, deviation, 1.0)
