@@ -7,20 +7,16 @@ configuration class, and no other, and the section is validated by it. ``type: d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
-    ValidatorFunctionWrapHandler,
 )
-from pydantic_core import CoreSchema, InitErrorDetails, core_schema
+from pydantic_core import InitErrorDetails
 
 from modrwkv_core.errors import ManifestError, ModRWKVError
 from modrwkv_core.interfaces.config import (
@@ -33,6 +29,7 @@ from modrwkv_core.interfaces.config import (
     TaskConfig,
     TokenizerConfig,
 )
+from modrwkv_core.interfaces.sections import ComponentSection
 from modrwkv_core.manifest.sections import Name, refusal, refuse_unknown_keys
 from modrwkv_core.plugin import ComponentSpec, Kind
 
@@ -88,53 +85,45 @@ class Components:
             self.pinned[f"{kind}/{name}"] = entry.distribution
         return name, self.registry.config_class(kind, f"{entry.distribution}/{name}")
 
+    def read(self, section: ComponentSection, value: Any, context: Mapping[str, Any]) -> BaseModel:
+        """Validate a section of the manifest by the configuration class of the component that it names.
+
+        Raises:
+            ValidationError: It names none that can stand there, or that component's configuration refuses it.
+        """
+        kind = section.kind
+        key = tag_key(kind)
+        if not isinstance(value, Mapping):
+            example = f"for example {{{key}: {next(iter(self.registry.names(kind)), 'NAME')}}}"
+            raise _refused(kind, (), value, f"must be a mapping that says its {key}, not {value!r}", example)
+        word = value.get(key)
+        if not isinstance(word, str):
+            message = "required, but missing" if word is None else f"must be the name of a component, not {word!r}"
+            hint = f"{key}: one of {', '.join(self.registry.names(kind))}"
+            raise _refused(kind, (key,), word, message, hint)
+        try:
+            name, model = self.config_class(kind, word)
+        except ModRWKVError as error:
+            problem = InitErrorDetails(type="value_error", loc=(key,), input=word, ctx={"error": error})
+            raise ValidationError.from_exception_data(kind, [problem]) from error
+        self._refuse_other_signals(section, name)
+        if model.model_config.get("extra") == "forbid":
+            refuse_unknown_keys(model, value)
+        return model.model_validate({**value, key: name}, context=dict(context))
+
+    def _refuse_other_signals(self, section: ComponentSection, name: str) -> None:
+        wanted, reads = section.modality, self.used[section.kind, name].spec.modality
+        if wanted in (None, reads):
+            return
+        fitting = [entry.spec.name for entry in self.registry.components(section.kind) if entry.spec.modality == wanted]
+        message = f"{section.kind} '{name}' reads '{reads}', but '{wanted}' is to be read here"
+        hint = f"{section.kind}s of '{wanted}': {', '.join(fitting) or 'none is installed'}"
+        raise _refused(section.kind, ("type",), name, message, hint)
+
 
 def tag_key(kind: Kind) -> str:
     """Return the key by which a section of this kind names its component."""
     return "source" if kind == "source" else "type"
-
-
-@dataclass(frozen=True, slots=True)
-class _Union:
-    """Annotation of a field that holds a component's configuration."""
-
-    kind: Kind
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.with_info_wrap_validator_function(self._validate, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"component": self.kind}
-
-    def _validate(self, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        if isinstance(value, BaseModel):
-            return handler(value)
-        key = tag_key(self.kind)
-        if not isinstance(value, Mapping):
-            example = f"for example {{{key}: {next(iter(_names(info, self.kind)), 'NAME')}}}"
-            raise _refused(self.kind, (), value, f"must be a mapping that says its {key}, not {value!r}", example)
-        word = value.get(key)
-        if not isinstance(word, str):
-            message = "required, but missing" if word is None else f"must be the name of a component, not {word!r}"
-            raise _refused(self.kind, (key,), word, message, f"{key}: one of {', '.join(_names(info, self.kind))}")
-        try:
-            name, model = _components(info).config_class(self.kind, word)
-        except ModRWKVError as error:
-            problem = InitErrorDetails(type="value_error", loc=(key,), input=word, ctx={"error": error})
-            raise ValidationError.from_exception_data(self.kind, [problem]) from error
-        if model.model_config.get("extra") == "forbid":
-            refuse_unknown_keys(model, value)
-        return model.model_validate({**value, key: name}, context=info.context)
-
-
-def _components(info: ValidationInfo) -> Components:
-    assert info.context is not None, "load_manifest reads sections; where there is none, give configuration objects"
-    components: Components = info.context["components"]
-    return components
-
-
-def _names(info: ValidationInfo, kind: Kind) -> tuple[str, ...]:
-    return _components(info).registry.names(kind)
 
 
 def _refused(title: str, path: tuple[str | int, ...], value: Any, message: str, hint: str) -> ValidationError:
@@ -143,18 +132,19 @@ def _refused(title: str, path: tuple[str | int, ...], value: Any, message: str, 
 
 def _known_modality(name: str, info: ValidationInfo) -> str:
     if info.context is not None:
-        _components(info).registry.modality(name)
+        components: Components = info.context["components"]
+        components.registry.modality(name)
     return name
 
 
 ModalityName: TypeAlias = Annotated[Name, AfterValidator(_known_modality)]
 """The name of an installed modality."""
 
-EncoderSection: TypeAlias = Annotated[SerializeAsAny[EncoderConfig], _Union("encoder")]
-CompressorSection: TypeAlias = Annotated[SerializeAsAny[CompressorConfig], _Union("compressor")]
-AdapterSection: TypeAlias = Annotated[SerializeAsAny[AdapterConfig], _Union("adapter")]
-BackboneSection: TypeAlias = Annotated[SerializeAsAny[BackboneConfig], _Union("backbone")]
-HeadSection: TypeAlias = Annotated[SerializeAsAny[HeadConfig], _Union("head")]
-TokenizerSection: TypeAlias = Annotated[SerializeAsAny[TokenizerConfig], _Union("tokenizer")]
-SourceSection: TypeAlias = Annotated[SerializeAsAny[SourceConfig], _Union("source")]
-TaskSection: TypeAlias = Annotated[SerializeAsAny[TaskConfig], _Union("task")]
+EncoderSection: TypeAlias = Annotated[SerializeAsAny[EncoderConfig], ComponentSection("encoder")]
+CompressorSection: TypeAlias = Annotated[SerializeAsAny[CompressorConfig], ComponentSection("compressor")]
+AdapterSection: TypeAlias = Annotated[SerializeAsAny[AdapterConfig], ComponentSection("adapter")]
+BackboneSection: TypeAlias = Annotated[SerializeAsAny[BackboneConfig], ComponentSection("backbone")]
+HeadSection: TypeAlias = Annotated[SerializeAsAny[HeadConfig], ComponentSection("head")]
+TokenizerSection: TypeAlias = Annotated[SerializeAsAny[TokenizerConfig], ComponentSection("tokenizer")]
+SourceSection: TypeAlias = Annotated[SerializeAsAny[SourceConfig], ComponentSection("source")]
+TaskSection: TypeAlias = Annotated[SerializeAsAny[TaskConfig], ComponentSection("task")]

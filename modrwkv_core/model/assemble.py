@@ -10,6 +10,7 @@ from modrwkv_core.interfaces.pipeline import MediaPipeline
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.manifest.load import LoadedManifest
+from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.model.multimodal import FrontEnd, MultimodalModel
 
 __all__ = ["assemble", "conversation_encoder", "open_source"]
@@ -35,7 +36,7 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
     backbone: Backbone[Any] = registry.implementation("backbone", manifest.backbone.type)(manifest.backbone, rows)
     front_ends = {}
     for name, section in manifest.modalities.items():
-        encoder = registry.implementation("encoder", section.encoder.type)(section.encoder)
+        encoder = build_encoder(registry, section.encoder)
         width = section.encoder.out_dim
         compressor = None
         if section.compressor is not None:
@@ -60,7 +61,7 @@ def _pipelines(loaded: LoadedManifest) -> dict[str, MediaPipeline]:
         name: MediaPipeline(
             name=name,
             modality=registry.modality_class(name)(),
-            processor=registry.processor(section.encoder.type)(section.encoder),
+            processor=build_processor(registry, section.encoder),
             encoder=section.encoder,
             compressor=section.compressor,
             adapter=section.adapter,
