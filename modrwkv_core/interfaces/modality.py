@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -26,3 +27,10 @@ class Modality(ABC, Generic[SignalT]):
             DataError: The file is missing, empty, truncated or of another kind, or the values are not usable (no
                 samples, NaN, ...). The message names the file.
         """
+
+    def examples(self) -> Sequence[SignalT]:
+        """Return a few small signals of different sizes, the same ones every time.
+
+        Whoever writes an encoder for this modality tests it with them.
+        """
+        return ()

@@ -60,6 +60,13 @@ class AudioModality(Modality[Waveform]):
         samples, rate = _read(content, name)
         return _waveform(samples, rate, name)
 
+    def examples(self) -> list[Waveform]:
+        """Return a tenth and half a second of a tone in noise, 16,000 samples per second."""
+        generator = np.random.default_rng(0)
+        rate = 16_000
+        tones = [np.sin(2 * np.pi * 440 * np.arange(samples) / rate) for samples in (rate // 10, rate // 2)]
+        return [Waveform((0.4 * tone + generator.normal(0, 0.1, len(tone))).astype(np.float32), rate) for tone in tones]
+
 
 def _read(content: bytes, name: str) -> tuple[Samples, int]:
     _refuse_cut_wav(content, name)

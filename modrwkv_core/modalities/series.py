@@ -61,6 +61,13 @@ class SeriesModality(Modality[Series]):
             return _from_numpy(content, name) if content.startswith(NUMPY_MAGIC) else _from_csv(content, name)
         return _from_array(media, "the given array")
 
+    def examples(self) -> list[Series]:
+        """Return random walks of 32, 57 and 100 points in one channel."""
+        generator = np.random.default_rng(0)
+        return [
+            Series(generator.normal(size=(points, 1)).cumsum(axis=0).astype(np.float32)) for points in (32, 57, 100)
+        ]
+
 
 def _from_numpy(content: bytes, origin: str) -> Series:
     try:

@@ -62,19 +62,28 @@ class BackboneContract(NeuralContract):
         return module, module.embed(self.ids()).detach()
 
     def test_width_is_that_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
-        """``width`` and ``vocab_size`` are what the wiring check was told."""
+        """``width`` and ``vocab_size`` are what the wiring check was told.
+
+        Remedy: take ``width`` and ``vocab_size`` from the configuration and the constructor.
+        """
         module = self.made(settings)
         assert module.width == module.config.in_dim, f"width {module.width}, configured {module.config.in_dim}"
         assert module.vocab_size == self.vocab_size, f"{module.vocab_size} ids, constructed for {self.vocab_size}"
 
     def test_the_future_changes_nothing_before_it(self, settings: Mapping[str, Any]) -> None:
-        """A hidden vector depends on its token and those before it."""
+        """A hidden vector depends on its token and those before it.
+
+        Remedy: make every operation over time causal.
+        """
         module, x_BTD = self.embedded(settings)
         cut = self.tokens // 2
         assert_near(module(x_BTD[:, :cut])[0], module(x_BTD)[0][:, :cut], SAME, f"{self.name} sees the future")
 
     def test_prefill_in_chunks_equals_prefill_in_one_go(self, settings: Mapping[str, Any]) -> None:
-        """The state carries everything from one chunk to the next, of whatever length; inputs stay as they are."""
+        """The state carries everything from one chunk to the next, of whatever length; inputs stay as they are.
+
+        Remedy: put all that a later token needs into the state.
+        """
         module, x_BTD = self.embedded(settings)
         whole, _ = module(x_BTD)
         for chunk in (1, 5, self.tokens - 1):
@@ -85,13 +94,19 @@ class BackboneContract(NeuralContract):
             assert_near(torch.cat(parts, dim=1), whole, SAME, f"{self.name} in chunks of {chunk} differs")
 
     def test_row_in_a_batch_equals_the_row_alone(self, settings: Mapping[str, Any]) -> None:
-        """Rows do not mix."""
+        """Rows do not mix.
+
+        Remedy: normalise over features, never over rows.
+        """
         module, x_BTD = self.embedded(settings)
         alone = torch.cat([module(x_BTD[row : row + 1])[0] for row in range(len(x_BTD))])
         assert_near(module(x_BTD)[0], alone, SAME, f"{self.name}: a batch differs from its rows alone")
 
     def test_packed_sequences_equal_the_sequences_alone(self, settings: Mapping[str, Any]) -> None:
-        """The whole state resets where a packed sequence begins, or begins with that sequence's row of the state."""
+        """The whole state resets where a packed sequence begins, or begins with that sequence's row of the state.
+
+        Remedy: reset the whole state, shifts included, where ``cu_seqlens`` says that a sequence begins.
+        """
         module, x_BTD = self.embedded(settings)
         bounds = [0, 1, 9, self.tokens]
         packed_1TD, cu_seqlens = x_BTD[:1], torch.tensor(bounds)
@@ -107,13 +122,19 @@ class BackboneContract(NeuralContract):
                 self.assert_same_state(module, last.select([row]), after, f"{where} leaves another state")
 
     def test_no_state_is_the_initial_state(self, settings: Mapping[str, Any]) -> None:
-        """``init_state`` is what a sequence begins with."""
+        """``init_state`` is what a sequence begins with.
+
+        Remedy: begin with ``init_state`` where ``state`` is None.
+        """
         module, x_BTD = self.embedded(settings)
         begun, _ = module(x_BTD, state=module.init_state(len(x_BTD)))
         assert_near(begun, module(x_BTD)[0], 0.0, f"{self.name}: init_state differs from no state")
 
     def test_states_fork_stack_and_select(self, settings: Mapping[str, Any]) -> None:
-        """Rows of a state can be copied, joined and picked."""
+        """Rows of a state can be copied, joined and picked.
+
+        Remedy: copy rows in the order that the interface says.
+        """
         module, x_BTD = self.embedded(settings)
         _, state = module(x_BTD)
         forked = state.fork(2)
@@ -127,7 +148,10 @@ class BackboneContract(NeuralContract):
         )
 
     def test_using_a_state_leaves_it_as_it_was(self, settings: Mapping[str, Any]) -> None:
-        """A state is a value: reading on from it, or from its fork, does not change it."""
+        """A state is a value: reading on from it, or from its fork, does not change it.
+
+        Remedy: work on a copy of the state.
+        """
         module, x_BTD = self.embedded(settings)
         _, state = module(x_BTD)
         first, _ = module(x_BTD, state=state)
@@ -136,7 +160,10 @@ class BackboneContract(NeuralContract):
         assert_near(second, first, 0.0, f"{self.name} changes a state that it was given; work on a copy")
 
     def test_states_are_saved_whole_and_of_constant_size(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
-        """A loaded state goes on as the saved one; its size does not depend on how much was read."""
+        """A loaded state goes on as the saved one; its size does not depend on how much was read.
+
+        Remedy: save every tensor of the state, and none that grows with what was read.
+        """
         module, x_BTD = self.embedded(settings)
         _, short = module(x_BTD[:, :1])
         _, long = module(x_BTD)
@@ -147,7 +174,10 @@ class BackboneContract(NeuralContract):
         assert sizes[0] == sizes[1], f"the state of {self.name} grows from {sizes[0]} to {sizes[1]} bytes"
 
     def test_damaged_states_are_refused(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
-        """A missing or truncated file is a ``CheckpointError``."""
+        """A missing or truncated file is a ``CheckpointError``.
+
+        Remedy: turn what reading raises into a ``CheckpointError``.
+        """
         module, x_BTD = self.embedded(settings)
         _, state = module(x_BTD)
         state.save(tmp_path / "cut")
@@ -161,7 +191,10 @@ class BackboneContract(NeuralContract):
             raise AssertionError(f"{self.name} loads a state from a file that is {name}")
 
     def test_optimiser_settings_name_parameters(self, settings: Mapping[str, Any]) -> None:
-        """``decayed_parameters`` and ``lr_scales`` name parameters that exist."""
+        """``decayed_parameters`` and ``lr_scales`` name parameters that exist.
+
+        Remedy: use the names of ``named_parameters``.
+        """
         module = self.made(settings)
         known = {name for name, _ in module.named_parameters()}
         strange = sorted((module.decayed_parameters() | set(module.lr_scales())) - known)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -14,26 +14,38 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig
 from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_core.registry import discover
 from modrwkv_core.testing.features import assert_features
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
+from modrwkv_core.testing.signals import broken, odd
 
 __all__ = ["EncoderContract"]
 
 
+@cache
+def examples(modality: str) -> tuple[Any, ...]:
+    """Return the example signals of an installed modality."""
+    return tuple(discover().modality_class(modality)().examples())
+
+
 class EncoderContract(NeuralContract):
-    """An encoder; a subclass sets ``plugin``, ``name`` and ``configs`` and says what signals to try."""
+    """An encoder; a subclass sets ``plugin``, ``name`` and ``configs``.
+
+    It is tried on the modality's example signals; override :meth:`signals` if some of ``configs`` read others.
+    """
 
     kind: ClassVar = "encoder"
     config_base: ClassVar = EncoderConfig
     interface: ClassVar = Encoder
 
-    @abstractmethod
     def signals(self, config: Any) -> Sequence[Any]:
         """Return signals that the encoder reads, of as many different lengths as there may be, the shortest too."""
+        assert self.spec.modality, f"the record of {self.name} names no modality"
+        return examples(self.spec.modality)
 
     def bad_signals(self, config: Any) -> Sequence[Any]:
-        """Return signals that the processor must refuse."""
+        """Return further signals that the processor must refuse, beside empty ones, NaN and infinity."""
         return ()
 
     def processor(self, config: Any) -> Processor[Any, Any]:
@@ -50,9 +62,7 @@ class EncoderContract(NeuralContract):
     def items(self, config: Any, device: str = "cpu") -> list[MediaItem]:
         """Process the signals."""
         processor = self.processor(config)
-        items = [processor(signal).to(device) for signal in self.signals(config)]
-        assert items, f"{type(self).__name__}.signals gives no signal to test with"
-        return items
+        return [processor(signal).to(device) for signal in self._signals(config)]
 
     def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
         """Encode all signals in one batch."""
@@ -66,19 +76,28 @@ class EncoderContract(NeuralContract):
         return features
 
     def test_record_names_modality_and_processor(self) -> None:
-        """The record says whose signals the encoder reads and what processes them."""
+        """The record says whose signals the encoder reads and what processes them.
+
+        Remedy: set ``modality`` and ``processor`` in the ``ComponentSpec``.
+        """
         assert self.spec.modality, f"the record of {self.name} names no modality"
         assert self.spec.processor, f"the record of {self.name} names no processor"
         assert issubclass(load(self.spec.processor), Processor), f"{self.spec.processor} is not a Processor"
 
     def test_widths_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
-        """``out_dim`` and ``out_length`` say what forward gives, for each signal alone."""
+        """``out_dim`` and ``out_length`` say what forward gives, for each signal alone.
+
+        Remedy: make ``out_dim`` and ``out_length`` of the configuration say what ``forward`` gives.
+        """
         module = self.made(settings)
         for item in self.items(module.config):
             self.encoded(module, [item])
 
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
-        """An item's features do not depend on its neighbours or on padding."""
+        """An item's features do not depend on its neighbours or on padding.
+
+        Remedy: mask padding wherever positions mix: attention, convolution, normalisation, means.
+        """
         module = self.made(settings)
         items = self.items(module.config)
         alone = torch.cat([self.encoded(module, [item]).packed() for item in items])
@@ -86,14 +105,17 @@ class EncoderContract(NeuralContract):
         assert_near(together, alone, SAME, f"{self.name}: a batch differs from its items alone")
 
     def test_processor_can_be_sent_to_workers(self, settings: Mapping[str, Any]) -> None:
-        """The processor pickles, and its copy makes the same items: CPU tensors without gradient."""
+        """The processor pickles, and its copy makes the same items: CPU tensors without gradient.
+
+        Remedy: keep lambdas, open files, modules and CUDA out of the processor's attributes.
+        """
         config = self.config(settings)
         processor = self.processor(config)
         try:
             copy = pickle.loads(pickle.dumps(processor))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise AssertionError(f"the processor of {self.name} cannot be pickled: {error}") from error
-        for signal in self.signals(config):
+        for signal in self._signals(config):
             item, again = processor(signal), copy(signal)
             assert item.length == again.length >= 1, f"lengths {item.length} and {again.length} of one signal"
             for name, tensor in item.tensors.items():
@@ -102,21 +124,65 @@ class EncoderContract(NeuralContract):
                 assert_near(again.tensors[name], tensor, 0.0, f"{name} from the pickled processor differs")
 
     def test_processing_leaves_the_signal_alone(self, settings: Mapping[str, Any]) -> None:
-        """A signal is used again: it is the context of a forecast, or shown in a report."""
+        """A signal is used again: it is the context of a forecast, or shown in a report.
+
+        Remedy: copy arrays before writing into them.
+        """
         config = self.config(settings)
         processor = self.processor(config)
-        for signal in self.signals(config):
+        for signal in self._signals(config):
             before = pickle.dumps(signal)
             processor(signal)
             assert pickle.dumps(signal) == before, f"the processor of {self.name} changes the signal"
 
-    def test_bad_signals_are_refused(self, settings: Mapping[str, Any]) -> None:
-        """What cannot be read is a ``DataError``, not a wrong answer."""
+    def test_broken_signals_are_refused(self, settings: Mapping[str, Any]) -> None:
+        """A signal with nothing, NaN or infinity in it, or one of ``bad_signals``, is a ``DataError``.
+
+        Remedy: check the signal first and raise ``DataError`` with what is wrong with it.
+        """
         config = self.config(settings)
         processor = self.processor(config)
-        for index, signal in enumerate(self.bad_signals(config)):
-            try:
-                processor(signal)
-            except DataError:
+        wrong = [*broken(self._longest(config))]
+        wrong += [(f"bad signal {index}", signal) for index, signal in enumerate(self.bad_signals(config))]
+        for what, signal in wrong:
+            item = self._processed(processor, signal, what)
+            assert item is None, f"the processor of {self.name} accepts a signal with {what}"
+
+    def test_odd_signals_are_read_or_refused(self, settings: Mapping[str, Any]) -> None:
+        """One step only, constants, huge values, more channels, unusual memory: finite tensors or a ``DataError``.
+
+        Remedy: copy what ``torch.from_numpy`` refuses, guard divisions, raise ``DataError`` for what cannot be read.
+        """
+        config = self.config(settings)
+        processor = self.processor(config)
+        for what, signal in odd(self._longest(config)):
+            item = self._processed(processor, signal, what)
+            if item is None:
                 continue
-            raise AssertionError(f"the processor of {self.name} accepts bad signal {index}: {signal!r}")
+            assert item.length >= 1, f"the processor of {self.name} gives length {item.length} for a signal with {what}"
+            for name, tensor in item.tensors.items():
+                assert torch.isfinite(tensor).all(), (
+                    f"{name} of {self.name} is NaN or infinite for a signal with {what}"
+                )
+
+    def _signals(self, config: Any) -> Sequence[Any]:
+        signals = self.signals(config)
+        assert signals, (
+            f"there is no signal to test {self.name} with: override signals of {type(self).__name__}, or examples of "
+            f"the modality {self.spec.modality}"
+        )
+        return signals
+
+    def _longest(self, config: Any) -> Any:
+        processor = self.processor(config)
+        return max(self._signals(config), key=lambda signal: processor(signal).length)
+
+    def _processed(self, processor: Processor[Any, Any], signal: Any, what: str) -> MediaItem | None:
+        """Process ``signal``; None if it is refused in the proper way."""
+        try:
+            return processor(signal)
+        except DataError:
+            return None
+        except Exception as error:
+            message = f"{type(error).__name__} instead of DataError for a signal with {what}: {error}"
+            raise AssertionError(f"the processor of {self.name} raises {message}") from error

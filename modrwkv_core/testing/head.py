@@ -62,7 +62,10 @@ class HeadContract(NeuralContract):
         return loss
 
     def test_loss_is_the_mean_over_answers(self, settings: Mapping[str, Any]) -> None:
-        """The loss of several answers is the mean of their losses."""
+        """The loss of several answers is the mean of their losses.
+
+        Remedy: average over answers, each with the same weight.
+        """
         module = self.made(settings)
         answers = self.answers(module.config)
         hidden = self.hidden(len(answers))
@@ -70,7 +73,10 @@ class HeadContract(NeuralContract):
         assert_near(self.outputs(module), single.mean(), SAME, f"the loss of {self.name} is not a mean over answers")
 
     def test_gradient_reaches_the_trunk(self, settings: Mapping[str, Any]) -> None:
-        """The loss trains the trunk through every hidden vector."""
+        """The loss trains the trunk through every hidden vector.
+
+        Remedy: use every hidden vector and ``detach`` none.
+        """
         module = self.made(settings)
         answers = self.answers(module.config)
         hidden = self.hidden(len(answers)).requires_grad_()
@@ -79,6 +85,9 @@ class HeadContract(NeuralContract):
         assert (hidden.grad.abs().amax(dim=1) > 0).all(), f"the loss of {self.name} ignores some hidden vectors"
 
     def test_trunk_is_not_part_of_the_head(self, settings: Mapping[str, Any]) -> None:
-        """The trunk is saved and trained once, not again as a submodule of the head."""
+        """The trunk is saved and trained once, not again as a submodule of the head.
+
+        Remedy: keep a bound method of the backbone, not the module.
+        """
         held = [name for name, child in self.made(settings).named_modules() if isinstance(child, FakeBackbone)]
         assert not held, f"{self.name} holds the backbone as its submodule {held[0]}; keep a bound method instead"

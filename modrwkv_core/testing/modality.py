@@ -48,7 +48,10 @@ class ModalityContract(PluginContract):
         return modality
 
     def test_record_leads_to_the_class(self) -> None:
-        """The record has a summary, the API's number and well-formed suffixes, and names a modality."""
+        """The record has a summary, the API's number and well-formed suffixes, and names a modality.
+
+        Remedy: let the ``ModalitySpec`` name a class that derives from ``Modality``.
+        """
         spec = self.spec
         assert spec.summary, f"{self.name} has no summary for listings"
         assert spec.api == PLUGIN_API, f"{self.name} is written for API {spec.api}, this core has {PLUGIN_API}"
@@ -57,7 +60,10 @@ class ModalityContract(PluginContract):
         assert issubclass(load(spec.implementation), Modality), f"{spec.implementation} is not a Modality"
 
     def test_media_decode_to_signals(self, tmp_path: Path) -> None:
-        """Media decode to signals that pickle and pass through ``decode`` again; in a worker's copy as well."""
+        """Media decode to signals that pickle and pass through ``decode`` again; in a worker's copy as well.
+
+        Remedy: return a signal as it is after checking it, and keep no state that does not pickle.
+        """
         modality = self.modality()
         copy = pickle.loads(pickle.dumps(modality))
         media = self.media(tmp_path)
@@ -69,7 +75,10 @@ class ModalityContract(PluginContract):
             assert pickle.dumps(modality.decode(signal)) == content, f"{self.name} changes its own signal"
 
     def test_bad_media_are_refused(self, tmp_path: Path) -> None:
-        """What cannot be decoded is a ``DataError``, and a file is named in it."""
+        """What cannot be decoded is a ``DataError``, and a file is named in it.
+
+        Remedy: turn whatever the decoder raises into a ``DataError`` that names the file.
+        """
         modality = self.modality()
         suffix = self.spec.suffixes[0] if self.spec.suffixes else ""
         empty, absent = tmp_path / f"empty{suffix}", tmp_path / f"absent{suffix}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
+from unittest import SkipTest
 
 import torch
 from safetensors.torch import load, save
@@ -73,22 +74,35 @@ class NeuralContract(ComponentContract):
         return module
 
     def test_outputs_are_finite(self, settings: Mapping[str, Any]) -> None:
-        """Fresh weights compute finite numbers."""
+        """Fresh weights compute finite numbers.
+
+        Remedy: look at the initialisation, and at divisions by what may be zero.
+        """
         assert torch.isfinite(self.outputs(self.fresh(settings))).all(), f"fresh {self.name} computes NaN or infinity"
 
     def test_seed_decides_the_weights(self, settings: Mapping[str, Any]) -> None:
-        """The same ``torch.manual_seed`` gives the same weights; runs can be repeated."""
+        """The same ``torch.manual_seed`` gives the same weights; runs can be repeated.
+
+        Remedy: draw weights from torch's global generator, never from another source of randomness.
+        """
         first, second = (self.fresh(settings).state_dict() for _ in range(2))
         for name, value in first.items():
             assert torch.equal(value, second[name]), f"{name} differs between two constructions under one seed"
 
     def test_evaluation_repeats_itself(self, settings: Mapping[str, Any]) -> None:
-        """In eval mode the same input gives the same output."""
+        """In eval mode the same input gives the same output.
+
+        Remedy: use randomness, such as dropout, only while ``self.training``.
+        """
         module = self.made(settings)
         assert_near(self.outputs(module), self.outputs(module), 0.0, f"{self.name} in eval mode gives two answers")
 
     def test_gradients_reach_every_parameter(self, settings: Mapping[str, Any]) -> None:
-        """No parameter is dead weight, and none is frozen: phases decide what trains."""
+        """No parameter is dead weight, and none is frozen: phases decide what trains.
+
+        Remedy: remove unused layers, ``detach``, ``no_grad`` and ``requires_grad_(False)``; list parameters that cannot
+        have a gradient in ``unreached``.
+        """
         module = self.made(settings)
         outputs = self.outputs(module)
         if next(module.parameters(), None) is None:
@@ -105,7 +119,10 @@ class NeuralContract(ComponentContract):
         assert not dead, f"parameters of {self.name} without a gradient: {', '.join(dead)}"
 
     def test_tensors_move_with_the_module(self, settings: Mapping[str, Any]) -> None:
-        """Every tensor is a parameter or a buffer; a plain attribute would stay behind on a move."""
+        """Every tensor is a parameter or a buffer; a plain attribute would stay behind on a move.
+
+        Remedy: ``self.register_buffer(name, tensor)``.
+        """
         loose = [
             f"{path or type(child).__name__}.{name}"
             for path, child in self.made(settings).named_modules()
@@ -115,22 +132,46 @@ class NeuralContract(ComponentContract):
         assert not loose, f"tensors that are neither parameters nor buffers: {', '.join(loose)}; use register_buffer"
 
     def test_number_formats(self, settings: Mapping[str, Any]) -> None:
-        """The component works in float64 and bfloat16 after ``.to(dtype)``, with the same results."""
+        """The component works in float64 and bfloat16 after ``.to(dtype)``, with the same results.
+
+        Remedy: cast inputs to the weights' format and create no tensor of a fixed one.
+        """
         expected = self.outputs(self.made(settings))
         for dtype, tolerance in ((torch.float64, SAME), (torch.bfloat16, BFLOAT16)):
             actual = self.outputs(self.made(settings).to(dtype), dtype)
             assert_near(actual, expected, tolerance, f"{self.name} in {dtype} differs from float32")
 
     def test_devices(self, settings: Mapping[str, Any]) -> None:
-        """The component works on a GPU, if there is one, with the same results."""
-        if torch.cuda.is_available():
-            expected = self.outputs(self.made(settings))
-            with torch.backends.cudnn.flags(allow_tf32=False):
-                actual = self.outputs(self.made(settings).to("cuda"), device="cuda")
-            assert_near(actual, expected, 10 * SAME, f"{self.name} on cuda differs from the CPU")
+        """The component works on a GPU with the same results; without a GPU, no tensor of its own stays on the CPU.
+
+        Remedy: create tensors on the device of the inputs, ``torch.zeros(..., device=x.device)``.
+        """
+        if not torch.cuda.is_available():
+            self._follow_to_another_device(settings)
+            return
+        expected = self.outputs(self.made(settings))
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            actual = self.outputs(self.made(settings).to("cuda"), device="cuda")
+        assert_near(actual, expected, 10 * SAME, f"{self.name} on cuda differs from the CPU")
+
+    def _follow_to_another_device(self, settings: Mapping[str, Any]) -> None:
+        """Run on the device ``meta``, which has shapes but no values, as far as that goes."""
+        module = self.made(settings).to("meta")
+        finished: list[bool] = []
+        module.register_forward_hook(lambda *_: finished.append(True))
+        try:
+            self.outputs(module, device="meta")
+        except RuntimeError as error:
+            if "expected device" in str(error):
+                raise AssertionError(f"{self.name} mixes devices: {error}") from error
+            if not finished:
+                raise SkipTest(f"{self.name} asks a tensor for its values, so only a GPU shows: {error}") from error
 
     def test_saved_weights_are_the_whole_component(self, settings: Mapping[str, Any]) -> None:
-        """Another instance that loads the state dict from safetensors computes the same."""
+        """Another instance that loads the state dict from safetensors computes the same.
+
+        Remedy: keep all that decides the outputs in the configuration, parameters and buffers.
+        """
         module, other = self.made(settings), self.made(settings, seed=1)
         saved = save({name: value.contiguous() for name, value in module.state_dict().items()})
         other.load_state_dict(load(saved))

@@ -45,7 +45,10 @@ class PluginContract:
     plugin: ClassVar[str]
 
     def test_entry_point_leads_to_the_plugin(self) -> None:
-        """The distribution declares the module in the entry-point group ``modrwkv``."""
+        """The distribution declares the module in the entry-point group ``modrwkv``.
+
+        Remedy: declare it under ``[project.entry-points.modrwkv]`` in pyproject.toml and install the distribution anew.
+        """
         values = [entry.value for entry in entry_points(group="modrwkv")]
         assert self.plugin in values, (
             f'no installed distribution has an entry point for {self.plugin}: add `name = "{self.plugin}"` to '
@@ -53,7 +56,11 @@ class PluginContract:
         )
 
     def test_entry_module_is_light(self) -> None:
-        """Importing the entry module takes 50 ms at most and loads nothing but what plugins may load then."""
+        """Importing the entry module takes 50 ms at most and loads nothing but what plugins may load then.
+
+        Remedy: name classes in strings (``"package.module:Class"``) and import nothing heavy in ``plugin.py`` or the
+        package's ``__init__.py``.
+        """
         imports = [import_in_subprocess(self.plugin) for _ in range(3)]
         foreign = foreign_modules(imports[0], self.plugin)
         assert not foreign, (
@@ -103,7 +110,10 @@ class ComponentContract(PluginContract):
         return load(self.spec.config).model_validate(dict(settings))
 
     def test_record_leads_to_the_classes(self) -> None:
-        """The record has a summary and the API's number, and names a configuration and an implementation."""
+        """The record has a summary and the API's number, and names a configuration and an implementation.
+
+        Remedy: let the strings of the ``ComponentSpec`` name classes that derive from the kind's interface.
+        """
         spec = self.spec
         assert spec.summary, f"{self.name} has no summary for listings"
         assert spec.api == PLUGIN_API, f"{self.name} is written for API {spec.api}, this core has {PLUGIN_API}"
@@ -114,13 +124,19 @@ class ComponentContract(PluginContract):
         assert default == self.name, f"`type` of {spec.config} is {default!r} by default, not {self.name!r}"
 
     def test_configuration_never_loads_torch(self) -> None:
-        """Validating a manifest must not cost seconds."""
+        """Validating a manifest must not cost seconds.
+
+        Remedy: keep ``config.py`` free of torch; import it in the implementation only.
+        """
         module = self.spec.config.partition(":")[0]
         heavy = sorted(import_in_subprocess(module).packages & HEAVY)
         assert not heavy, f"{module} imports {', '.join(heavy)}: keep configuration apart from implementation"
 
     def test_configuration_refuses_unknown_keys_and_other_types(self, settings: Mapping[str, Any]) -> None:
-        """A misspelt key is an error, and so is another component's ``type``."""
+        """A misspelt key is an error, and so is another component's ``type``.
+
+        Remedy: keep the base's ``model_config`` and narrow ``type`` to ``Literal["its-name"]``.
+        """
         for wrong in ({"no_such_key": 1}, {"type": "no-such-type"}):
             try:
                 self.config({**settings, **wrong})
@@ -129,7 +145,10 @@ class ComponentContract(PluginContract):
             raise AssertionError(f"the configuration of {self.name} accepts {wrong}")
 
     def test_configuration_is_frozen(self, settings: Mapping[str, Any]) -> None:
-        """Nobody changes a component's configuration behind its back."""
+        """Nobody changes a component's configuration behind its back.
+
+        Remedy: keep the base's ``model_config``.
+        """
         config = self.config(settings)
         try:
             config.type = "other"
@@ -138,13 +157,19 @@ class ComponentContract(PluginContract):
         raise AssertionError(f"the configuration of {self.name} can be changed: derive it from ComponentConfig")
 
     def test_configuration_keys_are_documented(self) -> None:
-        """Each key has a docstring below it, which editors and the reference show."""
+        """Each key has a docstring below it, which editors and the reference show.
+
+        Remedy: write a docstring under each field.
+        """
         fields = load(self.spec.config).model_fields
         bare = [key for key, field in fields.items() if key != "type" and not field.description]
         assert not bare, f"keys of {self.name} without a docstring: {', '.join(bare)}"
 
     def test_configuration_survives_manifest_and_pickle(self, settings: Mapping[str, Any]) -> None:
-        """A run writes configurations into its manifest and sends them to loader workers."""
+        """A run writes configurations into its manifest and sends them to loader workers.
+
+        Remedy: use types that pydantic writes to JSON and reads back, and no state beside the fields.
+        """
         config = self.config(settings)
         again = type(config).model_validate(config.model_dump(mode="json"))
         assert again == config, f"written to a manifest and read again, {config!r} becomes {again!r}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
+from unittest import SkipTest
 
 import numpy as np
 import pytest
@@ -36,14 +37,35 @@ class ToyConfig(EncoderConfig):
 
 class ToyProcessor(Processor[ToyConfig, Series]):
     def __call__(self, signal: Series) -> MediaItem:
-        if not np.isfinite(signal.values).all():
-            raise DataError("the series is not finite")
+        if signal.values.shape[1] != 1 or not signal.values.size or not np.isfinite(signal.values).all():
+            raise DataError("the series is not finite, empty, or of several channels")
         return MediaItem({"values": torch.from_numpy(signal.values * 2)}, len(signal.values))
 
 
 class Careless(ToyProcessor):
     def __call__(self, signal: Series) -> MediaItem:
         return MediaItem({"values": torch.from_numpy(np.nan_to_num(signal.values))}, len(signal.values))
+
+
+class Tripping(ToyProcessor):
+    """Refuses what is broken, but in words that no user understands."""
+
+    def __call__(self, signal: Series) -> MediaItem:
+        assert signal.values.size
+        assert np.isfinite(signal.values).all()
+        return super().__call__(signal)
+
+
+class MemoryBound(ToyProcessor):
+    def __call__(self, signal: Series) -> MediaItem:
+        super().__call__(signal)
+        return MediaItem({"values": torch.from_numpy(signal.values)}, len(signal.values))
+
+
+class Overflowing(ToyProcessor):
+    def __call__(self, signal: Series) -> MediaItem:
+        values = super().__call__(signal).tensors["values"]
+        return MediaItem({"values": values / values.square().mean().sqrt()}, len(values))
 
 
 class Vandal(ToyProcessor):
@@ -80,6 +102,21 @@ class Leaking(ToyEncoder):
         return self.linear(features.values + features.values.mean(dim=1, keepdim=True))
 
 
+class Stationary(ToyEncoder):
+    """Adds something that never leaves the CPU."""
+
+    def values(self, features: Features) -> Tensor:
+        return self.linear(features.values) + torch.zeros(self.config.dim, dtype=self.linear.weight.dtype)
+
+
+class Curious(ToyEncoder):
+    """Asks for values, which a device without memory does not have."""
+
+    def values(self, features: Features) -> Tensor:
+        assert features.values.sum().item() < 1e9
+        return self.linear(features.values)
+
+
 class MeanRemoving(ToyEncoder):
     """Gives one vector fewer than its configuration says."""
 
@@ -109,9 +146,6 @@ class ToyContract(EncoderContract):
     def signals(self, config: ToyConfig) -> list[Series]:
         return [Series(np.random.default_rng(n).normal(size=(n, 1)).astype(np.float32)) for n in (1, 9, 4)]
 
-    def bad_signals(self, config: ToyConfig) -> list[Series]:
-        return [Series(np.array([[1.0], [np.nan]], np.float32))]
-
 
 def test_an_encoder_that_keeps_the_contract_passes(broken: Broken) -> None:
     assert broken(ToyContract) == set()
@@ -120,7 +154,11 @@ def test_an_encoder_that_keeps_the_contract_passes(broken: Broken) -> None:
 @pytest.mark.parametrize(
     ("changes", "failures"),
     [
-        ({"processing": Careless}, {"bad_signals_are_refused"}),
+        ({"processing": Careless}, {"broken_signals_are_refused"}),
+        ({"processing": Tripping}, {"broken_signals_are_refused"}),
+        ({"processing": MemoryBound}, {"odd_signals_are_read_or_refused"}),
+        ({"processing": Overflowing}, {"odd_signals_are_read_or_refused"}),
+        ({"implementation": Stationary}, {"devices"}),
         ({"processing": Vandal}, {"processing_leaves_the_signal_alone"}),
         ({"processing": Unpicklable}, {"processor_can_be_sent_to_workers"}),
         ({"processing": ToyEncoder}, {"record_names_modality_and_processor"}),
@@ -140,3 +178,22 @@ def test_a_mistake_fails_its_check(broken: Broken, changes: dict[str, Any], fail
 
 def test_a_leak_through_padding_fails_one_check_only(broken: Broken) -> None:
     assert broken(type("Contract", (ToyContract,), {"implementation": Leaking})) == {"batch_equals_items_alone"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU shows it")
+def test_what_only_a_gpu_shows_is_skipped_without_one() -> None:
+    contract = type("Contract", (ToyContract,), {"implementation": Curious})
+    with pytest.raises(SkipTest, match="toy asks a tensor for its values"):
+        contract().test_devices({})
+
+
+def test_an_encoder_is_tried_on_the_examples_of_its_modality() -> None:
+    contract = type("Contract", (ToyContract,), {"signals": EncoderContract.signals})()
+    assert [len(signal.values) for signal in contract.signals(ToyConfig())] == [32, 57, 100]
+
+
+def test_further_bad_signals_must_be_refused_too() -> None:
+    good = Series(np.ones((3, 1), np.float32))
+    contract = type("Contract", (ToyContract,), {"bad_signals": lambda self, config: [good]})()
+    with pytest.raises(AssertionError, match="accepts a signal with bad signal 0"):
+        contract.test_broken_signals_are_refused({})

@@ -47,7 +47,7 @@ class CLIPProcessor(Processor[CLIPConfig, Picture]):
                 component="encoder/clip",
                 hint="cut it into pieces, or leave it out",
             )
-        writable = np.require(signal.pixels, requirements="W")
+        writable = np.require(signal.pixels, requirements=("C", "W"))
         pixels = functional.resize(
             torch.from_numpy(writable).permute(2, 0, 1),
             [side * height // shorter, side * width // shorter],

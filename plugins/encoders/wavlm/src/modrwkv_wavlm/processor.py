@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
@@ -25,9 +26,15 @@ class WavLMProcessor(Processor[WavLMConfig, Waveform]):
         """Make ``samples [samples]``, float32; the length is their number.
 
         Raises:
-            DataError: The recording is shorter than the receptive field of one feature.
+            DataError: The recording is shorter than the receptive field of one feature, or holds NaN or infinity.
         """
-        samples = _resample(torch.tensor(signal.samples), signal.rate, self.config.rate)
+        if not np.isfinite(signal.samples).all():
+            raise DataError(
+                "a sample of the recording is NaN or infinite",
+                component="encoder/wavlm",
+                hint="save the recording again from its source, or leave it out",
+            )
+        samples = _resample(torch.from_numpy(signal.samples.copy()), signal.rate, self.config.rate)
         if len(samples) < self.config.min_length:
             seconds, least = len(signal.samples) / signal.rate, self.config.min_length / self.config.rate
             raise DataError(

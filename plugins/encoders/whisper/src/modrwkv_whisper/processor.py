@@ -6,6 +6,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+import numpy as np
 import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
@@ -21,6 +23,9 @@ __all__ = ["WhisperProcessor"]
 
 FRAME: Final = 400
 """Samples that one frame of the spectrogram sees, half of them before its place and half behind it."""
+
+LOUDEST: Final = 1e10
+"""Samples above are damage, whatever integers they were once; their power would leave float32."""
 
 
 class WhisperProcessor(Processor[WhisperConfig, Waveform]):
@@ -42,15 +47,15 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
         All windows but the last are whole; the last may end with a frame that stands for the rest of it.
 
         Raises:
-            DataError: The recording has no samples.
+            DataError: The recording has no samples, or some are NaN or infinite.
         """
-        if not signal.samples.size:
+        if not signal.samples.size or not np.isfinite(signal.samples).all():
             raise DataError(
-                "the recording has no samples",
+                "the recording has no samples, or some are NaN or infinite",
                 component="encoder/whisper",
-                hint="give a longer recording, or leave it out",
+                hint="save it again from its source, or leave it out",
             )
-        samples = _resample(torch.tensor(signal.samples), signal.rate)
+        samples = _resample(torch.from_numpy(signal.samples.copy()), signal.rate)
         windows = torch.split(samples, self.config.window_samples)
         return MediaItem({"mel": torch.cat([self._window(window) for window in windows], dim=1)}, len(samples))
 
