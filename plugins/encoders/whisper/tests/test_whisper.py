@@ -289,7 +289,11 @@ def test_configurations_that_cannot_work_are_refused(values: dict[str, Any], mes
         WhisperConfig(**values)
 
 
-def test_a_recording_without_samples_is_refused() -> None:
-    with pytest.raises(DataError, match="no samples") as caught:
-        WhisperProcessor(scratch())(Waveform(np.zeros(0, np.float32), 16_000))
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [([], "no samples"), ([0.1, np.nan], "samples of nan"), ([0.1, -np.inf], "of inf"), ([0.1, 1e30], r"of 1e\+30")],
+)
+def test_recordings_that_cannot_be_heard_are_refused(samples: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        WhisperProcessor(scratch())(Waveform(np.array(samples, np.float32), 16_000))
     assert caught.value.hint

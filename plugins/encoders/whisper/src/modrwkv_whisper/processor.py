@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy as np
 import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
@@ -47,14 +46,13 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
         All windows but the last are whole; the last may end with a frame that stands for the rest of it.
 
         Raises:
-            DataError: The recording has no samples, or some are NaN or infinite.
+            DataError: The recording has no samples, or some are NaN, infinite or huge.
         """
-        if not signal.samples.size or not np.isfinite(signal.samples).all():
-            raise DataError(
-                "the recording has no samples, or some are NaN or infinite",
-                component="encoder/whisper",
-                hint="save it again from its source, or leave it out",
-            )
+        if not signal.samples.size:
+            raise _unusable("the recording has no samples")
+        peak = np.abs(signal.samples).max()
+        if not peak <= LOUDEST:  # NaN neither
+            raise _unusable(f"the recording holds samples of {peak:g}, where full scale is 1")
         samples = _resample(torch.from_numpy(signal.samples.copy()), signal.rate)
         windows = torch.split(samples, self.config.window_samples)
         return MediaItem({"mel": torch.cat([self._window(window) for window in windows], dim=1)}, len(samples))
@@ -66,6 +64,10 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
             samples.numpy(), sampling_rate=RATE, max_length=padded, return_tensors="pt"
         ).input_features[0]
         return mel
+
+
+def _unusable(message: str) -> DataError:
+    return DataError(message, component="encoder/whisper", hint="save it again from its source, or leave it out")
 
 
 def _resample(samples: Tensor, rate: int) -> Tensor:
