@@ -208,7 +208,8 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[SiglipModel, P
     folder = published[1]
     vision = json.loads((folder / "config.json").read_text())["vision_config"]
     wrong: dict[str, tuple[str, dict[str, Any]]] = {
-        "NaFlex": ("config.json", {"model_type": "siglip2"}),
+        r"a 'siglip2', not a 'siglip'\s.*type: siglip2_naflex": ("config.json", {"model_type": "siglip2"}),
+        "a 'clip', not a 'siglip'": ("config.json", {"model_type": "clip"}),
         "hidden_act = 'relu'": ("config.json", {"vision_config": vision | {"hidden_act": "relu"}}),
         r"image_size = \[34, 34\], not a positive": (
             "config.json",
@@ -229,6 +230,7 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[SiglipModel, P
     ("values", "message"),
     [
         ({}, "either a checkpoint or init: scratch"),
+        ({"checkpoint": "google/siglip2-base-patch16-naflex"}, "use type: siglip2_naflex"),
         ({"checkpoint": "google/siglip2-base-patch16-384", "init": "scratch"}, "either a checkpoint or init: scratch"),
         ({"init": "scratch", "width": 10, "heads": 3}, "3 heads do not divide the width 10"),
         ({"init": "scratch", "image_size": 8, "patch_size": 9}, "9 pixels does not fit into a picture of 8"),

@@ -1,30 +1,20 @@
-"""The SigLIP 2 vision tower."""
+"""The SigLIP 2 vision tower of fixed resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.published import weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.config import Siglip2Config
+from modrwkv_siglip2.weights import load_tower
 
 __all__ = ["Siglip2Encoder"]
-
-IGNORED: Final = (
-    "text_model.*",
-    "logit_scale",
-    "logit_bias",
-    "vision_model.head.*",
-    "head.*",
-    "*embeddings.position_ids",
-)
-"""What published checkpoints hold beside the vision tower: the text tower, the pooling head, a table of indices."""
 
 
 class Siglip2Encoder(Encoder[Siglip2Config]):
@@ -49,11 +39,8 @@ class Siglip2Encoder(Encoder[Siglip2Config]):
 
     def load_pretrained(self) -> None:
         """Load the checkpoint's vision tower, all of it or nothing."""
-        if self.config.checkpoint is None:
-            return
-        tensors = load_tensors(self.config.checkpoint, ignore=IGNORED)
-        tower = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
-        load_strictly(self.tower, tower, self.config.checkpoint)
+        if self.config.checkpoint is not None:
+            load_tower(self.tower, self.config.checkpoint)
 
     def pretrained_files(self) -> tuple[Path, ...]:
         """Return the checkpoint's files of weights."""

@@ -1,4 +1,4 @@
-"""Registers the encoder; imports nothing heavy."""
+"""Registers the encoders; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from modrwkv_core.plugin import ComponentSpec, hookimpl
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the encoder ``siglip2``."""
+    """Return the encoders ``siglip2`` and ``siglip2_naflex``."""
     return [
         ComponentSpec(
             kind="encoder",
@@ -18,5 +18,15 @@ def modrwkv_components() -> list[ComponentSpec]:
             processor="modrwkv_siglip2.processor:Siglip2Processor",
             modality="image",
             paper="SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
-        )
+        ),
+        ComponentSpec(
+            kind="encoder",
+            name="siglip2_naflex",
+            summary="SigLIP 2 vision transformer, native aspect ratio, one vector for each patch",
+            config="modrwkv_siglip2.naflex.config:Siglip2NaflexConfig",
+            implementation="modrwkv_siglip2.naflex.encoder:Siglip2NaflexEncoder",
+            processor="modrwkv_siglip2.naflex.processor:Siglip2NaflexProcessor",
+            modality="image",
+            paper="SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786, section 2.4.2",
+        ),
     ]

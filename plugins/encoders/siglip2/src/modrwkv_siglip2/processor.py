@@ -1,22 +1,14 @@
-"""Pictures to the pixels that a SigLIP 2 vision tower reads."""
+"""Pictures to the pixels that a SigLIP 2 vision tower of fixed resolution reads."""
 
 from __future__ import annotations
-
-from typing import Final
-
-import numpy as np
-import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.signals import Picture
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_siglip2.config import Siglip2Config
+from modrwkv_siglip2.pixels import resized_pixels, uint8_pixels
 
 __all__ = ["Siglip2Processor"]
-
-INTERPOLATION: Final = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
 class Siglip2Processor(Processor[Siglip2Config, Picture]):
@@ -27,12 +19,11 @@ class Siglip2Processor(Processor[Siglip2Config, Picture]):
     """
 
     def __call__(self, signal: Picture) -> MediaItem:
-        """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches."""
-        writable = np.require(signal.pixels, requirements="W")
-        pixels = functional.resize(
-            torch.from_numpy(writable).permute(2, 0, 1),
-            [self.config.image_size, self.config.image_size],
-            interpolation=INTERPOLATION[self.config.resample],
-            antialias=True,
-        )
-        return MediaItem({"pixels": pixels.to(torch.float32).sub_(127.5).div_(127.5)}, self.config.patches)
+        """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
+
+        Raises:
+            DataError: The picture has no pixels, other channels than three, or another number format than uint8.
+        """
+        side = self.config.image_size
+        pixels = resized_pixels(uint8_pixels(signal, "encoder/siglip2"), side, side, self.config.resample)
+        return MediaItem({"pixels": pixels}, self.config.patches)

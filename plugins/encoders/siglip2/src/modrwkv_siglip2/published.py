@@ -9,12 +9,22 @@ from typing import Any, Final
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.published import published_json
 
-__all__ = ["PAPER_CHECKPOINT", "published_resampling", "published_sizes"]
+__all__ = [
+    "NAFLEX_CHECKPOINT",
+    "PAPER_CHECKPOINT",
+    "published_naflex_input",
+    "published_naflex_sizes",
+    "published_resampling",
+    "published_sizes",
+]
 
 PAPER_CHECKPOINT: Final = "google/siglip2-base-patch16-384"
 """The encoder of the ModRWKV paper (its section 3)."""
 
-PUBLISHED: Final = re.compile(r"google/siglip2-(base|large|so400m|giant-opt)-patch(\d+)-(\d+)")
+NAFLEX_CHECKPOINT: Final = "google/siglip2-base-patch16-naflex"
+"""The smaller one of the two towers for native aspect ratios."""
+
+PUBLISHED: Final = re.compile(r"google/siglip2-(base|large|so400m|giant-opt)-patch(\d+)-(\d+|naflex)")
 
 TOWERS: Final = {
     "base": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
@@ -23,8 +33,10 @@ TOWERS: Final = {
     "giant-opt": {"width": 1536, "layers": 40, "heads": 16, "mlp_width": 6144},
 }
 
-MODEL_KEYS: Final = {
-    "image_size": ("image_size", 224),
+NAFLEX_POSITIONS: Final = 256
+"""Learned positions of both NaFlex towers, and patches of a picture unless told otherwise."""
+
+TOWER_KEYS: Final = {
     "patch_size": ("patch_size", 16),
     "width": ("hidden_size", 768),
     "layers": ("num_hidden_layers", 12),
@@ -32,6 +44,9 @@ MODEL_KEYS: Final = {
     "mlp_width": ("intermediate_size", 3072),
 }
 """Our name of a size, its key in ``config.json``, and what its absence means there."""
+
+FIXED_KEYS: Final = {"image_size": ("image_size", 224), **TOWER_KEYS}
+NAFLEX_KEYS: Final = {"positions": ("num_patches", NAFLEX_POSITIONS), **TOWER_KEYS}
 
 MODEL_CONSTANTS: Final = {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6, "num_channels": 3}
 
@@ -46,6 +61,9 @@ PROCESSOR_CONSTANTS: Final = {
 RESAMPLING: Final = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, which processor configurations hold."""
 
+ENCODERS: Final = {"siglip": "siglip2", "siglip2": "siglip2_naflex"}
+"""Which of our encoders reads which ``model_type``; SigLIP 2 of fixed resolution is of that of the first generation."""
+
 
 def published_sizes(reference: str) -> dict[str, int]:
     """Return the sizes of a checkpoint's vision tower by the names that a configuration gives them.
@@ -56,24 +74,20 @@ def published_sizes(reference: str) -> dict[str, int]:
     Raises:
         CheckpointError: ``config.json`` is missing, damaged, or not that of a SigLIP of fixed resolution.
     """
-    published = PUBLISHED.fullmatch(reference)
-    if published:
-        tower, patch_size, image_size = published.groups()
-        return {"image_size": int(image_size), "patch_size": int(patch_size), **TOWERS[tower]}
-    config = published_json(reference, "config.json")
-    kind = config.get("model_type")
-    if kind not in ("siglip", "siglip_vision_model"):
-        raise CheckpointError(
-            f"checkpoint {reference} is a {kind!r}, not a SigLIP of fixed resolution",
-            hint=f"name a checkpoint such as {PAPER_CHECKPOINT}; NaFlex variants are not supported",
-        )
-    vision = config.get("vision_config", config)
-    _require(vision, MODEL_CONSTANTS, reference)
-    sizes = {name: vision.get(key, default) for name, (key, default) in MODEL_KEYS.items()}
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise CheckpointError(f"checkpoint {reference} has {MODEL_KEYS[name][0]} = {size!r}, not a positive number")
-    return sizes
+    known = _known(reference, "siglip")
+    if known is None:
+        return _read_sizes(reference, "siglip", FIXED_KEYS)
+    tower, patch_size, image_size = known
+    return {"image_size": int(image_size), "patch_size": int(patch_size), **TOWERS[tower]}
+
+
+def published_naflex_sizes(reference: str) -> dict[str, int]:
+    """Do the same for a NaFlex checkpoint."""
+    known = _known(reference, "siglip2")
+    if known is None:
+        return _read_sizes(reference, "siglip2", NAFLEX_KEYS)
+    tower, patch_size, _ = known
+    return {"positions": NAFLEX_POSITIONS, "patch_size": int(patch_size), **TOWERS[tower]}
 
 
 def published_resampling(reference: str) -> str:
@@ -82,18 +96,69 @@ def published_resampling(reference: str) -> str:
     Raises:
         CheckpointError: The processor's configuration is missing, damaged, or does something else than SigLIP's.
     """
-    if PUBLISHED.fullmatch(reference):
-        return "bilinear"
-    processor = published_json(reference, "preprocessor_config.json", "processor_config.json")
-    processor = processor.get("image_processor", processor)
+    return "bilinear" if _known(reference, "siglip") else _resampling(_read_processor(reference), 3, reference)
+
+
+def published_naflex_input(reference: str) -> dict[str, Any]:
+    """Return how a NaFlex checkpoint's own processor resizes pictures, and to how many patches at most.
+
+    Raises:
+        CheckpointError: The processor's configuration is missing, damaged, or does something else than SigLIP's.
+    """
+    if _known(reference, "siglip2"):
+        return {"resample": "bilinear", "max_patches": NAFLEX_POSITIONS}
+    processor = _read_processor(reference)
+    return {
+        "resample": _resampling(processor, 2, reference),
+        "max_patches": _positive(processor, "max_num_patches", NAFLEX_POSITIONS, reference),
+    }
+
+
+def _known(reference: str, model_type: str) -> tuple[str, ...] | None:
+    """Return tower, patch size and resolution (or ``naflex``) if ``reference`` is one of Google's own models."""
+    published = PUBLISHED.fullmatch(reference)
+    if published is None:
+        return None
+    _require_type(reference, "siglip2" if published[3] == "naflex" else "siglip", model_type)
+    return published.groups()
+
+
+def _read_sizes(reference: str, model_type: str, keys: Mapping[str, tuple[str, int]]) -> dict[str, int]:
+    config = published_json(reference, "config.json")
+    _require_type(reference, str(config.get("model_type")).removesuffix("_vision_model"), model_type)
+    vision = config.get("vision_config", config)
+    _require(vision, MODEL_CONSTANTS, reference)
+    return {name: _positive(vision, key, default, reference) for name, (key, default) in keys.items()}
+
+
+def _read_processor(reference: str) -> dict[str, Any]:
+    content = published_json(reference, "preprocessor_config.json", "processor_config.json")
+    processor: dict[str, Any] = content.get("image_processor", content)
     _require(processor, PROCESSOR_CONSTANTS, reference)
-    number = processor.get("resample", 3)
+    return processor
+
+
+def _resampling(processor: Mapping[str, Any], default: int, reference: str) -> str:
+    number = processor.get("resample", default)
     if number not in RESAMPLING:
         raise CheckpointError(f"checkpoint {reference} resamples pictures by Pillow's method {number!r}, not 2 or 3")
     return RESAMPLING[number]
+
+
+def _positive(found: Mapping[str, Any], key: str, default: int, reference: str) -> int:
+    size = found.get(key, default)
+    if not isinstance(size, int) or size < 1:
+        raise CheckpointError(f"checkpoint {reference} has {key} = {size!r}, not a positive number")
+    return size
 
 
 def _require(found: Mapping[str, Any], constants: Mapping[str, Any], reference: str) -> None:
     for key, constant in constants.items():
         if found.get(key, constant) != constant:
             raise CheckpointError(f"checkpoint {reference} has {key} = {found[key]!r}, where SigLIP has {constant!r}")
+
+
+def _require_type(reference: str, found: str, expected: str) -> None:
+    if found != expected:
+        other = f"use type: {ENCODERS[found]}" if found in ENCODERS else f"name one such as {PAPER_CHECKPOINT}"
+        raise CheckpointError(f"checkpoint {reference} is a {found!r}, not a {expected!r}", hint=other)

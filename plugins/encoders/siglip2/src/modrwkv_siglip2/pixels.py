@@ -1,0 +1,38 @@
+"""The pixels that all SigLIP 2 towers read."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.signals import Picture
+
+__all__ = ["resized_pixels", "uint8_pixels"]
+
+INTERPOLATION: Final = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+def uint8_pixels(picture: Picture, component: str) -> Tensor:
+    """Return a picture as a tensor ``[3, height, width]``, uint8.
+
+    Raises:
+        DataError: The picture has no pixels, other channels or another number format; names ``component``.
+    """
+    pixels = picture.pixels
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise DataError(
+            f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}", component=component
+        )
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def resized_pixels(pixels: Tensor, height: int, width: int, resample: Literal["bilinear", "bicubic"]) -> Tensor:
+    """Resize in 8 bits with antialiasing and scale the values to -1 ... 1: ``[3, height, width]``, float32."""
+    resized: Tensor = functional.resize(pixels, [height, width], interpolation=INTERPOLATION[resample], antialias=True)
+    return resized.to(torch.float32).sub_(127.5).div_(127.5)
