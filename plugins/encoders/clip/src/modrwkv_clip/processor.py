@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
@@ -37,9 +38,11 @@ class CLIPProcessor(Processor[CLIPConfig, Picture]):
         """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
 
         Raises:
-            DataError: The picture is more than :data:`MAX_ASPECT_RATIO` times as long as it is broad.
+            DataError: The picture is more than :data:`MAX_ASPECT_RATIO` times as long as it is broad, or has no pixels,
+                other channels than three, or another number format than uint8.
         """
-        height, width, _ = signal.pixels.shape
+        pixels = _uint8_pixels(signal)
+        _, height, width = pixels.shape
         side, shorter = self.config.image_size, min(height, width)
         if max(height, width) > MAX_ASPECT_RATIO * shorter:
             raise DataError(
@@ -47,9 +50,8 @@ class CLIPProcessor(Processor[CLIPConfig, Picture]):
                 component="encoder/clip",
                 hint="cut it into pieces, or leave it out",
             )
-        writable = np.require(signal.pixels, requirements=("C", "W"))
         pixels = functional.resize(
-            torch.from_numpy(writable).permute(2, 0, 1),
+            pixels,
             [side * height // shorter, side * width // shorter],
             interpolation=InterpolationMode.BICUBIC,
             antialias=True,
@@ -57,3 +59,14 @@ class CLIPProcessor(Processor[CLIPConfig, Picture]):
         top, left = (pixels.shape[1] - side) // 2, (pixels.shape[2] - side) // 2
         square = pixels[:, top : top + side, left : left + side].to(torch.float32)
         return MediaItem({"pixels": square.sub_(self._mean).div_(self._std)}, self.config.patches)
+
+
+def _uint8_pixels(picture: Picture) -> Tensor:
+    """Return a picture as a tensor ``[3, height, width]``, uint8."""
+    pixels = picture.pixels
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise DataError(
+            f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}",
+            component="encoder/clip",
+        )
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
