@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.sections import encoder_sections
 from modrwkv_core.interfaces.values import Features, MediaItem
-from modrwkv_core.registry import discover
+from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.testing.features import assert_features
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
-from modrwkv_core.testing.registration import load
+from modrwkv_core.testing.registration import installed, load
 from modrwkv_core.testing.signals import broken, odd
 
 __all__ = ["EncoderContract"]
@@ -26,7 +27,7 @@ __all__ = ["EncoderContract"]
 @cache
 def examples(modality: str) -> tuple[Any, ...]:
     """Return the example signals of an installed modality."""
-    return tuple(discover().modality_class(modality)().examples())
+    return tuple(installed().modality_class(modality)().examples())
 
 
 class EncoderContract(NeuralContract):
@@ -49,14 +50,16 @@ class EncoderContract(NeuralContract):
         return ()
 
     def processor(self, config: Any) -> Processor[Any, Any]:
-        """Construct the processor."""
+        """Construct the processor, and those of the encoders that it is made of."""
         assert self.spec.processor, f"the record of {self.name} names no processor"
-        processor: Processor[Any, Any] = load(self.spec.processor)(config)
+        inner = {name: build_processor(installed(), section) for name, section in encoder_sections(config).items()}
+        processor: Processor[Any, Any] = load(self.spec.processor)(config, **inner)
         return processor
 
     def build(self, config: Any) -> nn.Module:
-        """Construct the encoder."""
-        encoder: nn.Module = load(self.spec.implementation)(config)
+        """Construct the encoder, and those that it is made of."""
+        inner = {name: build_encoder(installed(), section) for name, section in encoder_sections(config).items()}
+        encoder: nn.Module = load(self.spec.implementation)(config, **inner)
         return encoder
 
     def items(self, config: Any, device: str = "cpu") -> list[MediaItem]:

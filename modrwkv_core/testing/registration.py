@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Final, Protocol
@@ -11,7 +12,9 @@ from typing import Any, ClassVar, Final, Protocol
 from pydantic import ValidationError
 
 from modrwkv_core.interfaces.config import ComponentConfig
+from modrwkv_core.manifest.unions import Components
 from modrwkv_core.plugin import PLUGIN_API, ComponentSpec, Kind
+from modrwkv_core.registry import Registry, discover
 from modrwkv_core.testing.lightness import HEAVY, foreign_modules, import_in_subprocess
 
 __all__ = ["ComponentContract", "PluginContract"]
@@ -33,6 +36,12 @@ def load(reference: str) -> Any:
     """Import what ``"module:attribute"`` names."""
     module, _, attribute = reference.partition(":")
     return getattr(import_module(module), attribute)
+
+
+@cache
+def installed() -> Registry:
+    """Return all that is installed."""
+    return discover()
 
 
 class PluginContract:
@@ -106,8 +115,8 @@ class ComponentContract(PluginContract):
         return spec
 
     def config(self, settings: Mapping[str, Any]) -> Any:
-        """Validate ``settings``."""
-        return load(self.spec.config).model_validate(dict(settings))
+        """Validate ``settings``; their sections may name any installed component."""
+        return load(self.spec.config).model_validate(dict(settings), context={"components": Components(installed())})
 
     def test_record_leads_to_the_classes(self) -> None:
         """The record has a summary and the API's number, and names a configuration and an implementation.
@@ -171,6 +180,6 @@ class ComponentContract(PluginContract):
         Remedy: use types that pydantic writes to JSON and reads back, and no state beside the fields.
         """
         config = self.config(settings)
-        again = type(config).model_validate(config.model_dump(mode="json"))
+        again = self.config(config.model_dump(mode="json"))
         assert again == config, f"written to a manifest and read again, {config!r} becomes {again!r}"
         assert pickle.loads(pickle.dumps(config)) == config, f"pickled and read again, {config!r} differs"
