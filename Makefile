@@ -50,9 +50,10 @@ format: $(SETUP) ## Format and mend what can be mended automatically
 docs: $(SETUP) ## Write docs/reference from the code
 	$(PYTHON) docs/generate.py
 
-bench: $(SETUP) ## Print start-up times and training speed of this machine
+bench: $(SETUP) ## Print start-up times, training speed and loading speed of this machine
 	$(PYTHON) benchmarks/startup.py
 	$(PYTHON) benchmarks/train_cpu.py
+	$(PYTHON) benchmarks/processors.py
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
