@@ -134,6 +134,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("evaluate", "examine a trained run on its tasks and write a report"),
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
+            ("convert", "rewrite RWKV-7 weights in another layout, or import published models"),
             ("doctor", "what this machine can do: kernels, versions, plugins"),
         )
     ]

@@ -73,6 +73,10 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
 
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of the checkpoint behind ``step`` optimiser steps, which need not exist."""
+        return self.checkpoints / f"step-{step:08d}"
+
     def steps(self) -> list[Path]:
         """Return the folders of the complete checkpoints, oldest first."""
         return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir())
@@ -122,7 +126,7 @@ class RunFolder:
         Raises:
             CheckpointError: The disk is full or refuses; nothing of the attempt remains.
         """
-        final = self.checkpoints / f"step-{progress.step:08d}"
+        final = self.checkpoint(progress.step)
         partial = self.checkpoints / f".partial-{progress.step:08d}"
         steps = self.steps()
         try:

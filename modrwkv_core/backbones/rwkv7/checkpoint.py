@@ -1,4 +1,4 @@
-"""Checkpoints in the official layout, as ``.pth`` or safetensors: read, write, convert, load into a model."""
+"""Checkpoints in the official layout, as ``.pth`` or safetensors: read, write, check, load into a model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from modrwkv_core.backbones.rwkv7.files import whole_file
 from modrwkv_core.errors import CheckpointError
 
-__all__ = ["convert", "load_into", "read_tensors", "write_tensors"]
+__all__ = ["UNUSED", "check_fit", "load_into", "read_tensors", "write_tensors"]
 
-_UNUSED = frozenset({"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"})
+UNUSED = frozenset({"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"})
 """The first layer has no value residual, yet many files hold tensors for it."""
 
 
@@ -63,15 +63,6 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path | str) -> None:
             torch.save(own, temporary)
 
 
-def convert(source: Path | str, target: Path | str) -> None:
-    """Rewrite a checkpoint in the format of the target's suffix; names, shapes, dtypes and bits stay.
-
-    Raises:
-        CheckpointError: The source cannot be read or the target not be written.
-    """
-    write_tensors(read_tensors(source), target)
-
-
 def load_into(model: nn.Module, path: Path | str) -> None:
     """Load an official checkpoint into an RWKV-7, in the dtypes of the model.
 
@@ -81,8 +72,26 @@ def load_into(model: nn.Module, path: Path | str) -> None:
         CheckpointError: The file cannot be read, or tensors are missing, unexpected or of another shape; nothing has
             been loaded then.
     """
-    tensors = {name: tensor for name, tensor in read_tensors(path).items() if name not in _UNUSED}
+    tensors = {name: tensor for name, tensor in read_tensors(path).items() if name not in UNUSED}
     own = model.state_dict()
+    check_fit(tensors, own, path)
+    is_meta = any(parameter.is_meta for parameter in own.values())
+    if is_meta:
+        tensors = {name: tensor.to(own[name].dtype, copy=True) for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, assign=is_meta)
+
+
+def check_fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path | str) -> None:
+    """Compare a checkpoint's names and shapes with those of an RWKV-7.
+
+    Args:
+        tensors: Those of the checkpoint, but for the unused ones.
+        own: Those of the model.
+        source: Where the checkpoint comes from, for the message.
+
+    Raises:
+        CheckpointError: Tensors are missing, unexpected or of another shape.
+    """
     complaints = {
         "missing": sorted(own.keys() - tensors.keys()),
         "unexpected": sorted(tensors.keys() - own.keys()),
@@ -94,8 +103,4 @@ def load_into(model: nn.Module, path: Path | str) -> None:
     }
     if any(complaints.values()):
         listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in complaints.items() if names)
-        raise CheckpointError(f"{path} does not fit this RWKV-7: {listed}", component="backbone/rwkv7")
-    is_meta = any(parameter.is_meta for parameter in own.values())
-    if is_meta:
-        tensors = {name: tensor.to(own[name].dtype, copy=True) for name, tensor in tensors.items()}
-    model.load_state_dict(tensors, assign=is_meta)
+        raise CheckpointError(f"{source} does not fit this RWKV-7: {listed}", component="backbone/rwkv7")

@@ -1,0 +1,60 @@
+"""``modrwkv convert``: RWKV-7 weights from one layout into another, and published models into runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from modrwkv_core.interop.trunk import Format
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(("pth", "safetensors", "fla")),
+    help="Format of TARGET; by default what its suffix says, and fla for a folder.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="SOURCE is a multimodal model of ModRWKV's authors: make TARGET a run of it; its encoder is named here.",
+)
+@click.option("--modality", help="With --manifest: what SOURCE was trained with, if the manifest has several.")
+def convert(source: str, target: Path, form: Format | None, manifest: Path | None, modality: str | None) -> None:
+    """Rewrite the RWKV-7 weights of SOURCE as TARGET, bit for bit.
+
+    SOURCE is an official .pth file, a .safetensors file, a run (its newest trunk), or a folder or model id in the
+    layout of flash-linear-attention. TARGET ends in .pth or .safetensors, or is a folder for flash-linear-attention.
+    """
+    if manifest is not None:
+        _import(source, target, form, manifest, modality)
+        return
+    if modality is not None:
+        raise click.UsageError("--modality goes with --manifest")
+
+    from modrwkv_core.interop.trunk import format_of, read_trunk, sizes_of, write_trunk
+
+    tensors = read_trunk(source)
+    write_trunk(tensors, target, form or format_of(target))
+    sizes = sizes_of(tensors, source)
+    millions = sum(tensor.numel() for tensor in tensors.values()) / 1e6
+    click.echo(f"wrote {target}: RWKV-7, {sizes.layers} layers of width {sizes.width}, {millions:.1f} million numbers")
+
+
+def _import(source: str, run: Path, form: Format | None, manifest: Path, modality: str | None) -> None:
+    if form is not None:
+        raise click.UsageError("--to is for weights alone; with --manifest, TARGET becomes a run")
+
+    from modrwkv_core.interop.importing import import_run
+
+    loaded = import_run(source, manifest, run, modality=modality)
+    backbone = loaded.manifest.backbone
+    click.echo(f"imported: {run}, {backbone.type} of width {backbone.in_dim}")
+    click.echo(f"next:     modrwkv generate {run} PROMPT")
+    click.echo(f"          modrwkv train {run / 'manifest.yaml'} --run {run} --resume")

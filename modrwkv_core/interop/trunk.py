@@ -1,0 +1,119 @@
+"""RWKV-7 weights in every layout that is in use: official ``.pth``, safetensors, flash-linear-attention's folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from modrwkv_core.backbones.rwkv7.checkpoint import UNUSED, check_fit, read_tensors, write_tensors
+from modrwkv_core.backbones.rwkv7.config import RWKV7Config
+from modrwkv_core.backbones.rwkv7.model import RWKV7
+from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
+from modrwkv_core.errors import CheckpointError
+from modrwkv_core.interfaces.published import load_tensors, published_json
+from modrwkv_core.interop.fla import check_config, fla_config, from_fla, to_fla
+from modrwkv_core.model.run import RunFolder
+
+__all__ = ["FORMATS", "Format", "format_of", "read_any", "read_trunk", "sizes_of", "write_trunk"]
+
+Format = Literal["pth", "safetensors", "fla"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+_FILES: Final = (".pth", ".safetensors")
+
+
+def format_of(target: Path) -> Format:
+    """Return the format that a path's suffix says; anything but the two kinds of file is a folder for FLA."""
+    return {".pth": "pth", ".safetensors": "safetensors"}.get(target.suffix, "fla")  # type: ignore[return-value]
+
+
+def read_any(source: str) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint by the names that it has, on the CPU, in its dtypes.
+
+    Args:
+        source: A ``.pth`` or ``.safetensors`` file, a folder in the layout of the Hub, or a model id of the Hub.
+
+    Raises:
+        CheckpointError: It does not exist, is damaged, or holds anything but named tensors.
+    """
+    return read_tensors(source) if source.endswith(_FILES) else load_tensors(source)
+
+
+def read_trunk(source: str) -> dict[str, Tensor]:
+    """Read a whole RWKV-7 language model, in whichever layout, by the official names.
+
+    Args:
+        source: As in :func:`read_any`, or the folder of a run, whose newest trunk is read.
+
+    Raises:
+        CheckpointError: It is not a whole RWKV-7, or holds more than one.
+    """
+    if RunFolder(Path(source)).manifest.is_file():
+        source = str(RunFolder(Path(source)).latest() / "backbone.safetensors")
+    tensors = read_any(source)
+    if any(name.startswith("model.layers.") for name in tensors):
+        if not source.endswith(_FILES):
+            check_config(published_json(source, "config.json"), source)
+        tensors = from_fla(tensors)
+    sizes_of(tensors, source)
+    return tensors
+
+
+def sizes_of(tensors: Mapping[str, Tensor], source: str) -> RWKV7Sizes:
+    """Return the sizes of the RWKV-7 that has these tensors, by official names.
+
+    Args:
+        tensors: All of them, with or without those that nothing uses.
+        source: Where they come from, for messages.
+
+    Raises:
+        CheckpointError: They are not exactly those of an RWKV-7; the message names them.
+    """
+    try:
+        sizes = RWKV7Sizes.of_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    except ValueError as error:
+        raise CheckpointError(f"{source} does not hold an RWKV-7: {error}", component="backbone/rwkv7") from error
+    assert sizes.vocab is not None
+    with torch.device("meta"):
+        own = RWKV7(RWKV7Config(**asdict(sizes)), sizes.vocab).state_dict()
+    check_fit({name: tensor for name, tensor in tensors.items() if name not in UNUSED}, own, source)
+    return sizes
+
+
+def write_trunk(tensors: Mapping[str, Tensor], target: Path, form: Format) -> None:
+    """Write an RWKV-7 by official names to a file, or as a folder for FLA; whole or not at all.
+
+    Raises:
+        CheckpointError: ``target`` exists or cannot be written, or FLA cannot express the model.
+    """
+    if target.exists():
+        raise CheckpointError(f"{target} already exists", hint="remove it, or choose another name")
+    if form == "fla":
+        sizes = sizes_of(tensors, str(target))
+        _write_folder(to_fla(tensors), fla_config(sizes, tensors["emb.weight"].dtype), target)
+        return
+    if target.suffix != f".{form}":
+        raise CheckpointError(f"{target} does not end in .{form}", hint=f"name the target {target.name}.{form}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(tensors, target)
+
+
+def _write_folder(tensors: Mapping[str, Tensor], config: Mapping[str, object], target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        write_tensors(tensors, partial / "model.safetensors")
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        partial.rename(target)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {target}: {error}", hint="check the folder and the free space") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
