@@ -63,12 +63,16 @@ class Backend:
         run: Maps inputs, initial state, sequence bounds and chunk size to output and final state.
         step: Maps the inputs of one token, each `[batch, heads, head size]`, and the state to output and new state.
         unusable: Gives the reason why a request cannot be served, or None when it can.
+        step_into: Like `step`, but reads the states where they lie in a pool, at the rows that a tensor lists or at all
+            rows for None, writes the new ones to the same rows of another pool, which may be the same, and returns the
+            output alone. None when the backend can do no better than to copy the rows.
     """
 
     name: str
     run: Callable[[Inputs, Tensor | None, Tensor | None, int | None], tuple[Tensor, Tensor]]
     step: Callable[[Inputs, Tensor], tuple[Tensor, Tensor]]
     unusable: Callable[[Request], str | None]
+    step_into: Callable[[Inputs, Tensor, Tensor, Tensor | None], Tensor] | None = None
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

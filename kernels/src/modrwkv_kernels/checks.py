@@ -47,7 +47,7 @@ def check_call(
             _check_bounds(cu_seqlens, tokens)
 
 
-def check_token(inputs: Inputs, state: Tensor) -> None:
+def check_token(inputs: Inputs, state: Tensor, out: Tensor | None = None, slots: Tensor | None = None) -> None:
     """Check the arguments of a single step, `[batch, heads, head size]`.
 
     Raises:
@@ -55,9 +55,44 @@ def check_token(inputs: Inputs, state: Tensor) -> None:
     """
     _check_inputs(inputs, "[batch, heads, head size]")
     batch, heads, size = inputs.r.shape
-    _check_state(state, inputs.r, [batch, heads, size, size])
+    rows = batch if slots is None or state.dim() == 0 else len(state)
+    _check_state(state, inputs.r, [rows, heads, size, size])
+    if out is not None:
+        _check_out(out, state, inputs)
+    if slots is not None:
+        _check_slots(slots, out, state, inputs.r)
     if not torch.compiler.is_compiling():
         _check_decay(inputs.log_w)
+
+
+def _check_out(out: Tensor, state: Tensor, inputs: Inputs) -> None:
+    if out.shape != state.shape or out.dtype != state.dtype or out.device != state.device:
+        raise ValueError(
+            f"out is {out.dtype} {_shape(out)} on {out.device} but state is {state.dtype} {_shape(state)} on "
+            f"{state.device}; they must be alike"
+        )
+    for name, x in (("out", out), ("state", state)):
+        if not x.is_contiguous():
+            raise ValueError(f"{name} must be contiguous where out is given, but has strides {list(x.stride())}")
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state, out)):
+        raise ValueError("out has no gradient: call it under torch.no_grad(), or leave out away")
+
+
+def _check_slots(slots: Tensor, out: Tensor | None, state: Tensor, r: Tensor) -> None:
+    if out is None:
+        raise ValueError("slots needs out: the pool that the new states go to, which may be state itself")
+    if slots.shape != r.shape[:1]:
+        raise ValueError(f"slots is {_shape(slots)} but r is {_shape(r)}; it needs one row for each item of the batch")
+    if slots.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"slots must be int32 or int64, not {slots.dtype}")
+    if slots.device != r.device:
+        raise ValueError(f"slots is on {slots.device} but r is on {r.device}")
+    if slots.device.type == "cpu" and not torch.compiler.is_compiling():
+        rows = slots.tolist()
+        if len(set(rows)) < len(rows):
+            raise ValueError(f"slots must be all different, but is {rows}")
+        if rows and not 0 <= min(rows) <= max(rows) < len(state):
+            raise ValueError(f"slots must lie in the {len(state)} rows of state, but is {rows}")
 
 
 def _check_inputs(inputs: Inputs, layout: str) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from modrwkv_kernels import chunked_op, cpu_op, reference
+from modrwkv_kernels import chunked_op, cpu_op, reference, triton_op
 from modrwkv_kernels.backend import Backend, Request
 
 __all__ = ["Dispatch", "available_backends", "explain_dispatch", "select"]
 
 # In the order of preference of "auto".
-_BACKENDS = (cpu_op.BACKEND, chunked_op.BACKEND, reference.BACKEND)
+_BACKENDS = (cpu_op.BACKEND, triton_op.BACKEND, chunked_op.BACKEND, reference.BACKEND)
 
 
 @dataclass(frozen=True)

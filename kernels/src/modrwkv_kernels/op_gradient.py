@@ -6,6 +6,7 @@ inputs (the states at chunk starts); the backward op is an op of its own, so tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -71,12 +72,12 @@ def _fake_backward(
     return *gradients, r.new_empty(sequences, heads, size, size)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *six, state, cu_seqlens, chunk_size, _ = inputs
-    starts = output[2]
+    _, _, *kept = output
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(starts)
-    ctx.save_for_backward(*six, starts, cu_seqlens)
+    ctx.mark_non_differentiable(*kept)
+    ctx.save_for_backward(*six, *kept, cu_seqlens)
     ctx.chunk_size = chunk_size
     ctx.has_state = state is not None
 
@@ -86,21 +87,29 @@ def needs_gradient(inputs: Inputs, state: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state) if x is not None)
 
 
-def connect(forward_op: str, backward_op: str) -> None:
+def connect(
+    forward_op: str,
+    backward_op: str,
+    *,
+    fake_forward: Callable[..., tuple[Tensor, ...]] = _fake_forward,
+    fake_backward: Callable[..., tuple[Tensor, ...]] = _fake_backward,
+) -> None:
     """Register shape functions and the gradient formula of an op pair.
 
     Args:
-        forward_op: Qualified name of an op with :data:`FORWARD_SCHEMA`.
-        backward_op: Qualified name of an op with :data:`BACKWARD_SCHEMA`.
+        forward_op: Qualified name of an op with :data:`FORWARD_SCHEMA`, or one that returns more than the states at
+            chunk starts behind the final state.
+        backward_op: Qualified name of an op with :data:`BACKWARD_SCHEMA`, or one that takes all of that.
+        fake_forward: Shape function of the forward op.
+        fake_backward: Shape function of the backward op.
     """
     namespace, name = backward_op.split("::")
     run_backward = getattr(getattr(torch.ops, namespace), name)
 
-    def differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
-        *six, starts, cu_seqlens = ctx.saved_tensors
-        *gradients, dstate = run_backward(dy, dfinal, *six, starts, cu_seqlens, ctx.chunk_size)
+    def differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+        *gradients, dstate = run_backward(dy, dfinal, *ctx.saved_tensors, ctx.chunk_size)
         return *gradients, dstate if ctx.has_state else None, None, None, None
 
-    torch.library.register_fake(forward_op, _fake_forward)
-    torch.library.register_fake(backward_op, _fake_backward)
+    torch.library.register_fake(forward_op, fake_forward)
+    torch.library.register_fake(backward_op, fake_backward)
     torch.library.register_autograd(forward_op, differentiate, setup_context=_save)

@@ -17,12 +17,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["ChunkList", "chunk_capacity"]
+__all__ = ["ChunkList", "block_capacity", "chunk_capacity"]
 
 
 def chunk_capacity(tokens: int, sequences: int, chunk_size: int) -> int:
     """Most chunks that `sequences` sequences of `tokens` tokens in all can need, known without their lengths."""
     return tokens // chunk_size + min(sequences, tokens)
+
+
+def block_capacity(tokens: int, sequences: int, size: int, *, packed: bool) -> int:
+    """How many numbers blocks of `size` tokens take up when sequence i begins at ``start // size + i``.
+
+    Args:
+        tokens: Of all sequences when packed, else of each.
+        sequences: How many there are; even an empty one takes up a number.
+        size: Tokens per block.
+        packed: Whether the sequences' lengths differ and are not known.
+    """
+    if packed:
+        return tokens // size + sequences
+    return sequences * max((tokens + size - 1) // size, 1)
 
 
 @dataclass(frozen=True)

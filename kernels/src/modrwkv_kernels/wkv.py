@@ -65,9 +65,22 @@ def wkv7(
 
 
 def wkv7_step(
-    r: Tensor, log_w: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor,
+    *,
+    out: Tensor | None = None,
+    slots: Tensor | None = None,
+    backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Advance :func:`wkv7` by one token.
+
+    With `out` it allocates nothing but its output and reads no values on the host, so that a CUDA graph can hold it,
+    and there is no gradient.
 
     Args:
         r: `[batch, heads, head size]`; so are `log_w`, `k`, `v`, `a` and `b`, which mean what they do there.
@@ -76,14 +89,29 @@ def wkv7_step(
         v: Value.
         a: Removal direction, negated.
         b: Replacement direction.
-        state: `[batch, heads, value, key]`. Never written to.
+        state: `[batch, heads, value, key]`, or with `slots` a pool `[rows, heads, value, key]`. Not written to, unless
+            it is passed as `out`, too.
+        out: Where the new states go: contiguous, shaped like `state`, or `state` itself.
+        slots: Row of the pool for each item of the batch, int32 or int64 `[batch]`, all different; needs `out`. The
+            other rows of `out` are left alone.
+        backend: ``"auto"`` or one of :func:`modrwkv_kernels.available_backends`.
 
     Returns:
-        Output shaped like `r`, and the new state.
+        Output shaped like `r`, and the new states: `out` if given.
 
     Raises:
-        ValueError: An argument has a wrong shape, element type, device or value.
+        ValueError: An argument has a wrong shape, element type, device or value, or the backend cannot be used.
     """
     token = Inputs(r, log_w, k, v, a, b)
-    check_token(token, state)
-    return select("auto", Request(r.device, r.dtype, r.shape[-1])).step(token, state)
+    check_token(token, state, out, slots)
+    chosen = select(backend, Request(r.device, r.dtype, r.shape[-1]))
+    if out is None:
+        return chosen.step(token, state)
+    if chosen.step_into is not None:
+        return chosen.step_into(token, state, out, slots), out
+    y, new_state = chosen.step(token, state if slots is None else state[slots])
+    if slots is None:
+        out.copy_(new_state)
+    else:
+        out[slots] = new_state
+    return y, out

@@ -1,0 +1,295 @@
+"""Checks and times the Triton kernels of WKV-7 on a GPU: `python benchmarks/gpu_wkv7.py`.
+
+Prints the error against float64, the times of every kernel under all launch parameters worth trying, and the times of
+the public function on the shapes that matter beside the bytes' floor. With $OUT set, writes all of it to
+$OUT/gpu_wkv7.json. With --fla, times flash-linear-attention's kernels, too, as its RWKV-7 layer calls them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton.testing
+from fingerprint import fingerprint
+from modrwkv_kernels import LOG_DECAY_MIN, wkv7
+from modrwkv_kernels.backend import Inputs
+from modrwkv_kernels.wkv_triton import launch
+from modrwkv_kernels.wkv_triton.launch import Tuning
+from torch import Tensor
+
+# Batch, tokens, heads.
+SHAPES = ((8, 2048, 32), (8, 4096, 32), (8, 4096, 16), (1, 4096, 32), (1, 16384, 32), (1, 65536, 32))
+TUNED = ((8, 2048, 32), (1, 4096, 32))
+BANDWIDTH = 4.28e12  # bytes a second, of a device-to-device copy on an H200
+NAMES = ("y", "state", "dr", "dlog_w", "dk", "dv", "da", "db", "dstate")
+
+
+def candidates() -> list[tuple[int, Tuning]]:
+    """Chunk sizes and launch parameters to try; those of different kernels vary together, because they do not meet."""
+    found = []
+    for chunk in (16, 32, 64):
+        for values in (16, 32, 64):
+            found.append((chunk, Tuning(values=values, inverse_warps=1, walk_warps=4, back_warps=4, gradient_warps=4)))
+            found.append(
+                (chunk, Tuning(values, inverse_warps=2, walk_stages=1, back_stages=1, gradient_warps=8)),
+            )
+            found.append(
+                (chunk, Tuning(values, inverse_warps=4, walk_stages=3, back_stages=3, gradient_warps=2, refine=False)),
+            )
+            other = 8 if values == 64 else 2
+            found.append((chunk, Tuning(values, walk_warps=other, back_warps=other, gradient_warps=4, refine=False)))
+    # Deep pipelines of the widest tiles do not fit into shared memory, and two warps cannot hold 64 rows.
+    return [
+        (chunk, tuning) for chunk, tuning in found if chunk < 64 or (tuning.walk_stages < 3 and tuning.walk_warps > 2)
+    ]
+
+
+def inputs(batch: int, tokens: int, heads: int, *, hard: bool = False, seed: int = 0) -> list[Tensor]:
+    """Six bfloat16 inputs; hard ones have nearly parallel keys, a learning rate near 1 and almost no decay."""
+    generator = torch.Generator("cuda").manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device="cuda")
+
+    shape = (batch, tokens, heads, 64)
+    direction, alpha, decay = normal(*shape), normal(*shape).sigmoid(), LOG_DECAY_MIN * normal(*shape).sigmoid()
+    if hard:
+        direction = normal(1, 1, heads, 64) + 0.1 * direction
+        alpha = (normal(*shape) + 6).sigmoid()
+        decay = LOG_DECAY_MIN * (normal(*shape) - 6).sigmoid()
+    direction = torch.nn.functional.normalize(direction, dim=-1)
+    six = (normal(*shape), decay, 0.3 * normal(*shape), normal(*shape), -direction, direction * alpha)
+    return [x.bfloat16() for x in six]
+
+
+def results(six: list[Tensor], state: Tensor, **options: Any) -> list[Tensor]:
+    """Output, final state and gradients of a fixed projection of both."""
+    leaves = [x.detach().clone().requires_grad_() for x in (*six, state)]
+    y, final = wkv7(*leaves[:6], state=leaves[6], output_state=True, **options)
+    generator = torch.Generator("cuda").manual_seed(2)
+    weights = [torch.randn(x.shape, generator=generator, device="cuda").bfloat16().to(x.dtype) for x in (y, final)]
+    return [y, final, *torch.autograd.grad([y, final], leaves, weights)]
+
+
+def errors(chunk: int, *, hard: bool, dtype: torch.dtype, tokens: int = 512, split: bool = False) -> dict[str, float]:
+    """Relative errors against float64 on the same rounded inputs."""
+    launch.TUNING = Tuning() if split else Tuning(programs=1)
+    six = inputs(1, tokens, 4, hard=hard)
+    state = torch.randn(1, 4, 64, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(1))
+    truth = results([x.double() for x in six], state.double(), backend="torch")
+    found = results([x.to(dtype) for x in six], state, backend="triton", chunk_size=chunk)
+    launch.TUNING = Tuning()
+    return {name: ((x.double() - y).norm() / y.norm()).item() for name, x, y in zip(NAMES, found, truth, strict=True)}
+
+
+def kernel_times(shape: tuple[int, int, int], chunk: int, tuning: Tuning, repeats: int = 8) -> dict[str, float]:
+    """Median milliseconds of each kernel of one forward and backward pass, summed over its launches in the pass."""
+    six = Inputs(*inputs(*shape))
+    dy = torch.randn_like(six.r)
+
+    def once() -> None:
+        _, _, starts, inverse = launch.forward(six, None, None, chunk, True, tuning)
+        launch.backward(dy, None, six, starts, inverse, None, chunk, tuning)
+
+    once()
+    torch.cuda.synchronize()
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    times: dict[str, list[float]] = {}
+    with torch.profiler.profile(activities=activities) as profile:
+        for _ in range(repeats):
+            once()
+        torch.cuda.synchronize()
+    for event in profile.events():
+        if event.name.endswith("_kernel"):
+            times.setdefault(event.name, []).append(event.device_time / 1000)
+    return {name: statistics.median(t) * len(t) / repeats for name, t in times.items()}
+
+
+def measure(batch: int, tokens: int, heads: int, *, float32_decay: bool = False, **options: Any) -> dict[str, Any]:
+    """Median milliseconds of the public function, forward alone and with its backward, and the peak memory."""
+    six = inputs(batch, tokens, heads)
+    if float32_decay:
+        six[1] = six[1].float()
+    dy = torch.randn_like(six[0])
+
+    def both() -> None:
+        wkv7(*leaves, **options)[0].backward(dy)
+        for leaf in leaves:
+            leaf.grad = None
+
+    forward = triton.testing.do_bench(lambda: wkv7(*six, **options), return_mode="median")
+    leaves = [x.requires_grad_() for x in six]
+    torch.cuda.reset_peak_memory_stats()
+    both_ms = triton.testing.do_bench(both, return_mode="median")
+    bytes_moved = six[0].numel() * 2
+    return {
+        "shape": (batch, tokens, heads),
+        "float32_decay": float32_decay,
+        "forward_ms": forward,
+        "both_ms": both_ms,
+        "forward_floor_ms": 7 * bytes_moved / BANDWIDTH * 1e3,
+        "both_floor_ms": 22 * bytes_moved / BANDWIDTH * 1e3,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+        **options,
+    }
+
+
+def measure_fla(batch: int, tokens: int, heads: int) -> dict[str, Any]:
+    """The same of flash-linear-attention."""
+    from fla.ops.rwkv7 import chunk_rwkv7
+
+    six = inputs(batch, tokens, heads)
+    dy = torch.randn_like(six[0])
+    leaves = [x.requires_grad_() for x in six]
+    options = {"scale": 1.0, "safe_gate": True, "chunk_size": 64, "lower_bound": LOG_DECAY_MIN}
+
+    def forward() -> Tensor:
+        y: Tensor = chunk_rwkv7(*leaves, **options)[0]
+        return y
+
+    def both() -> None:
+        forward().backward(dy)
+
+    with torch.no_grad():
+        forward_ms = triton.testing.do_bench(forward, return_mode="median")
+    return {
+        "shape": (batch, tokens, heads),
+        "forward_ms": forward_ms,
+        "both_ms": triton.testing.do_bench(both, return_mode="median"),
+    }
+
+
+def measure_step(batch: int, heads: int = 32) -> dict[str, Any]:
+    """Microseconds of a decode step in place on a pool, in a CUDA graph, and the bytes' floor."""
+    from modrwkv_kernels import wkv7_step
+
+    token = [x[:, 0].contiguous() for x in inputs(batch, 1, heads)]
+    pool = torch.zeros(2 * batch, heads, 64, 64, device="cuda")
+    slots = torch.randperm(2 * batch, device="cuda")[:batch]
+
+    def step() -> None:
+        wkv7_step(*token, pool, out=pool, slots=slots)
+
+    step()
+    milliseconds = triton.testing.do_bench_cudagraph(step, return_mode="median")
+    floor = 2 * batch * heads * 64 * 64 * 4 / BANDWIDTH
+    return {"batch": batch, "microseconds": milliseconds * 1e3, "floor_microseconds": floor * 1e6}
+
+
+def _compile(candidate: tuple[int, Tuning]) -> str | None:
+    """Fill the compiler's cache in a process of its own; a reason if the kernels do not fit this GPU."""
+    chunk, tuning = candidate
+    try:
+        for programs in (1, tuning.programs):
+            kernel_times((1, 1024, 32), chunk, dataclasses.replace(tuning, programs=programs), repeats=1)
+    except (triton.compiler.errors.CompilationError, triton.runtime.errors.OutOfResources) as error:
+        return str(error).splitlines()[-1][:120]
+    return None
+
+
+def sweep(report: dict[str, Any], workers: int) -> None:
+    """Time every kernel under all candidates."""
+    tried = candidates()
+    began = time.time()
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        refused = list(pool.map(_compile, tried))
+    print(f"compiled {len(tried)} candidates in {time.time() - began:.0f} s")
+    for shape in TUNED:
+        rows = []
+        for (chunk, tuning), reason in zip(tried, refused, strict=True):
+            if reason is None:
+                rows.append({"chunk": chunk, **dataclasses.asdict(tuning), "ms": kernel_times(shape, chunk, tuning)})
+        report["sweep"][str(shape)] = rows
+        _print_best(shape, rows)
+    report["refused"] = [(chunk, dataclasses.asdict(t), r) for (chunk, t), r in zip(tried, refused, strict=True) if r]
+    print(
+        "refused:",
+        *[(c, t["values"], t["walk_warps"], t["walk_stages"], r) for c, t, r in report["refused"]],
+        sep="\n  ",
+    )
+
+
+_OPTIONS = {
+    "inverse_kernel": ("inverse_warps",),
+    "walk_kernel": ("values", "walk_warps", "walk_stages", "refine"),
+    "walk_back_kernel": ("values", "back_warps", "back_stages"),
+    "gradient_kernel": ("gradient_warps", "refine"),
+    "scan_kernel": (),
+}
+
+
+def _print_best(shape: tuple[int, int, int], rows: list[dict[str, Any]]) -> None:
+    print(f"\n{shape}: ms of each kernel, fastest options first")
+    for kernel, options in _OPTIONS.items():
+        for chunk in (16, 32, 64):
+            best: dict[tuple[Any, ...], float] = {}
+            for row in rows:
+                if row["chunk"] == chunk and kernel in row["ms"]:
+                    key = tuple(row[option] for option in options)
+                    best[key] = min(best.get(key, 1e9), row["ms"][kernel])
+            ranked = sorted(best.items(), key=lambda item: item[1])
+            shown = "  ".join(f"{'/'.join(str(x) for x in key)}:{ms:.3f}" for key, ms in ranked[:9])
+            print(f"  {kernel:16} C{chunk} ({'/'.join(options)}) {shown}")
+
+
+def main() -> None:
+    """Check, tune, time."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fla", action="store_true", help="time flash-linear-attention, too")
+    parser.add_argument("--no-sweep", action="store_true", help="leave the launch parameters alone")
+    parser.add_argument("--workers", type=int, default=min(12, os.cpu_count() or 1), help="processes that compile")
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {"fingerprint": fingerprint() | {"gpu": torch.cuda.get_device_name()}, "sweep": {}}
+
+    report["errors"] = []
+    print("relative errors against float64:", *NAMES)
+    for dtype, hard, chunk, split in [
+        *((torch.bfloat16, hard, chunk, False) for hard in (False, True) for chunk in (16, 32, 64)),
+        *((torch.float32, hard, 32, False) for hard in (False, True)),
+        (torch.bfloat16, True, 32, True),
+    ]:
+        tokens = 4096 if split else 512
+        found = errors(chunk, hard=hard, dtype=dtype, tokens=tokens, split=split)
+        report["errors"].append({"dtype": str(dtype), "hard": hard, "chunk": chunk, "tokens": tokens, **found})
+        label = f"{str(dtype)[6:]:8} {'hard' if hard else 'easy'} C{chunk} T{tokens}"
+        print(f"  {label:24}", *(f"{error:.1e}" for error in found.values()), flush=True)
+
+    if not arguments.no_sweep:
+        sweep(report, arguments.workers)
+
+    report["times"] = []
+    print("\nbatch, tokens, heads: forward / forward+backward ms (floor), peak GiB")
+    for shape in SHAPES:
+        for float32_decay in (False, True):
+            row = measure(*shape, float32_decay=float32_decay)
+            report["times"].append(row)
+            print(
+                f"  {shape!s:16} {'float32 decay' if float32_decay else '':14} {row['forward_ms']:.3f} / "
+                f"{row['both_ms']:.3f}  ({row['forward_floor_ms']:.3f} / {row['both_floor_ms']:.3f})  "
+                f"{row['peak_gib']:.2f}",
+                flush=True,
+            )
+    report["steps"] = [measure_step(batch) for batch in (1, 32, 128, 512)]
+    for row in report["steps"]:
+        print(f"  step, batch {row['batch']}: {row['microseconds']:.1f} us ({row['floor_microseconds']:.1f})")
+    if arguments.fla and importlib.util.find_spec("fla") is not None:
+        report["fla"] = [measure_fla(*shape) for shape in SHAPES]
+        for row in report["fla"]:
+            print(f"  fla {row['shape']!s:16} {row['forward_ms']:.3f} / {row['both_ms']:.3f}")
+    if "OUT" in os.environ:
+        (Path(os.environ["OUT"]) / "gpu_wkv7.json").write_text(json.dumps(report, indent=1, default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The `triton` backend: the kernels of :mod:`modrwkv_kernels.wkv_triton` as torch.library ops, on NVIDIA GPUs.
+
+Triton itself is imported when the first kernel is launched.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+
+from modrwkv_kernels.backend import DEFAULT_CHUNK_SIZE, Backend, Inputs, Request
+from modrwkv_kernels.op_gradient import connect, needs_gradient
+from modrwkv_kernels.ragged import block_capacity
+
+__all__ = ["BACKEND"]
+
+_HEAD_SIZES = (32, 64, 128)
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+# The first generation with bfloat16 matrix units, Ampere.
+_CAPABILITY = (8, 0)
+_INSTALLED = importlib.util.find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+_FORWARD_SCHEMA = (
+    "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
+    "int chunk_size, bool keep) -> (Tensor y, Tensor final, Tensor starts, Tensor inverse)"
+)
+_BACKWARD_SCHEMA = (
+    "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor starts, "
+    "Tensor inverse, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, Tensor dlog_w, Tensor dk, Tensor dv, "
+    "Tensor da, Tensor db, Tensor dstate)"
+)
+_STEP_SCHEMA = (
+    "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor state, Tensor(a!) out, Tensor? slots) "
+    "-> Tensor y"
+)
+
+
+def _forward(
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from modrwkv_kernels.wkv_triton import launch
+
+    return launch.forward(Inputs(r, log_w, k, v, a, b), state, cu_seqlens, chunk_size, keep)
+
+
+def _backward(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    starts: Tensor,
+    inverse: Tensor,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+) -> tuple[Tensor, ...]:
+    from modrwkv_kernels.wkv_triton import launch
+
+    inputs = Inputs(r, log_w, k, v, a, b)
+    gradients, dstate = launch.backward(dy, dfinal, inputs, starts, inverse, cu_seqlens, chunk_size)
+    return *gradients, dstate
+
+
+def _step_op(
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor,
+    out: Tensor,
+    slots: Tensor | None,
+) -> Tensor:
+    from modrwkv_kernels.wkv_triton import launch
+
+    return launch.step(Inputs(r, log_w, k, v, a, b), state, out, slots)
+
+
+def _fake_forward(
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, tokens, heads, size = r.shape
+    packed = cu_seqlens is not None
+    sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    chunks = block_capacity(tokens, sequences, chunk_size, packed=packed)
+    operand = torch.bfloat16 if r.dtype == torch.bfloat16 else torch.float32
+    return (
+        torch.empty_like(r, memory_format=torch.contiguous_format),
+        r.new_empty(sequences, heads, size, size, dtype=torch.float32),
+        r.new_empty(chunks if keep else 0, heads, size, size, dtype=operand),
+        r.new_empty(chunks, heads, chunk_size, chunk_size, dtype=operand),
+    )
+
+
+def _fake_backward(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    starts: Tensor,
+    inverse: Tensor,
+    cu_seqlens: Tensor | None,
+    chunk_size: int,
+) -> tuple[Tensor, ...]:
+    batch, _, heads, size = r.shape
+    sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (r, log_w, k, v, a, b)]
+    return *gradients, r.new_empty(sequences, heads, size, size, dtype=torch.float32)
+
+
+def _fake_step(
+    r: Tensor,
+    log_w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    state: Tensor,
+    out: Tensor,
+    slots: Tensor | None,
+) -> Tensor:
+    return torch.empty_like(r, memory_format=torch.contiguous_format)
+
+
+torch.library.define("modrwkv_kernels::wkv7_triton", _FORWARD_SCHEMA)
+torch.library.define("modrwkv_kernels::wkv7_triton_backward", _BACKWARD_SCHEMA)
+torch.library.define("modrwkv_kernels::wkv7_triton_step", _STEP_SCHEMA)
+torch.library.impl("modrwkv_kernels::wkv7_triton", "default", _forward)
+torch.library.impl("modrwkv_kernels::wkv7_triton_backward", "default", _backward)
+torch.library.impl("modrwkv_kernels::wkv7_triton_step", "default", _step_op)
+torch.library.register_fake("modrwkv_kernels::wkv7_triton_step", _fake_step)
+connect(
+    "modrwkv_kernels::wkv7_triton",
+    "modrwkv_kernels::wkv7_triton_backward",
+    fake_forward=_fake_forward,
+    fake_backward=_fake_backward,
+)
+
+
+def _run(
+    inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
+) -> tuple[Tensor, Tensor]:
+    y, final, _, _ = torch.ops.modrwkv_kernels.wkv7_triton(
+        *inputs, state, cu_seqlens, chunk_size or DEFAULT_CHUNK_SIZE, needs_gradient(inputs, state)
+    )
+    return y, final
+
+
+def _step(token: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
+    if needs_gradient(token, state):
+        y, new_state = _run(Inputs(*(x.unsqueeze(1) for x in token)), state, None, None)
+        return y.squeeze(1), new_state
+    new_state = torch.empty_like(state, memory_format=torch.contiguous_format)
+    return _step_into(token, state.contiguous(), new_state, None), new_state
+
+
+def _step_into(token: Inputs, state: Tensor, out: Tensor, slots: Tensor | None) -> Tensor:
+    y: Tensor = torch.ops.modrwkv_kernels.wkv7_triton_step(*token, state, out, slots)
+    return y
+
+
+def _unusable(request: Request) -> str | None:
+    if not _INSTALLED:
+        return "triton is not installed"
+    if request.dtype not in _DTYPES:
+        return f"it computes in float32, not {request.dtype}"
+    if request.head_size not in _HEAD_SIZES:
+        return f"it takes heads of {_HEAD_SIZES}, not {request.head_size}"
+    if _INTERPRETED:
+        return None
+    if request.device.type != "cuda":
+        return f"it takes tensors on a CUDA device, not on {request.device}"
+    # What is being traced cannot ask the device.
+    return None if torch.compiler.is_compiling() else _unusable_device(request.device)
+
+
+@functools.cache
+def _unusable_device(device: torch.device) -> str | None:
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    found = torch.cuda.get_device_capability(device)
+    if found < _CAPABILITY:
+        return f"it needs compute capability {_CAPABILITY[0]}.{_CAPABILITY[1]}, and {device} has {found[0]}.{found[1]}"
+    return None
+
+
+BACKEND = Backend("triton", _run, _step, _unusable, _step_into)

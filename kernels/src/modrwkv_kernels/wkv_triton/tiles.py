@@ -1,0 +1,70 @@
+"""What the kernels share: where sequences, their blocks and their tokens lie, and tiles scaled by the decay.
+
+A block is a run of tokens of one sequence: a chunk, or a segment of many chunks. Blocks are numbered through all
+sequences without knowing their lengths on the host: sequence i begins at number ``bounds[i] // size + i``, which leaves
+it enough numbers, and a few unused ones between sequences. Without bounds all sequences are equally long, and no number
+is unused. A sequence without tokens has one block without tokens.
+
+Names end in their dimensions: C tokens of a chunk, K and V the key and value index of a head. States are held
+transposed, as KV, so that a slice of values is a slice of columns, and the products with them have full height.
+"""
+# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
+import triton
+import triton.language as tl
+
+__all__ = ["decay", "find_block", "first_block", "span", "token_offsets"]
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def span(bounds, sequence, tokens):
+    """Where a sequence begins among all tokens, and its length."""
+    if bounds is None:
+        first = sequence.to(tl.int64) * tokens
+        length = tokens + 0 * sequence
+    else:
+        first = tl.load(bounds + sequence).to(tl.int64)
+        length = (tl.load(bounds + sequence + 1) - first).to(tl.int32)
+    return first, length
+
+
+@triton.jit
+def first_block(bounds, sequence, tokens, size):
+    """Number of a sequence's first block."""
+    if bounds is None:
+        number = sequence * tl.maximum(tl.cdiv(tokens, size), 1)
+    else:
+        number = (tl.load(bounds + sequence) // size).to(tl.int32) + sequence
+    return number
+
+
+@triton.jit
+def find_block(bounds, number, sequences, tokens, size):
+    """The sequence that a block is of, and its index there; an unused number gives an index beyond the last block."""
+    low = number * 0
+    if bounds is None:
+        low = number // tl.maximum(tl.cdiv(tokens, size), 1)
+    else:
+        high = low + sequences
+        while high - low > 1:
+            middle = (low + high) // 2
+            if first_block(bounds, middle, tokens, size) <= number:
+                low = middle
+            else:
+                high = middle
+    return low, number - first_block(bounds, low, tokens, size)
+
+
+@triton.jit
+def token_offsets(first, head, row_C, column, heads: tl.constexpr, size: tl.constexpr):
+    """Where the elements of a `[rows, columns]` tile of tokens lie in `[tokens, heads, head size]`."""
+    return ((first + row_C) * heads + head)[:, None] * size + column[None, :]
+
+
+@triton.jit
+def decay(log_w, at_CK, live_C1):
+    """What a token's decay is and what has decayed up to it, as binary logarithms; a token beyond the end has none."""
+    step_CK = tl.load(log_w + at_CK, mask=live_C1, other=0.0).to(tl.float32) * LOG2_E
+    return step_CK, tl.cumsum(step_CK, axis=0)
