@@ -243,7 +243,7 @@ def test_the_core_without_entry_points_is_a_clear_error(monkeypatch: pytest.Monk
 def test_known_plugins_are_spelt_as_discovery_finds_them() -> None:
     path = Path(modrwkv_core.registry.scan.__file__).with_name("known_plugins.toml")
     table = tomllib.loads(path.read_text())
-    assert set(table) <= set(KINDS)
+    assert set(table) <= {*KINDS, "modality"}
     for entry in discover().components():
         if entry.distribution.startswith("modrwkv-"):
             assert table.get(entry.spec.kind, {}).get(entry.spec.name) == entry.distribution

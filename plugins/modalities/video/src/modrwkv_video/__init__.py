@@ -1,0 +1,1 @@
+"""Videos for ModRWKV: the modality ``video`` and the encoder ``video_frames``."""

@@ -1,0 +1,71 @@
+"""Small videos, written with PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+torch.set_num_threads(1)
+
+CODECS = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9", ".avi": "mpeg4"}
+
+
+def shades(count: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    """Frames ``[count, height, width, 3]``, each darker on the left and brighter than the one before."""
+    brightness = 20 + 200 * np.arange(count)[:, None] / max(1, count - 1)
+    row = np.clip(brightness + np.where(np.arange(width) < width // 2, -15, 15), 0, 255).astype(np.uint8)
+    return np.broadcast_to(row[:, None, :, None], (count, height, width, 3)).copy()
+
+
+def write(
+    path: Path,
+    frames: NDArray[np.uint8],
+    *,
+    rate: int = 10,
+    codec: str | None = None,
+    moments: list[int] | None = None,
+    rotation: int = 0,
+    **options: str,
+) -> Path:
+    """Write a video; ``moments`` are the frames' times in hundredths of a second, if their steps are not equal."""
+    gif = path.suffix == ".gif"
+    with av.open(str(path), "w") as file:
+        chosen = {"g": "6", **options} if not gif else options
+        stream: Any = file.add_stream("gif" if gif else codec or CODECS[path.suffix], rate=rate, options=chosen)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "rgb8" if gif else "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if moments is not None:
+            stream.codec_context.time_base = Fraction(1, 100)
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=stream.pix_fmt)
+            if moments is not None:
+                frame.pts, frame.time_base = moments[index], Fraction(1, 100)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def frames_of() -> Callable[..., NDArray[np.uint8]]:
+    """Make frames ``[count, height, width, 3]``."""
+    return shades
+
+
+@pytest.fixture
+def video_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a video of ``count`` frames, or of ``frames``, into the test's folder."""
+
+    def make(name: str, count: int = 30, frames: NDArray[np.uint8] | None = None, **options: Any) -> Path:
+        return write(tmp_path / name, shades(count) if frames is None else frames, **options)
+
+    return make
