@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import compute_dtype
-from modrwkv_kernels.fused.arguments import check, runs_triton
+from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["linear_cross_entropy"]
 
@@ -87,7 +88,7 @@ def _forward(
 
 def _loss_and_gradient(scores_nV: Tensor, ids_n: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     """Return the loss of each row, and the gradient of their sum in place of the scores."""
-    if runs_triton(scores_nV):
+    if arguments.runs_triton(scores_nV):
         from modrwkv_kernels.fused import cross_entropy_triton
 
         return cross_entropy_triton.loss_and_gradient(scores_nV, ids_n, with_gradient)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import LOG_DECAY_MIN, compute_dtype
-from modrwkv_kernels.fused.arguments import check, runs_triton
+from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["KEY_NORM_EPS", "Prepared", "ValueResidual", "time_mix_prepare"]
 
@@ -84,7 +85,7 @@ def time_mix_prepare(
     if residual is not None:
         check("v_first", residual.v_first, k.shape, "k", k)
         check("logit", residual.logit, k.shape, "k", k)
-    if runs_triton(k):
+    if arguments.runs_triton(k):
         from modrwkv_kernels.fused import prepare_triton
 
         return prepare_triton.apply(k, v, decay, rate, k_k, k_a, head_size, residual)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_kernels.fused.arguments import check, runs_triton
+from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["readout"]
 
@@ -57,7 +58,7 @@ def readout(
     check("r_k", r_k, [heads, size], "y", y)
     check("norm_weight", norm_weight, [heads * size], "y", y)
     check("norm_bias", norm_bias, [heads * size], "y", y)
-    if runs_triton(y):
+    if arguments.runs_triton(y):
         from modrwkv_kernels.fused import readout_triton
 
         return readout_triton.apply(y, r, k, v, gate, r_k, norm_weight, norm_bias, eps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from modrwkv_kernels.fused.arguments import runs_triton
+from modrwkv_kernels.fused import arguments
 
 __all__ = ["relu_squared"]
 
@@ -15,7 +15,7 @@ def relu_squared(x: Tensor) -> Tensor:
     Args:
         x: Of any shape.
     """
-    if runs_triton(x):
+    if arguments.runs_triton(x):
         from modrwkv_kernels.fused import relu_squared_triton
 
         return relu_squared_triton.apply(x)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_kernels.fused.arguments import check, runs_triton
+from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["token_shift_mix"]
 
@@ -58,7 +59,7 @@ def token_shift_mix(
     check("norm_bias", norm_bias, [width], "x", x)
     if update is not None:
         check("update", update, x.shape, "x", x)
-    if runs_triton(x):
+    if arguments.runs_triton(x):
         from modrwkv_kernels.fused import token_shift_triton
 
         return token_shift_triton.apply(x, before, mix, norm_weight, norm_bias, update, first, eps)

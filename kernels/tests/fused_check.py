@@ -1,0 +1,168 @@
+"""Run the Triton kernels of the fused functions and measure their errors against plain torch in float64.
+
+A script of its own, because Triton decides when it is imported whether its interpreter runs the kernels. Without a
+GPU: ``TRITON_INTERPRET=1 python fused_check.py cpu float32``. Prints the relative errors of outputs and gradients of
+every case, and of the checks of torch.library, as a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import modrwkv_kernels
+import torch
+from modrwkv_kernels import ValueResidual
+from modrwkv_kernels.fused import arguments
+from torch import Tensor
+
+Case = tuple[str, Callable[..., Any], list[Tensor]]
+
+
+def random(*shape: int, scale: float = 1.0) -> Tensor:
+    """Standard normal numbers, in float64."""
+    return scale * torch.randn(*shape, dtype=torch.float64)
+
+
+def token_shift_cases() -> Iterator[Case]:
+    """Both mixings, several widths, dense and packed."""
+    shapes: list[tuple[int, int, int, list[int] | None]] = [
+        (2, 37, 48, None),
+        (3, 1, 32, None),
+        (1, 40, 64, [0, 1, 16, 17, 33]),
+        (1, 600, 16, [0, 599]),
+    ]
+    for rows, tokens, width, first in shapes:
+        sequences = rows if first is None else len(first)
+        x, before = random(rows, tokens, width), random(sequences, width)
+        norm_weight, norm_bias = 1 + random(width, scale=0.1), random(width)
+        index = None if first is None else torch.tensor(first)
+
+        def six(x: Tensor, before: Tensor, mix: Tensor, weight: Tensor, bias: Tensor, index: Any = index) -> Any:
+            where = None if index is None else index.to(x.device)
+            return modrwkv_kernels.token_shift_mix(x, before, mix, weight, bias, first=where)[1]
+
+        def one(
+            x: Tensor, before: Tensor, mix: Tensor, weight: Tensor, bias: Tensor, update: Tensor, index: Any = index
+        ) -> Any:
+            where = None if index is None else index.to(x.device)
+            summed, mixes = modrwkv_kernels.token_shift_mix(x, before, mix, weight, bias, update=update, first=where)
+            return summed, *mixes
+
+        name = f"token_shift_mix {rows}x{tokens}x{width}{'' if first is None else ' packed'}"
+        common = [norm_weight, norm_bias]
+        yield f"{name} six", six, [x, before, random(6, width), *common]
+        yield f"{name} one", one, [x, before, random(1, width), *common, random(rows, tokens, width)]
+
+
+def prepare_cases() -> Iterator[Case]:
+    """With and without the value residual; some keys are zero."""
+    rows, tokens, heads, size = 2, 21, 3, 16
+    shape, width = (rows, tokens, heads * size), heads * size
+    k, k_k, k_a = random(*shape), random(width), random(width)
+    k[0, 3] = 0
+    k[1, 5, :size] = 0
+
+    def first(k: Tensor, v: Tensor, decay: Tensor, rate: Tensor, k_k: Tensor, k_a: Tensor) -> Any:
+        prepared = modrwkv_kernels.time_mix_prepare(k, v, decay, rate, k_k, k_a, head_size=size)
+        return prepared.log_w, prepared.k, prepared.a, prepared.b
+
+    def later(
+        k: Tensor, v: Tensor, decay: Tensor, rate: Tensor, k_k: Tensor, k_a: Tensor, v_first: Tensor, logit: Tensor
+    ) -> Any:
+        residual = ValueResidual(v_first, logit)
+        return modrwkv_kernels.time_mix_prepare(k, v, decay, rate, k_k, k_a, head_size=size, residual=residual)
+
+    inputs = [k, random(*shape), random(*shape, scale=4), random(*shape, scale=4), k_k, k_a]
+    yield "time_mix_prepare first layer", first, inputs
+    yield "time_mix_prepare", later, [*inputs, random(*shape), random(*shape)]
+
+
+def other_cases() -> Iterator[Case]:
+    """Read-out, relu squared and cross-entropy."""
+    heads, size = 3, 16
+    for rows, tokens in ((2, 21), (1, 1)):
+        four = [random(rows, tokens, heads, size) for _ in range(4)]
+        weights = [random(heads, size), random(heads * size), random(heads * size)]
+        yield (
+            f"readout {rows}x{tokens}",
+            lambda *x: (modrwkv_kernels.readout(*x, eps=64e-5),),
+            [*four, random(rows, tokens, heads * size), *weights],
+        )
+    yield "relu_squared", lambda x: (modrwkv_kernels.relu_squared(x),), [random(3, 1000)]
+    for vocabulary, scale in ((50, 1.0), (9000, 5.0)):
+        ids = torch.randint(0, vocabulary, (7,))
+        yield (
+            f"linear_cross_entropy of {vocabulary}",
+            lambda h, w, ids=ids: (modrwkv_kernels.linear_cross_entropy(h, w, ids.to(h.device)),),
+            [random(7, 8, scale=scale), random(vocabulary, 8)],
+        )
+
+
+def results(function: Callable[..., Any], inputs: list[Tensor]) -> list[Tensor]:
+    """Outputs, and the gradients of a random projection of them."""
+    inputs = [x.detach().clone().requires_grad_() for x in inputs]
+    outputs = list(function(*inputs))
+    generator = torch.Generator().manual_seed(0)
+    loss = sum(
+        (out * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)).sum() for out in outputs
+    )
+    return [*outputs, *torch.autograd.grad(loss, inputs, materialize_grads=True)]
+
+
+def errors(device: str, dtype: torch.dtype) -> dict[str, float]:
+    """The largest relative error of any output or gradient of every case."""
+    found = {}
+    for name, function, inputs in (*token_shift_cases(), *prepare_cases(), *other_cases()):
+        rounded = [x.to(device, dtype) for x in inputs]
+        truth = results(function, [x.cpu().double() for x in rounded])
+        worst = 0.0
+        for x, expected in zip(results(function, rounded), truth, strict=True):
+            assert x.shape == expected.shape, f"{name}: {list(x.shape)} instead of {list(expected.shape)}"
+            difference = (x.detach().cpu().double() - expected.detach()).norm() / (expected.detach().norm() or 1.0)
+            worst = max(worst, float(difference.nan_to_num(torch.inf)))
+        found[name] = worst
+    return found
+
+
+def check_registrations(device: str) -> None:
+    """Let torch check schemas, shape functions and gradients of the ops."""
+    ops = torch.ops.modrwkv_kernels
+    shape = (2, 5, 32)
+
+    def make(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device, requires_grad=True)
+
+    x, vectors = [make(*shape) for _ in range(8)], [make(32) for _ in range(4)]
+    first = torch.tensor([0, 4], device=device)
+    torch.library.opcheck(ops.relu_squared.default, (x[0],))
+    torch.library.opcheck(
+        ops.token_shift.default, (x[0], make(2, 32), make(6, 32), *vectors[:2], None, None, 1e-5, torch.float32)
+    )
+    torch.library.opcheck(
+        ops.token_shift.default,
+        (make(1, 9, 32), make(2, 32), make(1, 32), *vectors[:2], make(1, 9, 32), first, 1e-5, torch.float32),
+    )
+    torch.library.opcheck(ops.time_mix_prepare.default, (*x[:3], *vectors[:2], *x[3:6], 16))
+    torch.library.opcheck(ops.time_mix_prepare.default, (*x[:3], *vectors[:2], None, None, None, 16))
+    four = [make(2, 5, 2, 16) for _ in range(4)]
+    torch.library.opcheck(ops.readout.default, (*four, x[0], make(2, 16), *vectors[:2], 1e-3))
+
+
+def main() -> None:
+    """Check and measure on the device and in the dtype of the command line."""
+    device, dtype = sys.argv[1], getattr(torch, sys.argv[2])
+    torch.manual_seed(0)
+    for name in ("prepare", "readout", "relu_squared", "token_shift"):
+        import_module(f"modrwkv_kernels.fused.{name}_triton")
+    if device == "cpu":
+        arguments.runs_triton = lambda x: x.dtype != torch.float64
+    check_registrations(device)
+    print(json.dumps(errors(device, dtype)))
+
+
+if __name__ == "__main__":
+    main()
