@@ -40,15 +40,20 @@ def candidates() -> list[tuple[int, Tuning]]:
     found = []
     for chunk in (16, 32, 64):
         for values in (16, 32, 64):
-            found.append((chunk, Tuning(values=values, inverse_warps=1, walk_warps=4, back_warps=4, gradient_warps=4)))
-            found.append(
-                (chunk, Tuning(values, inverse_warps=2, walk_stages=1, back_stages=1, gradient_warps=8)),
-            )
-            found.append(
-                (chunk, Tuning(values, inverse_warps=4, walk_stages=3, back_stages=3, gradient_warps=2, refine=False)),
-            )
             other = 8 if values == 64 else 2
-            found.append((chunk, Tuning(values, walk_warps=other, back_warps=other, gradient_warps=4, refine=False)))
+            found += [
+                (chunk, Tuning(values, inverse_warps=1, gradient_warps=4)),
+                (chunk, Tuning(values, inverse_warps=2, walk_stages=1, back_stages=1, gradient_warps=8)),
+                (
+                    chunk,
+                    Tuning(values, inverse_warps=4, walk_stages=3, back_stages=3, gradient_warps=2, refine=False),
+                ),
+                (chunk, Tuning(values, walk_warps=other, back_warps=other, gradient_warps=4, refine=False)),
+            ]
+        found += [
+            (chunk, Tuning(refine=False, gradient_warps=warps, gradient_registers=registers))
+            for warps, registers in ((4, 168), (4, 128), (8, 128))
+        ]
     # Deep pipelines of the widest tiles do not fit into shared memory, and two warps cannot hold 64 rows.
     return [
         (chunk, tuning) for chunk, tuning in found if chunk < 64 or (tuning.walk_stages < 3 and tuning.walk_warps > 2)
@@ -224,7 +229,7 @@ _OPTIONS = {
     "inverse_kernel": ("inverse_warps",),
     "walk_kernel": ("values", "walk_warps", "walk_stages", "refine"),
     "walk_back_kernel": ("values", "back_warps", "back_stages"),
-    "gradient_kernel": ("gradient_warps", "refine"),
+    "gradient_kernel": ("gradient_warps", "gradient_registers", "refine"),
     "scan_kernel": (),
 }
 

@@ -9,7 +9,7 @@ forward pass scaled them.
 import triton
 import triton.language as tl
 
-from modrwkv_kernels.wkv_triton.tiles import decay, find_block, first_block, span, token_offsets
+from modrwkv_kernels.wkv_triton.tiles import decay, find_block, first_block, scaled, span, token_offsets
 
 __all__ = ["gradient_kernel", "walk_back_kernel"]
 
@@ -74,10 +74,9 @@ def walk_back_kernel(
         at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
         at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
         step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-        a_CK = tl.load(a + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(sum_CK - step_CK)
-        a_CK = a_CK.to(OPERAND)
-        r_CK = (tl.load(r + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(sum_CK)).to(OPERAND)
-        b_CK = (tl.load(b + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(-sum_CK)).to(OPERAND)
+        a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+        r_CK = scaled(r, at_CK, live_C1, sum_CK).to(OPERAND)
+        b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
         dy_CV = tl.load(dy + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND)
         at_block = (base + chunk).to(tl.int64) * heads + head
         inverse_CC = tl.load(inverse + at_block * C * C + row_C[:, None] * C + row_C[None, :])
@@ -150,78 +149,79 @@ def gradient_kernel(
     at_KV = at_block * N * N + key_K[:, None] * N + key_K[None, :]
 
     step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-    grow_CK, grow_before_CK, shrink_CK = tl.exp2(sum_CK), tl.exp2(sum_CK - step_CK), tl.exp2(-sum_CK)
-    r_CK = tl.load(r + at_CK, mask=live_C1, other=0.0).to(tl.float32) * grow_CK
-    k_CK = tl.load(k + at_CK, mask=live_C1, other=0.0).to(tl.float32) * shrink_CK
-    a_CK = tl.load(a + at_CK, mask=live_C1, other=0.0).to(tl.float32) * grow_before_CK
-    b_CK = tl.load(b + at_CK, mask=live_C1, other=0.0).to(tl.float32) * shrink_CK
+    r_CK = scaled(r, at_CK, live_C1, sum_CK).to(OPERAND)
+    k_CK = scaled(k, at_CK, live_C1, -sum_CK).to(OPERAND)
+    a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+    b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
     v_CV = tl.load(v + at_CK, mask=live_C1, other=0.0).to(OPERAND)
     dy_CV = tl.load(dy + at_CK, mask=live_C1, other=0.0).to(OPERAND)
     start_KV = tl.load(starts + at_KV).to(OPERAND)
     dend_KV = tl.load(dends + at_KV).to(OPERAND)
     inverse_CC = tl.load(inverse + at_block * C * C + row_C[:, None] * C + row_C[None, :])
-    rh_CK, kh_CK, ah_CK, bh_CK = r_CK.to(OPERAND), k_CK.to(OPERAND), a_CK.to(OPERAND), b_CK.to(OPERAND)
 
     # Forward: u.
-    ak_CC = tl.dot(ah_CK, tl.trans(kh_CK), input_precision=PRECISION)
+    ak_CC = tl.dot(a_CK, tl.trans(k_CK), input_precision=PRECISION)
     ak_CC = tl.where(before_CC, ak_CC, 0.0).to(OPERAND)
-    u_CV = tl.dot(ah_CK, start_KV, input_precision=PRECISION)
+    u_CV = tl.dot(a_CK, start_KV, input_precision=PRECISION)
     u_CV = tl.dot(ak_CC, v_CV, u_CV, input_precision=PRECISION)
     u_CV = tl.dot(inverse_CC, u_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
 
     # Backward: the gradient of u's right-hand side, and of v.
-    rb_CC = tl.dot(rh_CK, tl.trans(bh_CK), input_precision=PRECISION)
+    rb_CC = tl.dot(r_CK, tl.trans(b_CK), input_precision=PRECISION)
     rb_CC = tl.where(up_to_CC, rb_CC, 0.0).to(OPERAND)
-    du_CV = tl.dot(bh_CK, dend_KV, input_precision=PRECISION)
+    du_CV = tl.dot(b_CK, dend_KV, input_precision=PRECISION)
     du_CV = tl.dot(tl.trans(rb_CC), dy_CV, du_CV, input_precision=PRECISION)
     du_CV = tl.dot(tl.trans(inverse_CC), du_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
-    rk_CC = tl.dot(rh_CK, tl.trans(kh_CK), input_precision=PRECISION)
+    rk_CC = tl.dot(r_CK, tl.trans(k_CK), input_precision=PRECISION)
     rk_CC = tl.where(up_to_CC, rk_CC, 0.0).to(OPERAND)
-    dv_CV = tl.dot(kh_CK, dend_KV, input_precision=PRECISION)
+    dv_CV = tl.dot(k_CK, dend_KV, input_precision=PRECISION)
     dv_CV = tl.dot(tl.trans(rk_CC), dy_CV, dv_CV, input_precision=PRECISION)
     dv_CV = tl.dot(tl.trans(ak_CC), du_CV, dv_CV, input_precision=PRECISION)
     tl.store(dv + at_CK, dv_CV.to(dv.dtype.element_ty), mask=live_C1)
 
-    # What tokens of the chunk do to each other.
+    # What tokens of the chunk do to each other. The inputs are read again where they meet their gradients: registers
+    # are scarcer than reads from the cache.
     drk_CC = tl.dot(dy_CV, tl.trans(v_CV), input_precision=PRECISION)
     drk_CC = tl.where(up_to_CC, drk_CC, 0.0).to(OPERAND)
     drb_CC = tl.dot(dy_CV, tl.trans(u_CV), input_precision=PRECISION)
     drb_CC = tl.where(up_to_CC, drb_CC, 0.0).to(OPERAND)
+    dr_CK = tl.dot(dy_CV, tl.trans(start_KV), input_precision=PRECISION)
+    dr_CK = tl.dot(drk_CC, k_CK, dr_CK, input_precision=PRECISION)
+    dr_CK = tl.dot(drb_CC, b_CK, dr_CK, input_precision=PRECISION) * tl.exp2(sum_CK)
+    tl.store(dr + at_CK, dr_CK.to(dr.dtype.element_ty), mask=live_C1)
+    at_now_CK = tl.load(r + at_CK, mask=live_C1, other=0.0).to(tl.float32) * dr_CK
+
     dak_CC = tl.dot(du_CV, tl.trans(v_CV), input_precision=PRECISION)
     dak_CC = tl.where(before_CC, dak_CC, 0.0).to(OPERAND)
     dab_CC = tl.dot(du_CV, tl.trans(u_CV), input_precision=PRECISION)
     dab_CC = tl.where(before_CC, dab_CC, 0.0).to(OPERAND)
-
-    dr_CK = tl.dot(dy_CV, tl.trans(start_KV), input_precision=PRECISION)
-    dr_CK = tl.dot(drk_CC, kh_CK, dr_CK, input_precision=PRECISION)
-    dr_CK = tl.dot(drb_CC, bh_CK, dr_CK, input_precision=PRECISION)
-    tl.store(dr + at_CK, (dr_CK * grow_CK).to(dr.dtype.element_ty), mask=live_C1)
-    at_now_CK = r_CK * dr_CK
-
     da_CK = tl.dot(du_CV, tl.trans(start_KV), input_precision=PRECISION)
-    da_CK = tl.dot(dak_CC, kh_CK, da_CK, input_precision=PRECISION)
-    da_CK = tl.dot(dab_CC, bh_CK, da_CK, input_precision=PRECISION)
+    da_CK = tl.dot(dak_CC, k_CK, da_CK, input_precision=PRECISION)
+    da_CK = tl.dot(dab_CC, b_CK, da_CK, input_precision=PRECISION)
     if REFINE:
-        da_CK = tl.dot(dab_CC, (b_CK - bh_CK.to(tl.float32)).to(OPERAND), da_CK, input_precision=PRECISION)
-    tl.store(da + at_CK, (da_CK * grow_before_CK).to(da.dtype.element_ty), mask=live_C1)
-    at_before_CK = a_CK * da_CK
+        low_CK = (scaled(b, at_CK, live_C1, -sum_CK) - b_CK.to(tl.float32)).to(OPERAND)
+        da_CK = tl.dot(dab_CC, low_CK, da_CK, input_precision=PRECISION)
+    da_CK *= tl.exp2(sum_CK - step_CK)
+    tl.store(da + at_CK, da_CK.to(da.dtype.element_ty), mask=live_C1)
+    at_before_CK = tl.load(a + at_CK, mask=live_C1, other=0.0).to(tl.float32) * da_CK
 
     dk_CK = tl.dot(v_CV, tl.trans(dend_KV), input_precision=PRECISION)
-    at_end_K = tl.sum(k_CK * dk_CK, axis=0)
-    dk_CK = tl.dot(tl.trans(drk_CC), rh_CK, dk_CK, input_precision=PRECISION)
-    dk_CK = tl.dot(tl.trans(dak_CC), ah_CK, dk_CK, input_precision=PRECISION)
-    tl.store(dk + at_CK, (dk_CK * shrink_CK).to(dk.dtype.element_ty), mask=live_C1)
-    at_now_CK -= k_CK * dk_CK
+    at_end_K = tl.sum(k_CK.to(tl.float32) * dk_CK, axis=0)
+    dk_CK = tl.dot(tl.trans(drk_CC), r_CK, dk_CK, input_precision=PRECISION)
+    dk_CK = tl.dot(tl.trans(dak_CC), a_CK, dk_CK, input_precision=PRECISION) * tl.exp2(-sum_CK)
+    tl.store(dk + at_CK, dk_CK.to(dk.dtype.element_ty), mask=live_C1)
+    at_now_CK -= tl.load(k + at_CK, mask=live_C1, other=0.0).to(tl.float32) * dk_CK
 
     db_CK = tl.dot(u_CV, tl.trans(dend_KV), input_precision=PRECISION)
-    at_end_K += tl.sum(b_CK * db_CK, axis=0)
-    db_CK = tl.dot(tl.trans(drb_CC), rh_CK, db_CK, input_precision=PRECISION)
-    db_CK = tl.dot(tl.trans(dab_CC), ah_CK, db_CK, input_precision=PRECISION)
+    at_end_K += tl.sum(b_CK.to(tl.float32) * db_CK, axis=0)
+    db_CK = tl.dot(tl.trans(drb_CC), r_CK, db_CK, input_precision=PRECISION)
+    db_CK = tl.dot(tl.trans(dab_CC), a_CK, db_CK, input_precision=PRECISION)
     if REFINE:
-        low_CK = (a_CK - ah_CK.to(tl.float32)).to(OPERAND)
+        low_CK = (scaled(a, at_CK, live_C1, sum_CK - step_CK) - a_CK.to(tl.float32)).to(OPERAND)
         db_CK = tl.dot(tl.trans(dab_CC), low_CK, db_CK, input_precision=PRECISION)
-    tl.store(db + at_CK, (db_CK * shrink_CK).to(db.dtype.element_ty), mask=live_C1)
-    at_now_CK -= b_CK * db_CK
+    db_CK *= tl.exp2(-sum_CK)
+    tl.store(db + at_CK, db_CK.to(db.dtype.element_ty), mask=live_C1)
+    at_now_CK -= tl.load(b + at_CK, mask=live_C1, other=0.0).to(tl.float32) * db_CK
 
     # The decay of a token scales r from there on, a from the next token on, and k and b up to the end.
     start_end_KV = tl.load(starts + at_KV).to(tl.float32) * tl.load(dends + at_KV).to(tl.float32)

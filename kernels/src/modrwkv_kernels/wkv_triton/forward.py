@@ -7,7 +7,7 @@ The formulas are those of :mod:`modrwkv_kernels.chunked`, the names those of :mo
 import triton
 import triton.language as tl
 
-from modrwkv_kernels.wkv_triton.tiles import decay, find_block, first_block, span, token_offsets
+from modrwkv_kernels.wkv_triton.tiles import decay, find_block, first_block, scaled, span, token_offsets
 
 __all__ = ["inverse_kernel", "walk_kernel"]
 
@@ -42,9 +42,9 @@ def inverse_kernel(
     live_C1 = (index * C + row_C < length)[:, None]
     at_CK = token_offsets(first + index * C, head, row_C, key_K, heads, N)
     step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-    a_CK = tl.load(a + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(sum_CK - step_CK)
-    b_CK = tl.load(b + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(-sum_CK)
-    feedback_CC = tl.dot(a_CK.to(OPERAND), tl.trans(b_CK.to(OPERAND)), input_precision=SOLVE)
+    a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+    b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
+    feedback_CC = tl.dot(a_CK, tl.trans(b_CK), input_precision=SOLVE)
     feedback_CC = tl.where(row_C[:, None] > row_C[None, :], feedback_CC, 0.0)
 
     block_CC = row_C[:, None] // 8 == row_C[None, :] // 8
@@ -129,11 +129,9 @@ def walk_kernel(
         at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
         at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
         step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-        shrink_CK = tl.exp2(-sum_CK)
-        a_CK = tl.load(a + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(sum_CK - step_CK)
-        a_CK = a_CK.to(OPERAND)
-        k_CK = (tl.load(k + at_CK, mask=live_C1, other=0.0).to(tl.float32) * shrink_CK).to(OPERAND)
-        b_CK = (tl.load(b + at_CK, mask=live_C1, other=0.0).to(tl.float32) * shrink_CK).to(OPERAND)
+        a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+        k_CK = scaled(k, at_CK, live_C1, -sum_CK).to(OPERAND)
+        b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
         v_CV = tl.load(v + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND)
         at_block = chunk.to(tl.int64) * heads + head
         inverse_CC = tl.load(inverse + at_block * C * C + row_C[:, None] * C + row_C[None, :])
@@ -145,7 +143,7 @@ def walk_kernel(
         u_CV = tl.dot(inverse_CC, u_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
 
         if operators is None:
-            r_CK = tl.load(r + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(sum_CK)
+            r_CK = scaled(r, at_CK, live_C1, sum_CK)
             high_CK = r_CK.to(OPERAND)
             rk_CC = tl.dot(high_CK, tl.trans(k_CK), input_precision=PRECISION)
             rb_CC = tl.dot(high_CK, tl.trans(b_CK), input_precision=PRECISION)

@@ -40,6 +40,7 @@ class Tuning:
         back_warps: Of the walk back.
         back_stages: How many chunks' inputs the walk back has in flight.
         gradient_warps: Of the gradients of a chunk.
+        gradient_registers: Most registers of a thread there; None for all there are.
         step_values: Width of the slice of a state that one program of a step carries.
     """
 
@@ -52,6 +53,7 @@ class Tuning:
     back_warps: int = 4
     back_stages: int = 2
     gradient_warps: int = 4
+    gradient_registers: int | None = None
     step_values: int = 16
 
 
@@ -252,7 +254,7 @@ def backward(
         _launch(
             gradient_kernel, chunks * heads, *x, dy, inverse, starts, dends, *gradients, **plan.shape,
             **plan.arithmetic, C=chunk, REFINE=tuning.refine and plan.operand == torch.bfloat16,
-            num_warps=tuning.gradient_warps,
+            num_warps=tuning.gradient_warps, maxnreg=tuning.gradient_registers,
         )  # fmt: skip
     return gradients, dstate
 

@@ -13,7 +13,7 @@ transposed, as KV, so that a slice of values is a slice of columns, and the prod
 import triton
 import triton.language as tl
 
-__all__ = ["decay", "find_block", "first_block", "span", "token_offsets"]
+__all__ = ["decay", "find_block", "first_block", "scaled", "span", "token_offsets"]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -68,3 +68,9 @@ def decay(log_w, at_CK, live_C1):
     """What a token's decay is and what has decayed up to it, as binary logarithms; a token beyond the end has none."""
     step_CK = tl.load(log_w + at_CK, mask=live_C1, other=0.0).to(tl.float32) * LOG2_E
     return step_CK, tl.cumsum(step_CK, axis=0)
+
+
+@triton.jit
+def scaled(x, at_CK, live_C1, power_CK):
+    """A tile of an input times two to a power; zeros beyond the end."""
+    return tl.load(x + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(power_CK)
