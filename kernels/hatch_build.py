@@ -26,6 +26,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 LIBRARY = "libwkv7_cpu.so"
 PACKAGE_FOLDER = "modrwkv_kernels/_native"
 COMPILERS = ("c++", "g++", "clang++")
+OPS = ("instruction_set", "wkv7_op", "decode_op")
+# Compiled once for each instruction set.
+KERNELS = ("wkv7_kernel", "decode_kernel")
 # Instruction set -> floats per vector and compiler flags.
 PORTABLE: dict[str, tuple[int, list[str]]] = {"portable": (4, [])}
 X86_64 = {
@@ -74,27 +77,32 @@ def run(command: list[str]) -> None:
 
 
 def compile_library(sources: Path, folder: Path, torch: Path) -> None:
-    """Compile the kernels once per instruction set and the op once, and link them into `folder`."""
+    """Compile the kernels once per instruction set and the ops once, and link them into `folder`."""
     if not sys.platform.startswith("linux"):
         raise CompileError(f"they are compiled on Linux only, not on {sys.platform}")
     compiler = find_compiler()
     # Symbols of the torch libraries carry this mark when those were built with the newer ABI of the C++ library.
     new_abi = b"__cxx11" in (torch / "lib" / "libc10.so").read_bytes()
     common = ["-std=c++17", "-fPIC", "-fvisibility=hidden", f"-D_GLIBCXX_USE_CXX11_ABI={int(new_abi)}"]
-    kernels = PORTABLE | (X86_64 if platform.machine() == "x86_64" else {})
+    instruction_sets = PORTABLE | (X86_64 if platform.machine() == "x86_64" else {})
     with tempfile.TemporaryDirectory() as scratch:
-        objects = {name: str(Path(scratch) / f"{name}.o") for name in ("op", *kernels)}
-        includes = [f"-isystem{torch / 'include'}"]
-        source = str(sources / "wkv7_op.cpp")
-        commands = [[*compiler, *common, "-O2", *includes, "-c", source, "-o", objects["op"]]]
-        for name, (lanes, flags) in kernels.items():
+        objects: list[str] = []
+        commands: list[list[str]] = []
+
+        def add(source: str, name: str, flags: list[str]) -> None:
+            objects.append(str(Path(scratch) / f"{name}.o"))
+            commands.append([*compiler, *common, *flags, "-c", str(sources / f"{source}.cpp"), "-o", objects[-1]])
+
+        for op in OPS:
+            add(op, op, ["-O2", f"-isystem{torch / 'include'}"])
+        for name, (lanes, flags) in instruction_sets.items():
             defines = [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
-            source = str(sources / "wkv7_kernel.cpp")
-            commands.append([*compiler, *common, *defines, *flags, "-c", source, "-o", objects[name]])
+            for kernel in KERNELS:
+                add(kernel, f"{kernel}_{name}", [*defines, *flags])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, commands))
         target = ["-o", str(folder / LIBRARY)]
-        run([*compiler, "-shared", *objects.values(), f"-L{torch / 'lib'}", "-ltorch_cpu", "-lc10", *target])
+        run([*compiler, "-shared", *objects, f"-L{torch / 'lib'}", "-ltorch_cpu", "-lc10", *target])
 
 
 class KernelsBuildHook(BuildHookInterface[Any]):

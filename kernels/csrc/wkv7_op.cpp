@@ -2,7 +2,6 @@
 // autograd formula are registered in Python (modrwkv_kernels/op_gradient.py), where all backends share them.
 
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -17,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "instruction_set.h"
 #include "wkv7.h"
 
 namespace modrwkv {
@@ -28,26 +28,16 @@ using OptionalTensor = std::optional<Tensor>;
 // A thread should have at least this many tokens of one head to work on.
 constexpr int64_t kTokensPerThread = 32;
 
-struct InstructionSet {
-  std::string name;
-  Kernels (*kernels)(int64_t head_size);
-};
-
-// What torch itself would use; ATEN_CPU_CAPABILITY overrides both.
-const InstructionSet& instruction_set() {
-  static const InstructionSet chosen = [] {
+Kernels kernels_of(InstructionSet chosen, int64_t head_size) {
 #if defined(__x86_64__)
-    const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return InstructionSet{"avx512", kernels_avx512};
-    if (capability == "AVX2") return InstructionSet{"avx2", kernels_avx2};
+  if (chosen == InstructionSet::kAvx512) return kernels_avx512(head_size);
+  if (chosen == InstructionSet::kAvx2) return kernels_avx2(head_size);
 #endif
-    return InstructionSet{"portable", kernels_portable};
-  }();
-  return chosen;
+  return kernels_portable(head_size);
 }
 
 Kernels kernels_for(const Tensor& r) {
-  const Kernels kernels = instruction_set().kernels(r.size(3));
+  const Kernels kernels = kernels_of(instruction_set(), r.size(3));
   TORCH_CHECK_VALUE(kernels.forward, "the cpu backend takes heads of 32, 64 or 128, not ", r.size(3));
   return kernels;
 }
@@ -192,12 +182,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> wkv7_backward
   return {dr, dlog_w, dk, dv, da, db, dstate};
 }
 
-std::string wkv7_cpu_isa() { return instruction_set().name; }
+std::string wkv7_cpu_isa() { return name(instruction_set()); }
 
 }  // namespace
 }  // namespace modrwkv
 
 TORCH_LIBRARY_FRAGMENT(modrwkv_kernels, m) { m.def("wkv7_cpu_isa() -> str", &modrwkv::wkv7_cpu_isa); }
+
 
 TORCH_LIBRARY_IMPL(modrwkv_kernels, CPU, m) {
   m.impl("wkv7_cpu", &modrwkv::wkv7);

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from modrwkv_kernels import explain_dispatch, wkv7
-from modrwkv_kernels.cpu_op import load_library
+from modrwkv_kernels.native import load_library
 
 ON_ONE_INSTRUCTION_SET = """
 import sys
