@@ -68,6 +68,7 @@ def _devices() -> list[tuple[str, str]]:
 def _kernels() -> list[tuple[str, str]]:
     import torch
     from modrwkv_kernels import explain_dispatch
+    from modrwkv_kernels.decode_op import why_no_cpu_decode
 
     rows = []
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
@@ -79,6 +80,10 @@ def _kernels() -> list[tuple[str, str]]:
             )
             for name, reason in dispatch.reasons.items()
         ]
+    missing = why_no_cpu_decode()
+    rows.append(
+        ("cpu: decoding", f"the trunk's forward pass: {missing}" if missing else "compiled, a token in one call")
+    )
     return rows
 
 

@@ -32,6 +32,13 @@ def _options_of_modalities() -> list[click.Option]:
 @click.option("--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens of this probability.")
 @click.option("--seed", type=int, help="Make a drawn answer repeatable.")
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
+@click.option(
+    "--weights",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    default="auto",
+    show_default=True,
+    help="How the trunk's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of streamed text.")
 def generate(
     run: Path,
@@ -41,6 +48,7 @@ def generate(
     top_p: float,
     seed: int | None,
     device: str | None,
+    weights: str,
     as_json: bool,
     **media: tuple[Path, ...],
 ) -> None:
@@ -54,7 +62,7 @@ def generate(
     from modrwkv_core.interfaces.record import Media
 
     sampling = Sampling(temperature, top_p, seed)
-    session = load(run, device=device)
+    session = load(run, device=device, weights=weights)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
     began = time.perf_counter()
     pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling)

@@ -31,40 +31,45 @@ from modrwkv_core.model.run import RunFolder
 __all__ = ["Session", "load"]
 
 
-def load(run: Path | str, *, device: str | None = None) -> Session:
+def load(run: Path | str, *, device: str | None = None, weights: str = "auto") -> Session:
     """Load a run's newest checkpoint.
 
     Args:
         run: The run's folder.
         device: Where to compute; by default a GPU if torch sees one.
+        weights: How the trunk's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
+            ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing.
 
     Raises:
         CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest.
         PluginError: A plugin that the run needs is missing or broken.
+        ComponentError: The trunk's weights cannot be stored so on this device.
     """
-    return Session.load(Path(run), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Session.load(Path(run), device or ("cuda" if torch.cuda.is_available() else "cpu"), weights)
 
 
 class Session:
-    """Answers questions about text, media and series with one model.
+    """Answers questions about text, media and series with one model, as its weights are now.
 
     Args:
         loaded: The run's manifest.
         model: In eval mode, on its device.
         run: The run's folder.
+        weights: How the trunk's weights are stored for answering; see :func:`load`.
     """
 
-    def __init__(self, loaded: LoadedManifest, model: MultimodalModel, run: Path) -> None:
+    def __init__(self, loaded: LoadedManifest, model: MultimodalModel, run: Path, *, weights: str = "auto") -> None:
         self.loaded = loaded
         self.model = model
         self.run = run
+        self.decoder = model.backbone.decoder(weights)
         self._conversations = conversation_encoder(model, max_tokens=None)
         special = model.tokenizer.special
         self._stop = special.turn_end
         self._banned = torch.tensor(sorted({0} | special.all() - {self._stop}), device=model.device)
 
     @classmethod
-    def load(cls, run: Path, device: str) -> Self:
+    def load(cls, run: Path, device: str, weights: str = "auto") -> Self:
         """Load a run; see :func:`load`."""
         folder = RunFolder(run)
         checkpoint = folder.latest()
@@ -73,7 +78,7 @@ class Session:
         loaded = load_manifest(folder.manifest, environ=environ)
         model = assemble(loaded, pretrained=False)
         load_parts(model, checkpoint)
-        return cls(loaded, model.to(device).eval(), run)
+        return cls(loaded, model.to(device).eval(), run, weights=weights)
 
     def generate(
         self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
@@ -167,16 +172,14 @@ class Session:
     ) -> Iterator[list[int]]:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
-        backbone = self.model.backbone
         generator = sampling.generator(self.model.device)
         logits_BV, state = self.prefill(conversations)
-        for drawn in range(max_tokens):
-            tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
-            yield tokens_B.tolist()
-            if drawn + 1 < max_tokens:
-                with torch.inference_mode():
-                    hidden, state = backbone(backbone.embed(tokens_B[:, None]), state=state)
-                    logits_BV = backbone.logits(hidden[:, 0])
+        with self.decoder.start(state) as decoding:
+            for drawn in range(max_tokens):
+                tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
+                yield tokens_B.tolist()
+                if drawn + 1 < max_tokens:
+                    logits_BV = decoding.step(tokens_B)
 
 
 def _user_turn(parts: Sequence[Part | str] | str) -> tuple[Turn]:

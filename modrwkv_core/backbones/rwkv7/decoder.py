@@ -1,0 +1,85 @@
+"""Decoding on the CPU: one compiled call takes a token through all layers.
+
+B = rows, D = trunk width, V = vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from modrwkv_kernels.decode_op import decode_cpu, why_no_cpu_decode
+from modrwkv_kernels.decode_weights import FORMATS, lossless_format, pack
+from torch import Tensor
+
+from modrwkv_core.backbones.rwkv7.state import RWKV7State
+from modrwkv_core.errors import ComponentError
+from modrwkv_core.interfaces.decoding import Decoder, Decoding
+from modrwkv_core.interfaces.state import State
+
+if TYPE_CHECKING:
+    from modrwkv_core.backbones.rwkv7.model import RWKV7
+
+__all__ = ["CompiledDecoder"]
+
+
+class CompiledDecoder(Decoder):
+    """Packed weights of an RWKV-7 and the compiled step that reads them. All arithmetic is float32.
+
+    Args:
+        model: The trunk, on the CPU.
+        weights: ``float32``, ``bfloat16`` (exact for official checkpoints, half the time), ``int8`` (a quarter of the
+            time, logits off by about a hundredth), or ``auto``: the smaller of the first two that loses nothing.
+
+    Raises:
+        ComponentError: There is no such way to store weights.
+    """
+
+    def __init__(self, model: RWKV7, weights: str = "auto") -> None:
+        if weights not in ("auto", *FORMATS):
+            raise ComponentError(
+                f"weights cannot be stored as {weights!r}",
+                component="backbone/rwkv7",
+                hint=f"use auto, {', '.join(FORMATS)}",
+            )
+        tensors = model.state_dict()
+        self.format = lossless_format(tensors.values()) if weights == "auto" else weights
+        self.name = f"compiled for the CPU, weights in {self.format}"
+        self.weights = pack(tensors, self.format, transpose_value=True)
+        self._dtype = model.emb.weight.dtype
+
+    @classmethod
+    def unusable(cls, model: RWKV7) -> str | None:
+        """Why it cannot serve a model where that lies, or None when it can."""
+        if model.emb.weight.device.type != "cpu":
+            return f"it takes models in CPU memory, not on {model.emb.weight.device}"
+        if model.emb.weight.dtype == torch.float64:
+            return "it computes in float32, not float64"
+        if model.config.kernel not in ("auto", "cpu"):
+            return f"the configuration asks for kernel {model.config.kernel!r}"
+        return why_no_cpu_decode(model.sizes.head_size)
+
+    def start(self, state: State) -> Decoding:
+        """Continue the rows of ``state``."""
+        assert isinstance(state, RWKV7State), type(state).__name__
+        return _CompiledDecoding(self, state, self._dtype)
+
+
+class _CompiledDecoding(Decoding):
+    def __init__(self, decoder: CompiledDecoder, state: RWKV7State, dtype: torch.dtype) -> None:
+        self._weights = decoder.weights
+        self._dtype = dtype
+        self._matrix, self._time_shift, self._channel_shift = (
+            tensor.detach().to(torch.float32, copy=True).contiguous()
+            for tensor in (state.matrix, state.time_shift, state.channel_shift)
+        )
+        self._slots = torch.arange(state.rows)
+
+    @torch.inference_mode()
+    def step(self, ids: Tensor) -> Tensor:
+        x_BD = self._weights.embedding[ids].float()
+        return decode_cpu(self._weights, x_BD, self._slots, self._matrix, self._time_shift, self._channel_shift)
+
+    def state(self) -> State:
+        shifts = (tensor.to(self._dtype, copy=True) for tensor in (self._time_shift, self._channel_shift))
+        return RWKV7State(self._matrix.clone(), *shifts)
