@@ -21,12 +21,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from modrwkv_core import hookspecs, plugin
+from modrwkv_core import hookspecs, plugin, testing
 from modrwkv_core.cli.main import program
 from modrwkv_core.manifest import schema
 from modrwkv_core.manifest.sections import Section
 from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, ModalitySpec, PresetSpec
 from modrwkv_core.registry import Registry, discover
+from modrwkv_core.registry.hints import known
+from modrwkv_core.registry.settings import CORE
+from modrwkv_core.testing.neural import NeuralContract
+from modrwkv_core.testing.registration import ComponentContract, PluginContract
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by docs/generate.py: change the code and run `make docs`. -->"
@@ -56,6 +60,9 @@ VARIABLES = {
     "MODRWKV_TRACEBACK": "`1` shows the traceback of an error, as `--traceback` does.",
     "MODRWKV_MAX_IMAGE_PIXELS": "Pixels above which a picture file is refused before it is decoded; by default "
     "89478485.",
+    "MODRWKV_MAX_AUDIO_SAMPLES": "Samples of all channels above which a sound file is refused before it is decoded; by "
+    "default 268435456.",
+    "MODRWKV_MAX_FILE_BYTES": "Bytes above which a media file is refused before it is read; by default 2147483648.",
 }
 FOREIGN_VARIABLES = {
     "OMP_NUM_THREADS": "Threads that torch computes with on a CPU.",
@@ -74,6 +81,8 @@ def main() -> None:
         "commands.md": commands(),
         "components.md": components(registry),
         "hooks.md": hooks(),
+        "contract.md": contract(),
+        "plugins.md": known_plugins(registry),
         "environment.md": environment(),
     }
     for name, paragraphs in pages.items():
@@ -193,6 +202,52 @@ def hooks() -> Iterator[str]:
         yield f"### {record.__name__}"
         yield markdown(record.__doc__)
     yield f"Kinds of component: {', '.join(f'`{kind}`' for kind in KINDS)}. `PLUGIN_API` is {plugin.PLUGIN_API}."
+
+
+def contract() -> Iterator[str]:
+    """Yield every point that the contract tests check."""
+    yield "# The contract"
+    yield (
+        "A plugin's tests inherit the class of each component's kind, which pytest then runs; see "
+        "[Write an encoder in 15 minutes](../how-to/write-a-plugin.md). `modrwkv plugins check` runs the same and "
+        "prints one line for each point."
+    )
+    shared = (PluginContract, ComponentContract, NeuralContract)
+    for kind in (*shared, *(getattr(testing, name) for name in testing.__all__)):
+        inherited = {name for base in shared if base is not kind and issubclass(kind, base) for name in vars(base)}
+        points = {name: point for name, point in inspect.getmembers(kind, inspect.isfunction) if name not in inherited}
+        yield f"## {kind.__name__}"
+        yield markdown(kind.__doc__)
+        yield _rows(
+            ("point", "what holds", "when it fails"),
+            (
+                (name.removeprefix("test_").replace("_", " "), *_line(point.__doc__).partition(" Remedy: ")[::2])
+                for name, point in points.items()
+                if name.startswith("test_")
+            ),
+        )
+
+
+def known_plugins(registry: Registry) -> Iterator[str]:
+    """Yield what to install for each component that is not the core's; refuse to if the registry's table is wrong."""
+    entries = {(entry.spec.kind, entry.spec.name): entry for entry in registry.components()}
+    entries |= {("modality", entry.spec.name): entry for entry in registry.modalities()}
+    provided = {key: entry for key, entry in entries.items() if entry.distribution != CORE}
+    listed = {(kind, name): by for kind in ("modality", *KINDS) for name, by in known(kind).items()}
+    if wrong := {key: entry.distribution for key, entry in provided.items()}.items() ^ listed.items():
+        sys.exit(f"known_plugins.toml and the distributions of this repository differ in {sorted(wrong)}")
+    yield "# Known plugins"
+    yield (
+        "When a manifest names one of these and it is not installed, the error says what to install. Other people's "
+        "plugins work in the same way; `modrwkv plugins list` shows what is installed, whoever wrote it."
+    )
+    yield _rows(
+        ("kind", "name", "in short", "what to install"),
+        (
+            (kind, f"[{name}](components.md#{name}-{kind})", provided[kind, name].spec.summary, f"`pip install {by}`")
+            for (kind, name), by in listed.items()
+        ),
+    )
 
 
 def environment() -> Iterator[str]:

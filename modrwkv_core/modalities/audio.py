@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -13,20 +14,30 @@ from numpy.typing import ArrayLike, NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import Waveform
-from modrwkv_core.modalities.files import read_media
+from modrwkv_core.modalities.files import limit_from_environment, read_media
 
-__all__ = ["RATES", "AudioModality"]
+__all__ = ["MAX_SAMPLES", "MAX_SAMPLES_VARIABLE", "RATES", "AudioModality"]
+
+MAX_SAMPLES: Final = 2**28
+"""Samples of all channels above which a file is refused unless told otherwise: 1 GiB, 46 min of stereo at 48 kHz."""
+
+MAX_SAMPLES_VARIABLE: Final = "MODRWKV_MAX_AUDIO_SAMPLES"
+"""Environment variable that sets another limit."""
 
 RATES: Final = range(1_000, 768_001)
 """Samples per second that a recording may have; others are a sign of a damaged header."""
 
 _AGAIN: Final = "save it again from its source, or leave it out"
+_SHAPE: Final = "samples are [samples] or [samples, channels]"
 
 MAX_CHANNELS: Final = 64
 """Channels above which an array is taken to have its axes swapped."""
 
 STREAMED: Final = 0x7FFF0000
 """Sizes from here on are what programs write into the header of a WAV file whose length they do not know yet."""
+
+SIZES: Final = re.compile(r": (\d+) \(should be (\d+)\)")
+"""What libsndfile's log says of a size in a header and that of the file."""
 
 Samples: TypeAlias = NDArray[Any]
 
@@ -35,8 +46,18 @@ class AudioModality(Modality[Waveform]):
     """Decodes every format that libsndfile reads (WAV, FLAC, OGG, Opus, MP3, ...) at its own rate.
 
     Channels are averaged. Integers of any depth are scaled so that full scale is -1 to 1; floating-point samples are
-    kept as they are. Silence is refused, as there is nothing to hear in it.
+    kept as they are. Silence is refused, as there is nothing to hear in it. A file that is cut off is refused if its
+    format tells its length, as all those named do, and AIFF, AU, CAF, RF64 and W64.
+
+    Args:
+        max_samples: Files with more samples in all channels are refused before they are decoded; by default what the
+            environment variable :data:`MAX_SAMPLES_VARIABLE` says, else :data:`MAX_SAMPLES`.
     """
+
+    def __init__(self, max_samples: int | None = None) -> None:
+        if max_samples is None:
+            max_samples = limit_from_environment(MAX_SAMPLES_VARIABLE, MAX_SAMPLES)
+        self.max_samples = max_samples
 
     def decode(self, media: str | Path | bytes | tuple[ArrayLike, int] | Waveform) -> Waveform:
         """Decode ``media`` to ``[samples]``, float32.
@@ -46,18 +67,18 @@ class AudioModality(Modality[Waveform]):
                 ``[samples, channels]`` with its rate in samples per second.
 
         Raises:
-            DataError: The file is missing, empty, damaged or no recording; there are no samples, all samples are equal
-                (silence), or some are NaN or infinite; the rate is none of :data:`RATES`.
+            DataError: The file is missing, empty, damaged, too large or no recording; there are no samples, all samples
+                are equal (silence), or some are NaN or infinite; the rate is none of :data:`RATES`.
         """
         if isinstance(media, Waveform):
             return _waveform(media.samples, media.rate, "the waveform")
         if isinstance(media, tuple) and len(media) == 2:
             array, rate = media
-            return _waveform(_to_full_scale(np.asarray(array)), rate, "the given array")
+            return _waveform(_to_full_scale(array), rate, "the given array")
         if isinstance(media, tuple | np.ndarray):
             raise DataError("an array of samples needs its rate", hint="give (array, samples per second)")
         content, name = read_media(media)
-        samples, rate = _read(content, name)
+        samples, rate = self._read(content, name)
         return _waveform(samples, rate, name)
 
     def examples(self) -> list[Waveform]:
@@ -67,46 +88,62 @@ class AudioModality(Modality[Waveform]):
         tones = [np.sin(2 * np.pi * 440 * np.arange(samples) / rate) for samples in (rate // 10, rate // 2)]
         return [Waveform((0.4 * tone + generator.normal(0, 0.1, len(tone))).astype(np.float32), rate) for tone in tones]
 
+    def _read(self, content: bytes, name: str) -> tuple[Samples, int]:
+        try:
+            with soundfile.SoundFile(_Content(content)) as file:
+                self._check(file, name)
+                samples, announced, rate = file.read(dtype="float32", always_2d=True), file.frames, file.samplerate
+        except soundfile.LibsndfileError as error:
+            raise DataError(
+                f"{name} is not a recording, or a damaged one: {error.error_string}",
+                hint="WAV, FLAC, OGG and MP3 files can be read",
+            ) from error
+        if len(samples) < 0.98 * announced:  # an MP3 file without a header only lets libsndfile guess
+            raise DataError(f"{name} is truncated: it holds {len(samples)} of {announced} samples", hint=_AGAIN)
+        return samples, rate
 
-def _read(content: bytes, name: str) -> tuple[Samples, int]:
-    _refuse_cut_wav(content, name)
+    def _check(self, file: soundfile.SoundFile, name: str) -> None:
+        """Refuse a file that announces too much to be decoded, or more than it holds."""
+        if not file.seekable():
+            raise DataError(f"{name} is an instrument of the format {file.format}, not a recording", hint=_AGAIN)
+        if file.frames * file.channels > self.max_samples:
+            raise DataError(
+                f"{name} is too large: {file.frames:,} samples in {file.channels} channels, "
+                f"the limit is {self.max_samples:,} in all",
+                hint=f"cut it into parts, or set {MAX_SAMPLES_VARIABLE}; a damaged header may also announce too much",
+            )
+        # libsndfile reads what is left of a truncated file, and only its log tells.
+        for announced, found in SIZES.findall(file.extra_info):
+            if int(found) < int(announced) < STREAMED:
+                raise DataError(f"{name} is truncated: it holds {found} of {announced} bytes", hint=_AGAIN)
+
+
+class _Content(io.BytesIO):
+    """Bytes of a file; a damaged header can send libsndfile to a place before the first of them."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+
+def _to_full_scale(given: ArrayLike) -> Samples:
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            samples, announced, rate = file.read(dtype="float32", always_2d=True), file.frames, file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"{name} is not a recording, or a damaged one: {error.error_string}",
-            hint="WAV, FLAC, OGG and MP3 files can be read",
-        ) from error
-    if len(samples) < 0.98 * announced:  # an MP3 file without a header only lets libsndfile guess
-        raise DataError(f"{name} is truncated: it holds {len(samples)} of {announced} samples", hint=_AGAIN)
-    return samples, rate
-
-
-def _refuse_cut_wav(content: bytes, name: str) -> None:
-    # libsndfile reads what is left of a truncated WAV file without a word.
-    announced = 8 + int.from_bytes(content[4:8], "little")
-    if content[:4] == b"RIFF" and len(content) < announced < STREAMED:
-        raise DataError(f"{name} is truncated: it holds {len(content)} of {announced} bytes", hint=_AGAIN)
-
-
-def _to_full_scale(array: Samples) -> Samples:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise DataError(f"the given samples are not an array: {error}", hint=_SHAPE) from error
     if array.dtype.kind == "u":
         middle = 2.0 ** (8 * array.dtype.itemsize - 1)
         return (array - middle) / middle
     if array.dtype.kind == "i":
         return array / 2.0 ** (8 * array.dtype.itemsize - 1)
     if array.dtype.kind != "f":
-        raise DataError(f"the given array holds {array.dtype}, not samples")
+        raise DataError(f"the given array holds {array.dtype}, not samples", hint="give integers or real numbers")
     return array
 
 
 def _waveform(samples: Samples, rate: int, name: str) -> Waveform:
     """Check ``samples``, ``[samples]`` or ``[samples, channels]``, and average the channels."""
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS):
-        raise DataError(
-            f"{name} has the shape {list(samples.shape)}", hint="samples are [samples] or [samples, channels]"
-        )
+        raise DataError(f"{name} has the shape {list(samples.shape)}", hint=_SHAPE)
     if not samples.size:
         raise DataError(f"{name} has no samples", hint=_AGAIN)
     if rate not in RATES:

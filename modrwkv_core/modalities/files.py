@@ -1,15 +1,34 @@
-"""Files, bytes and data URIs of media, with a name for error messages."""
+"""Files, bytes and data URIs of media, with a name for error messages, and limits of what is read."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modrwkv_core.errors import DataError
 
-__all__ = ["read_media"]
+__all__ = ["limit_from_environment", "read_media"]
+
+MAX_BYTES: Final = 2**31
+"""Bytes above which a file is refused unless told otherwise."""
+
+MAX_BYTES_VARIABLE: Final = "MODRWKV_MAX_FILE_BYTES"
+"""Environment variable that sets another limit."""
+
+
+def limit_from_environment(variable: str, default: int) -> int:
+    """Return the number that the environment variable holds, ``default`` if it is not set.
+
+    Raises:
+        DataError: It holds no whole number above zero.
+    """
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal() or int(text) == 0:
+        raise DataError(f"{variable} is {text!r}, not a whole number above 0", hint="correct or unset it")
+    return int(text)
 
 
 def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
@@ -22,7 +41,8 @@ def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
         The bytes, never empty, and what to call them in a message.
 
     Raises:
-        DataError: The file is missing, unreadable or empty, the data URI is malformed, or ``media`` is none of these.
+        DataError: The file is missing, unreadable, empty or larger than :data:`MAX_BYTES_VARIABLE` allows, the data URI
+            is malformed, or ``media`` is none of these.
     """
     if isinstance(media, bytes):
         content, name = media, "the given bytes"
@@ -33,7 +53,14 @@ def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
     elif isinstance(media, str | Path):
         path = Path(media).expanduser()
         name = str(path)
+        limit = limit_from_environment(MAX_BYTES_VARIABLE, MAX_BYTES)
         try:
+            size = path.stat().st_size
+            if size > limit:
+                raise DataError(
+                    f"{name} is too large: {size:,} bytes, the limit is {limit:,}",
+                    hint=f"cut it into parts, or set {MAX_BYTES_VARIABLE}",
+                )
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}", hint="check the path") from error

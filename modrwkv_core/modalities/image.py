@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -15,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import Picture
-from modrwkv_core.modalities.files import read_media
+from modrwkv_core.modalities.files import limit_from_environment, read_media
 
 __all__ = ["MAX_PIXELS", "MAX_PIXELS_VARIABLE", "ImageModality"]
 
@@ -42,7 +41,7 @@ class ImageModality(Modality[Picture]):
     """
 
     def __init__(self, max_pixels: int | None = None) -> None:
-        self.max_pixels = _limit_from_environment() if max_pixels is None else max_pixels
+        self.max_pixels = limit_from_environment(MAX_PIXELS_VARIABLE, MAX_PIXELS) if max_pixels is None else max_pixels
 
     def decode(self, media: str | Path | bytes | Image.Image | NDArray[Any] | Picture) -> Picture:
         """Decode ``media`` to ``[height, width, 3]``, uint8.
@@ -100,13 +99,6 @@ class ImageModality(Modality[Picture]):
             f"{name} is too large: {size}, the limit is {self.max_pixels:,} pixels",
             hint=f"make it smaller, or set {MAX_PIXELS_VARIABLE}",
         )
-
-
-def _limit_from_environment() -> int:
-    text = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
-    if not text.isdecimal() or int(text) == 0:
-        raise DataError(f"{MAX_PIXELS_VARIABLE} is {text!r}, not a number of pixels")
-    return int(text)
 
 
 def _damaged(name: str, error: Exception) -> DataError:

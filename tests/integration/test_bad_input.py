@@ -82,7 +82,7 @@ def run(tiny_manifest: Write, tmp_path: Path) -> Path:
     ("override", "expected"),
     [
         ("backbone.type=rwkv8", ["backbone", "rwkv8", "did you mean rwkv7"]),
-        ("modalities.series.encoder={type: timer}", ["timer", "pip install modrwkv-timer"]),
+        ("modalities.series.encoder={type: timer}", ["modalities.series.encoder", "a checkpoint or init: scratch"]),
         ("phases.align.learning_rate=1", ["phases.0.learning_rate", "unknown key", "lr,"]),
         ("phases.align.train=[adaptor]", ["adaptor", "adapter"]),
         ("modalities.image={encoder: {type: wavenet}, adapter: {type: mlp}}", ["wavenet", "image", "series"]),

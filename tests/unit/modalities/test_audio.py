@@ -3,13 +3,14 @@ from __future__ import annotations
 import base64
 import io
 import wave
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -105,6 +106,19 @@ def test_arrays_are_scaled_by_their_depth(modality: AudioModality, dtype: type) 
     np.testing.assert_array_equal(modality.decode(waveform).samples, expected)
 
 
+@pytest.mark.parametrize(("subtype", "step"), [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-23)])
+def test_stereo_at_192_khz_in_any_depth(modality: AudioModality, subtype: str, step: float) -> None:
+    stereo = np.stack([tone(rate=192_000), -0.5 * tone(rate=192_000)], axis=1)
+    waveform = modality.decode(encoded(stereo, 192_000, subtype=subtype))
+    assert waveform.rate == 192_000
+    np.testing.assert_allclose(waveform.samples, tone(rate=192_000) / 4, atol=step)
+
+
+def test_an_instrument_is_no_recording(modality: AudioModality) -> None:
+    with pytest.raises(DataError, match="an instrument of the format XI"):
+        modality.decode(encoded(tone(), file_format="XI"))
+
+
 def test_bad_files_are_named(modality: AudioModality, tmp_path: Path) -> None:
     wrong = {
         "missing.wav": (None, "cannot read .*missing.wav"),
@@ -123,7 +137,7 @@ def test_bad_files_are_named(modality: AudioModality, tmp_path: Path) -> None:
             modality.decode(tmp_path / file)
 
 
-@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64"])
 def test_truncated_files_are_refused(modality: AudioModality, file_format: str) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
     whole = encoded(noise, file_format=file_format)
@@ -131,6 +145,48 @@ def test_truncated_files_are_refused(modality: AudioModality, file_format: str) 
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(DataError):
             modality.decode(whole[: int(len(whole) * share)])
+
+
+@pytest.mark.parametrize("file_format", ["WAV", "OGG", "AIFF", "CAF"])
+def test_a_clip_without_samples_is_refused(modality: AudioModality, file_format: str) -> None:
+    with pytest.raises(DataError, match="the given bytes has no samples"):
+        modality.decode(encoded(tone(0), file_format=file_format))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "RF64"]),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=8),
+)
+def test_damage_is_refused_or_still_a_recording(file_format: str, damage: list[tuple[int, int]]) -> None:
+    """Never another exception, nor memory for what a header only claims."""
+    content = bytearray(encoded(np.random.default_rng(0).normal(0, 0.1, 2000), file_format=file_format))
+    for place, value in damage:
+        content[place % len(content)] = value
+    with suppress(DataError):
+        assert np.isfinite(AudioModality().decode(bytes(content)).samples).all()
+
+
+def test_a_header_that_announces_hours_costs_no_memory(modality: AudioModality) -> None:
+    content = bytearray(encoded(tone(), file_format="FLAC"))
+    content[22:26] = b"\xff\xff\xff\xff"  # the lower 32 bits of the number of samples
+    with pytest.raises(DataError, match=r"too large: 4,294,967,295 samples in 1 channels") as caught:
+        modality.decode(bytes(content))
+    assert "MODRWKV_MAX_AUDIO_SAMPLES" in str(caught.value)
+
+
+def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "long.wav"
+    path.write_bytes(encoded(np.stack([tone(), tone()], axis=1)))
+    assert len(AudioModality(max_samples=8000).decode(path).samples) == 4000
+    with pytest.raises(DataError, match=r"long\.wav is too large: 4,000 samples in 2 channels, the limit is 7,999"):
+        AudioModality(max_samples=7999).decode(path)
+    monkeypatch.setenv("MODRWKV_MAX_AUDIO_SAMPLES", "100")
+    with pytest.raises(DataError, match="the limit is 100 in all"):
+        AudioModality().decode(path)
+    monkeypatch.setenv("MODRWKV_MAX_AUDIO_SAMPLES", "-1")
+    with pytest.raises(DataError, match="MODRWKV_MAX_AUDIO_SAMPLES is '-1'"):
+        AudioModality()
 
 
 def test_a_streamed_wav_has_no_size_in_its_header(modality: AudioModality) -> None:
@@ -143,9 +199,12 @@ def test_a_streamed_wav_has_no_size_in_its_header(modality: AudioModality) -> No
 def test_bad_arrays_are_refused(modality: AudioModality) -> None:
     with pytest.raises(DataError, match="needs its rate"):
         modality.decode(tone())  # type: ignore[arg-type]
-    for array in (np.zeros(0), np.array([1.0, np.inf]), np.zeros((2, 4000)), np.array(["a"]), np.zeros((2, 2, 2))):
-        with pytest.raises(DataError):
+    shapes = (np.zeros(0), np.zeros((2, 4000)), np.zeros((2, 2, 2)), [[0.0, 1.0], [0.5]])
+    values = (np.array([1.0, np.inf]), np.array(["a"]), np.array([True, False]), np.array([1j, 0.0]))
+    for array in (*shapes, *values):
+        with pytest.raises(DataError) as caught:
             modality.decode((array, 16_000))
+        assert caught.value.hint
     for rate in (0, -16_000, 10_000_000):
         with pytest.raises(DataError, match="samples per second"):
             modality.decode((tone(), rate))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,31 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         decode(cut)
     with pytest.raises(DataError, match="is not a CSV file"):
         decode(b"\xff\xfe\x00 not text")
+
+
+@given(st.lists(st.tuples(st.integers(8, 127), st.integers(0, 255)), min_size=1, max_size=8))
+def test_a_damaged_header_is_refused_or_still_a_series(damage: list[tuple[int, int]]) -> None:
+    file = io.BytesIO()
+    np.save(file, np.arange(40.0).reshape(20, 2))
+    content = bytearray(file.getvalue())
+    for place, value in damage:
+        content[place] = value
+    with suppress(DataError):
+        assert np.isfinite(decode(bytes(content)).values).all()
+
+
+@pytest.mark.parametrize("shape", ["(99999999999999, 2)", "(20, 2", "(20, 'a')", "{20: 2}"])
+def test_headers_that_trip_numpy_are_refused(shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(320)
+    with pytest.raises(DataError, match="damaged NumPy file"):
+        decode(content)
+
+
+def test_one_point_and_constants_are_series() -> None:
+    """Whether they are enough is the encoder's to say."""
+    assert decode(b"oil\n30.5\n").values.tolist() == [[30.5]]
+    assert decode([7] * 5).values.tolist() == [[7.0]] * 5
 
 
 def test_a_numpy_file_cannot_run_code(tmp_path: Path) -> None:
