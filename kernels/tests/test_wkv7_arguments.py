@@ -98,6 +98,28 @@ def test_step_arguments(six):
         wkv7_step(**token, state=state[..., :7])
 
 
+def test_step_into_a_pool_arguments(six):
+    token = {name: x[:, 0] for name, x in six.items()}
+    pool = torch.zeros(4, 3, 8, 8, dtype=torch.float64)
+    with pytest.raises(ValueError, match="slots needs out"):
+        wkv7_step(**token, state=pool, slots=torch.tensor([0, 1]))
+    for slots, message in [
+        (torch.tensor([0, 1, 2]), r"slots is \[3\] but r is \[2, 3, 8\]"),
+        (torch.tensor([0.0, 1.0]), "must be int32 or int64"),
+        (torch.tensor([1, 1]), r"all different, but is \[1, 1\]"),
+        (torch.tensor([0, 4]), r"in the 4 rows of state, but is \[0, 4\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            wkv7_step(**token, state=pool, out=pool, slots=slots)
+    with pytest.raises(ValueError, match=r"out is torch.float32 \[4, 3, 8, 8\]"):
+        wkv7_step(**token, state=pool, out=pool.float(), slots=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="out must be contiguous"):
+        wkv7_step(**token, state=pool, out=pool.mT, slots=torch.tensor([0, 1]))
+    token["k"].requires_grad_()
+    with pytest.raises(ValueError, match="out has no gradient"):
+        wkv7_step(**token, state=pool, out=pool, slots=torch.tensor([0, 1]))
+
+
 def test_unknown_backend(six):
     with pytest.raises(ValueError, match=r"no backend 'tritn'; choose 'auto' or one of .*'torch', 'reference'"):
         wkv7(**six, backend="tritn")

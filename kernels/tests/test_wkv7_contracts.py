@@ -64,6 +64,26 @@ def test_steps_equal_a_pass(bench, dtype):
     assert bench.error(state, final) < BAR
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_steps_in_place_on_a_pool(bench, backend):
+    six = bench.inputs("easy", 2, 5, 2, 64, dtype=torch.float32)
+    start = bench.state(4, 2, 64, dtype=torch.float32)
+    slots = torch.tensor([3, 1])
+    y, final = wkv7(*six, state=start[slots], output_state=True, backend=backend)
+    pool = start.clone()
+    for t in range(5):
+        y_t, returned = wkv7_step(*(x[:, t] for x in six), pool, out=pool, slots=slots, backend=backend)
+        assert returned is pool
+        assert bench.error(y_t, y[:, t]) < BAR
+    assert bench.error(pool[slots], final) < BAR
+    assert torch.equal(pool[[0, 2]], start[[0, 2]])
+
+    whole = torch.empty_like(start[slots])
+    first = [x[:, 0] for x in six]
+    wkv7_step(*first, start[slots], out=whole, backend=backend)
+    assert torch.equal(whole, wkv7_step(*first, start[slots], backend=backend)[1])
+
+
 def test_step_is_differentiable(bench):
     six = [x[:, 0].requires_grad_() for x in bench.inputs("easy", 2, 1, 2, 4)]
     six[1] = (six[1].detach() * 0.9 - 0.01).requires_grad_()

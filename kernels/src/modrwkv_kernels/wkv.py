@@ -48,8 +48,8 @@ def wkv7(
             number of tokens; sequences may be empty.
         output_state: Whether to return the state after the last token.
         backend: ``"auto"`` or one of :func:`modrwkv_kernels.available_backends`.
-        chunk_size: Tokens (16, 32 or 64) between the states that `cpu` and `torch` save for the backward pass; None
-            lets them choose.
+        chunk_size: Tokens (16, 32 or 64) between the states that a backend saves for the backward pass; None lets it
+            choose.
 
     Returns:
         Output shaped and typed like `r`, and the final state `[sequences, heads, value, key]` or None.

@@ -1,0 +1,147 @@
+"""WKV-7's Triton kernels: right on the interpreter or a GPU, and compiled within what a multiprocessor has."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from modrwkv_kernels import explain_dispatch, wkv7, wkv7_step
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+SCRIPT = Path(__file__).with_name("wkv7_triton_check.py")
+# Largest relative error of outputs and states, of gradients, and of the gradient of the decay.
+BARS = {"float32": (2e-6, 5e-6, 5e-6), "bfloat16": (3.5e-3, 1e-2, 2e-2)}
+
+
+def beyond_the_bars(device, dtype, **environment):
+    process = subprocess.run(
+        [sys.executable, str(SCRIPT), device, dtype],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    bar, gradient_bar, decay_bar = BARS[dtype]
+    found = json.loads(process.stdout)
+    assert len(found) >= 13
+    bars = {"dlog_w": decay_bar, **dict.fromkeys(("dr", "dk", "dv", "da", "db", "dstate"), gradient_bar)}
+    return {
+        (case, name): error
+        for case, errors in found.items()
+        for name, error in errors.items()
+        if not error <= bars.get(name, bar)
+    }
+
+
+def test_interpreted_kernels_agree_with_float64():
+    assert beyond_the_bars("cpu", "float32", TRITON_INTERPRET="1") == {}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", BARS)
+def test_kernels_agree_with_float64(dtype):
+    assert beyond_the_bars("cuda", dtype) == {}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_steps_in_a_graph(bench):
+    token = [x[:, 0].cuda() for x in bench.inputs("easy", 2, 1, 2, 64, dtype=torch.float32)]
+    start = bench.state(4, 2, 64, dtype=torch.float32).cuda()
+    pool, slots = start.clone(), torch.tensor([2, 1], device="cuda")
+    expected_y, expected = wkv7_step(*token, start[slots])
+    wkv7_step(*token, pool.clone(), out=pool.clone(), slots=slots)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y, _ = wkv7_step(*token, pool, out=pool, slots=slots)
+    graph.replay()
+    assert torch.equal(y, expected_y)
+    assert torch.equal(pool[slots], expected)
+    slots.copy_(torch.tensor([0, 3]))
+    graph.replay()
+    assert torch.equal(pool[[0, 3]], wkv7_step(*token, start[[0, 3]])[1])
+
+
+def test_why_it_is_not_used(bench):
+    assert "CUDA device, not on cpu" in explain_dispatch().reasons["triton"]
+    assert "float64" in explain_dispatch(device="cuda", dtype=torch.float64, chunk_size=16).reasons["triton"]
+    assert "not 48" in explain_dispatch(device="cuda", head_size=48).reasons["triton"]
+    if not torch.cuda.is_available():
+        assert "no CUDA device" in explain_dispatch(device="cuda").reasons["triton"]
+    six = bench.inputs("easy", 1, 3, 1, 32, dtype=torch.float32)
+    with pytest.raises(ValueError, match="'triton' cannot be used here: it takes tensors on a CUDA device, not on cpu"):
+        wkv7(*six, backend="triton")
+    with pytest.raises(ValueError, match="'triton' cannot be used here"):
+        wkv7_step(*(x[:, 0] for x in six), bench.state(1, 1, 32, dtype=torch.float32), backend="triton")
+
+
+# Kernel, its module, what is None, its constants, warps, and the most registers and bytes of stack and shared memory.
+OPERATORS = ("operators",)
+WALK = {"C": 32, "VALUES": 64, "STAGES": 2}
+KERNELS = [
+    ("inverse_kernel", "forward", (), {"C": 32}, 2, 168, 0, 16),
+    ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 512, 64),
+    ("walk_back_kernel", "backward", OPERATORS, WALK, 4, 255, 64, 64),
+    ("gradient_kernel", "backward", (), {"C": 32, "REFINE": True}, 4, 255, 512, 64),
+    ("scan_kernel", "scan", (), {"VALUES": 16, "PRECISION": "tf32x3", "REVERSE": True}, 4, 168, 0, 48),
+    ("step_kernel", "step", (), {"VALUES": 16}, 1, 128, 0, 4),
+]
+FLOAT32 = {"log_w", "dlog_w", "state", "final", "dstate", "dinitial", "operators", "inner", "outer", "out"}
+
+
+def compiled(name, module, absent, constants, warps, capability):
+    """Compile a kernel for packed bfloat16 tensors, without a GPU."""
+    from importlib import import_module
+
+    import triton
+    import triton.language as tl
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = getattr(import_module(f"modrwkv_kernels.wkv_triton.{module}"), name)
+    names = kernel.arg_names
+    constants = {"heads": 32, "N": 64, "OPERAND": tl.bfloat16, "PRECISION": "ieee", "SOLVE": "bf16x3"} | constants
+    constants = {name: value for name, value in constants.items() if name in names} | dict.fromkeys(absent)
+
+    def kind(name):
+        if name in constants:
+            return "constexpr"
+        if name in ("sequences", "tokens", "segment"):
+            return "i32"
+        if name in ("bounds", "slots"):
+            return "*i64"
+        return "*fp32" if name in FLOAT32 else "*bf16"
+
+    signature = {name: kind(name) for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n == "segment" or signature[n][0] == "*"}
+    source = ASTSource(kernel, signature, {(names.index(n),): value for n, value in constants.items()}, aligned)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90, 120])
+@pytest.mark.parametrize(
+    ("name", "module", "absent", "constants", "warps", "registers", "stack", "kibibytes"),
+    KERNELS,
+    ids=[kernel[0] for kernel in KERNELS],
+)
+def test_compiles_within_its_means(
+    tmp_path, name, module, absent, constants, warps, registers, stack, kibibytes, capability
+):
+    import triton
+
+    kernel = compiled(name, module, absent, constants, warps, capability)
+    (tmp_path / "kernel.cubin").write_bytes(kernel.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    usage = subprocess.run(
+        [tool, "-res-usage", tmp_path / "kernel.cubin"], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(re.search(r"REG:(\d+)", usage)[1]) <= registers
+    assert int(re.search(r"STACK:(\d+)", usage)[1]) <= stack
+    assert kernel.metadata.shared <= 1024 * kibibytes

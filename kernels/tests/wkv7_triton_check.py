@@ -1,0 +1,147 @@
+"""Run WKV-7's Triton kernels in every way they can be called and measure their errors against float64.
+
+A script of its own, because Triton decides when it is imported whether its interpreter runs the kernels. Without a
+GPU: ``TRITON_INTERPRET=1 python wkv7_triton_check.py cpu float32``. Prints the relative errors of outputs, states and
+gradients of every case, and runs the checks of torch.library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import torch
+from conftest import Workbench
+from modrwkv_kernels import wkv7, wkv7_step
+from modrwkv_kernels.wkv_triton import launch
+
+BENCH = Workbench()
+WHOLE = launch.Tuning(programs=1)
+SPLIT = launch.Tuning(programs=10_000, values=32)
+
+
+def let_numpy_convert() -> None:
+    """Mend the interpreter, which takes arrays of one element for numbers: numpy 2.4 no longer does."""
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def mended(tensor: type, scope: object) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = mended
+
+
+def compare(
+    kind: str,
+    batch: int,
+    tokens: int,
+    heads: int,
+    size: int,
+    device: str,
+    dtype: torch.dtype,
+    *,
+    bounds: list[int] | None = None,
+    **options: object,
+) -> dict[str, float]:
+    """Errors of one call's results, whose memory is filled with NaN before."""
+    cu_seqlens = None if bounds is None else torch.tensor(bounds)
+    six = BENCH.inputs(kind, batch, tokens, heads, size, dtype=dtype)
+    state = BENCH.state(batch if bounds is None else len(bounds) - 1, heads, size, dtype=torch.float32)
+    truth = BENCH.results([x.double() for x in six], state.double(), backend="torch", cu_seqlens=cu_seqlens)
+    if cu_seqlens is not None:
+        options["cu_seqlens"] = cu_seqlens.to(device)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    found = BENCH.results([x.to(device) for x in six], state.to(device), backend="triton", **options)
+    torch.use_deterministic_algorithms(False)
+    return {name: BENCH.error(x.cpu(), y) for name, x, y in zip(BENCH.names, found, truth, strict=True)}
+
+
+def compare_steps(device: str, dtype: torch.dtype) -> dict[str, float]:
+    """Errors of steps in place on a pool and into fresh states; rows that no slot names must stay."""
+    six = BENCH.inputs("easy", 3, 4, 2, 64, dtype=dtype)
+    start = BENCH.state(5, 2, 64, dtype=torch.float32)
+    slots = torch.tensor([3, 0, 4])
+    exact = [x.double() for x in six]
+    y, final = wkv7(*exact, state=start[slots].double(), output_state=True, backend="torch")
+    pool, fresh = start.to(device), start[slots].to(device)
+    errors = {}
+    for t in range(4):
+        token = [x[:, t].to(device) for x in six]
+        y_t, returned = wkv7_step(*token, pool, out=pool, slots=slots.to(device), backend="triton")
+        assert returned is pool
+        errors[f"y{t} in place"] = BENCH.error(y_t.cpu(), y[:, t])
+        y_t, fresh = wkv7_step(*token, fresh, backend="triton")
+        errors[f"y{t}"] = BENCH.error(y_t.cpu(), y[:, t])
+    assert torch.equal(pool[[1, 2]].cpu(), start[[1, 2]])
+    return errors | {"pool": BENCH.error(pool[slots].cpu(), final), "state": BENCH.error(fresh.cpu(), final)}
+
+
+def check_registration(device: str) -> None:
+    """The ops behave as torch.library asks, and a graph holds them whole."""
+    six = [x.to(device) for x in BENCH.inputs("easy", 1, 20, 1, 32, dtype=torch.float32)]
+    state = BENCH.state(2, 1, 32, dtype=torch.float32).to(device)
+    bounds = torch.tensor([0, 3, 20], device=device)
+    ops = torch.ops.modrwkv_kernels
+    torch.library.opcheck(ops.wkv7_triton.default, (*six, None, None, 16, False))
+    y, final, starts, inverse = ops.wkv7_triton(*six, state, bounds, 16, True)
+    # Some numbers of blocks stay unused, and so what belongs to them is never written.
+    starts.nan_to_num_()
+    inverse.nan_to_num_()
+    backward = ops.wkv7_triton_backward.default
+    torch.library.opcheck(backward, (y, final, *six, starts, inverse, bounds, 16))
+    torch.library.opcheck(backward, (None, None, *six, starts, inverse, bounds, 16))
+    token = [x[0, :2].contiguous() for x in six]
+    torch.library.opcheck(ops.wkv7_triton_step.default, (*token, state, state.clone(), None))
+
+    leaves = [x.requires_grad_() for x in (*six, state[:1].clone())]
+    torch.library.opcheck(ops.wkv7_triton.default, (*leaves, None, 16, True))
+    compiled = torch.compile(wkv7, fullgraph=True, backend="aot_eager")
+    for run in (compiled, wkv7):
+        y, final = run(*leaves[:6], state=leaves[6], output_state=True, backend="triton")
+        gradients = torch.autograd.grad(y.square().sum() + final.square().sum(), leaves)
+        if run is compiled:
+            expected = (y, final, *gradients)
+    assert all(torch.equal(x, z) for x, z in zip((y, final, *gradients), expected, strict=True))
+
+
+def main(device: str, dtype: torch.dtype) -> None:
+    """Print the errors of all cases."""
+    large = device != "cpu"
+    errors = {}
+    launch.TUNING = WHOLE
+    for kind in BENCH.kinds:
+        errors[f"{kind}, dense"] = compare(kind, 1, 40, 1, 64, device, dtype)
+    packed = [0, 33, 33, 34, 75, 75]
+    errors["packed"] = compare("easy", 1, 75, 2, 32, device, dtype, bounds=packed, chunk_size=16)
+    errors["one token"] = compare("easy", 2, 1, 1, 32, device, dtype)
+    errors["no token"] = compare("easy", 2, 0, 1, 32, device, dtype)
+    errors["no sequence"] = compare("easy", 1, 0, 1, 32, device, dtype, bounds=[0])
+    errors["chunk of 64"] = compare("correlated keys", 1, 70, 1, 32, device, dtype, chunk_size=64)
+    launch.TUNING = dataclasses.replace(WHOLE, values=16)
+    errors["slices"] = compare("easy", 1, 20, 1, 32, device, dtype, chunk_size=16)
+    launch.TUNING = SPLIT
+    errors["split"] = compare("no decay", 1, 200, 1, 32, device, dtype, chunk_size=16)
+    packed = [0, 70, 70, 71, 280]
+    errors["split, packed"] = compare("easy", 1, 280, 1, 32, device, dtype, bounds=packed, chunk_size=16)
+    launch.TUNING = launch.Tuning()
+    errors["steps"] = compare_steps(device, dtype)
+    if large:
+        for size in (32, 64, 128):
+            for chunk in (16, 32, 64):
+                for kind in BENCH.kinds:
+                    name = f"{kind}, heads of {size}, chunks of {chunk}"
+                    errors[name] = compare(kind, 2, 513, 3, size, device, dtype, chunk_size=chunk)
+        errors["long"] = compare("easy", 1, 5000, 2, 64, device, dtype)
+    check_registration(device)
+    sys.stdout.write(json.dumps(errors))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "cpu":
+        let_numpy_convert()
+    main(sys.argv[1], getattr(torch, sys.argv[2]))
