@@ -198,7 +198,11 @@ def _compile(candidate: tuple[int, Tuning]) -> str | None:
     try:
         for programs in (1, tuning.programs):
             kernel_times((1, 1024, 32), chunk, dataclasses.replace(tuning, programs=programs), repeats=1)
-    except (triton.compiler.errors.CompilationError, triton.runtime.errors.OutOfResources) as error:
+    except (
+        triton.compiler.errors.CompilationError,
+        triton.runtime.errors.OutOfResources,
+        triton.runtime.errors.PTXASError,
+    ) as error:
         return str(error).splitlines()[-1][:120]
     return None
 

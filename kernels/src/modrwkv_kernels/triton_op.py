@@ -12,14 +12,16 @@ import os
 import torch
 from torch import Tensor
 
-from modrwkv_kernels.backend import DEFAULT_CHUNK_SIZE, Backend, Inputs, Request
+from modrwkv_kernels.backend import Backend, Inputs, Request
 from modrwkv_kernels.op_gradient import connect, needs_gradient
 from modrwkv_kernels.ragged import block_capacity
 
 __all__ = ["BACKEND"]
 
-_HEAD_SIZES = (32, 64, 128)
-_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+_HEAD_SIZES = (32, 64)
+# Float32 tiles of 32 tokens spill their registers.
+_CHUNK_SIZES = {torch.bfloat16: 32, torch.float16: 16, torch.float32: 16}
+_DTYPES = tuple(_CHUNK_SIZES)
 # The first generation with bfloat16 matrix units, Ampere.
 _CAPABILITY = (8, 0)
 _INSTALLED = importlib.util.find_spec("triton") is not None
@@ -172,7 +174,7 @@ def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
     y, final, _, _ = torch.ops.modrwkv_kernels.wkv7_triton(
-        *inputs, state, cu_seqlens, chunk_size or DEFAULT_CHUNK_SIZE, needs_gradient(inputs, state)
+        *inputs, state, cu_seqlens, chunk_size or _CHUNK_SIZES[inputs.r.dtype], needs_gradient(inputs, state)
     )
     return y, final
 

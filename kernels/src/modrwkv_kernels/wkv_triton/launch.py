@@ -36,9 +36,9 @@ class Tuning:
         refine: Whether bfloat16 operands that rounding hurts most enter as the sum of two.
         inverse_warps: Warps of a program that inverts a chunk's system; so for the other kernels.
         walk_warps: Of the walk.
-        walk_stages: How many chunks' inputs the walk has in flight.
+        walk_stages: How many chunks' inputs the walk has in flight in bfloat16; in float32 there is room for one.
         back_warps: Of the walk back.
-        back_stages: How many chunks' inputs the walk back has in flight.
+        back_stages: The same of the walk back.
         gradient_warps: Of the gradients of a chunk.
         gradient_registers: Most registers of a thread there; None for all there are.
         step_values: Width of the slice of a state that one program of a step carries.
@@ -179,7 +179,7 @@ def forward(
         "C": chunk,
         "VALUES": plan.values,
         "REFINE": tuning.refine and plan.operand == torch.bfloat16,
-        "STAGES": tuning.walk_stages,
+        "STAGES": tuning.walk_stages if plan.operand == torch.bfloat16 else 1,
         "num_warps": tuning.walk_warps,
     }
     with _on(y):
@@ -240,7 +240,7 @@ def backward(
         "segment": plan.segment,
         "C": chunk,
         "VALUES": plan.values,
-        "STAGES": tuning.back_stages,
+        "STAGES": tuning.back_stages if plan.operand == torch.bfloat16 else 1,
         "num_warps": tuning.back_warps,
     }
     with _on(dy):
