@@ -47,7 +47,7 @@ class AudioModality(Modality[Waveform]):
 
     Channels are averaged. Integers of any depth are scaled so that full scale is -1 to 1; floating-point samples are
     kept as they are. Silence is refused, as there is nothing to hear in it. A file that is cut off is refused if its
-    format tells its length, as all those named do, and AIFF, AU, CAF, RF64 and W64.
+    format tells its length, as all those named do, and AIFF, AU, RF64 and W64.
 
     Args:
         max_samples: Files with more samples in all channels are refused before they are decoded; by default what the
