@@ -148,8 +148,9 @@ def training_step(name: str, case: str, options: argparse.Namespace) -> tuple[Ca
     ids = torch.randint(0, VOCAB, (int(rows), int(tokens) + 1), device=options.device)
 
     def step() -> Tensor:
-        loss = loss_of(ids[:, :-1], ids[:, 1:])
-        loss.backward()
+        for part in ids.chunk(options.accumulate):
+            loss = loss_of(part[:, :-1], part[:, 1:])
+            (loss * len(part) / len(ids)).backward()
         optimiser.step()
         optimiser.zero_grad()
         return loss.detach()
@@ -221,6 +222,7 @@ def main() -> None:
     parser.add_argument("--rivals", nargs="*", default=[], choices=["llama", "fla"])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every contestant (default: 2)")
     parser.add_argument("--recompute", choices=["none", "cheap", "all"], default="none", help="in the backward pass")
+    parser.add_argument("--accumulate", type=int, default=1, help="parts of a batch, one after the other (default: 1)")
     parser.add_argument("--compile", action="store_true", help="torch.compile blocks (of rivals: the whole model)")
     parser.add_argument("--plain", action="store_true", help="plain torch in place of the fused Triton stages")
     parser.add_argument("--kernel", default="auto", help="backend of the recurrence")
@@ -245,7 +247,8 @@ def main() -> None:
     report = {
         "benchmark": "gpu_train",
         "options": {
-            name: getattr(options, name) for name in ("recompute", "compile", "plain", "kernel", "rounds", "rivals")
+            name: getattr(options, name)
+            for name in ("recompute", "accumulate", "compile", "plain", "kernel", "rounds", "rivals")
         },
         "recurrence": explain_dispatch(options.kernel, device=options.device, dtype=torch.bfloat16).chosen,
         "results": results,

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import modrwkv_kernels
 import torch
 from modrwkv_kernels import ValueResidual
-from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused import arguments, token_shift_triton
 from torch import Tensor
 
 Case = tuple[str, Callable[..., Any], list[Tensor]]
@@ -30,10 +29,9 @@ def random(*shape: int, scale: float = 1.0) -> Tensor:
 def token_shift_cases() -> Iterator[Case]:
     """Both mixings, several widths, dense and packed."""
     shapes: list[tuple[int, int, int, list[int] | None]] = [
-        (2, 37, 48, None),
-        (3, 1, 32, None),
-        (1, 40, 64, [0, 1, 16, 17, 33]),
-        (1, 600, 16, [0, 599]),
+        (2, 11, 24, None),
+        (3, 1, 16, None),
+        (1, 21, 16, [0, 1, 8, 9, 17]),
     ]
     for rows, tokens, width, first in shapes:
         sequences = rows if first is None else len(first)
@@ -60,7 +58,7 @@ def token_shift_cases() -> Iterator[Case]:
 
 def prepare_cases() -> Iterator[Case]:
     """With and without the value residual; some keys are zero."""
-    rows, tokens, heads, size = 2, 21, 3, 16
+    rows, tokens, heads, size = 2, 9, 3, 16
     shape, width = (rows, tokens, heads * size), heads * size
     k, k_k, k_a = random(*shape), random(width), random(width)
     k[0, 3] = 0
@@ -84,7 +82,7 @@ def prepare_cases() -> Iterator[Case]:
 def other_cases() -> Iterator[Case]:
     """Read-out, relu squared and cross-entropy."""
     heads, size = 3, 16
-    for rows, tokens in ((2, 21), (1, 1)):
+    for rows, tokens in ((2, 9), (1, 1)):
         four = [random(rows, tokens, heads, size) for _ in range(4)]
         weights = [random(heads, size), random(heads * size), random(heads * size)]
         yield (
@@ -131,24 +129,24 @@ def errors(device: str, dtype: torch.dtype) -> dict[str, float]:
 def check_registrations(device: str) -> None:
     """Let torch check schemas, shape functions and gradients of the ops."""
     ops = torch.ops.modrwkv_kernels
-    shape = (2, 5, 32)
+    shape = (1, 3, 32)
 
     def make(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device, requires_grad=True)
 
     x, vectors = [make(*shape) for _ in range(8)], [make(32) for _ in range(4)]
-    first = torch.tensor([0, 4], device=device)
+    first = torch.tensor([0, 2], device=device)
     torch.library.opcheck(ops.relu_squared.default, (x[0],))
     torch.library.opcheck(
-        ops.token_shift.default, (x[0], make(2, 32), make(6, 32), *vectors[:2], None, None, 1e-5, torch.float32)
+        ops.token_shift.default, (x[0], make(1, 32), make(6, 32), *vectors[:2], None, None, 1e-5, torch.float32)
     )
     torch.library.opcheck(
         ops.token_shift.default,
-        (make(1, 9, 32), make(2, 32), make(1, 32), *vectors[:2], make(1, 9, 32), first, 1e-5, torch.float32),
+        (x[0], make(2, 32), make(1, 32), *vectors[:2], x[1], first, 1e-5, torch.float32),
     )
     torch.library.opcheck(ops.time_mix_prepare.default, (*x[:3], *vectors[:2], *x[3:6], 16))
     torch.library.opcheck(ops.time_mix_prepare.default, (*x[:3], *vectors[:2], None, None, None, 16))
-    four = [make(2, 5, 2, 16) for _ in range(4)]
+    four = [make(1, 3, 2, 16) for _ in range(4)]
     torch.library.opcheck(ops.readout.default, (*four, x[0], make(2, 16), *vectors[:2], 1e-3))
 
 
@@ -156,12 +154,14 @@ def main() -> None:
     """Check and measure on the device and in the dtype of the command line."""
     device, dtype = sys.argv[1], getattr(torch, sys.argv[2])
     torch.manual_seed(0)
-    for name in ("prepare", "readout", "relu_squared", "token_shift"):
-        import_module(f"modrwkv_kernels.fused.{name}_triton")
     if device == "cpu":
         arguments.runs_triton = lambda x: x.dtype != torch.float64
+        # So that a few tokens need several programs.
+        token_shift_triton._FORWARD_TOKENS = 4
+        token_shift_triton._BACKWARD_PROGRAMS = 3
+    found = errors(device, dtype)
     check_registrations(device)
-    print(json.dumps(errors(device, dtype)))
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

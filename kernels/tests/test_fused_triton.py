@@ -1,0 +1,119 @@
+"""The Triton kernels of the fused functions: right on the interpreter or a GPU, and compiled without spilling."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+SCRIPT = Path(__file__).with_name("fused_check.py")
+# Largest relative error against float64. Rounding to bfloat16 alone costs 2e-3; a loss is one sum.
+BARS = {"float32": 2e-6, "bfloat16": 6e-3}
+
+
+def errors(device, dtype, **environment):
+    process = subprocess.run(
+        [sys.executable, str(SCRIPT), device, dtype],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+@pytest.mark.timeout(900)
+def test_interpreted_kernels_agree_with_float64():
+    found = errors("cpu", "float32", TRITON_INTERPRET="1")
+    assert len(found) == 13
+    assert {name: error for name, error in found.items() if error > BARS["float32"]} == {}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", BARS)
+def test_kernels_agree_with_float64(dtype):
+    found = errors("cuda", dtype)
+    assert {name: error for name, error in found.items() if error > BARS[dtype]} == {}
+
+
+# Kernel, what differs between its variants, warps, and the most registers a thread may take.
+KERNELS = [
+    ("token_shift", "_token_shift_forward", {"STRETCH": 16, "BLOCK": 2048, "MIXES": 6, "update": None}, 8, 128),
+    ("token_shift", "_token_shift_forward", {"STRETCH": 16, "BLOCK": 2048, "MIXES": 1}, 8, 80),
+    ("token_shift", "_token_shift_backward", {"STRETCH": 64, "BLOCK": 2048, "MIXES": 6, "dsummed": None}, 16, 128),
+    ("token_shift", "_token_shift_backward", {"STRETCH": 64, "BLOCK": 2048, "MIXES": 1}, 16, 80),
+    ("prepare", "_prepare_forward", {"SIZE": 64, "TILE": 16, "RESIDUAL": True}, 4, 64),
+    ("prepare", "_prepare_backward", {"SIZE": 64, "TILE": 16, "RESIDUAL": True, "TOKENS": 256}, 4, 128),
+    ("readout", "_readout_forward", {"SIZE": 64, "TILE": 16}, 4, 64),
+    ("readout", "_readout_backward", {"SIZE": 64, "TILE": 16, "TOKENS": 256}, 4, 128),
+    ("relu_squared", "_relu_squared_forward", {"BLOCK": 2048}, 4, 40),
+    ("relu_squared", "_relu_squared_backward", {"BLOCK": 2048}, 4, 48),
+    ("cross_entropy", "_cross_entropy", {"VOCABULARY": 65536, "GRADIENT": True, "BLOCK": 8192}, 16, 80),
+]
+FLOAT32 = {"statistics", "dweights", "log_w", "dlog_w", "losses"}
+SCALARS = {"length": "i32", "tokens": "i32", "width": "i32", "heads": "i32", "elements": "i32"}
+SCALARS |= dict.fromkeys(("eps", "log_decay_min", "length_min"), "fp32")
+
+
+def compiled(module, name, constants, warps, capability):
+    """Compile a kernel for bfloat16 tensors, without a GPU."""
+    from importlib import import_module
+
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    function = getattr(import_module(f"modrwkv_kernels.fused.{module}_triton"), name)
+    names = function.arg_names
+    constants = dict(constants)
+    if "UPDATE" in names:
+        constants["UPDATE"] = "update" not in constants
+    if "SUMMED" in names:
+        constants["SUMMED"] = "dsummed" not in constants
+    if "PACKED" in names:
+        constants |= {"PACKED": False, "origin": None}
+    signature, aligned = {}, {}
+    for index, argument in enumerate(names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+            continue
+        pointer = "*fp32" if argument in FLOAT32 else "*i64" if argument == "ids" else "*bf16"
+        signature[argument] = SCALARS.get(argument, pointer)
+        if signature[argument] == pointer or argument in ("width", "elements"):
+            aligned[(index,)] = [["tt.divisibility", 16]]
+    source = ASTSource(function, signature, {(names.index(n),): value for n, value in constants.items()}, aligned)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+
+
+def resources(kernel, folder):
+    """Registers and bytes of spills of a thread."""
+    import triton
+
+    cubin = folder / "kernel.cubin"
+    cubin.write_bytes(kernel.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    usage = subprocess.run([tool, "-res-usage", cubin], capture_output=True, text=True, check=True).stdout
+    found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+@pytest.mark.parametrize(("module", "name", "constants", "warps", "registers"), KERNELS)
+@pytest.mark.parametrize(
+    "capability", [pytest.param(80, marks=pytest.mark.slow), 90, pytest.param(120, marks=pytest.mark.slow)]
+)
+def test_kernels_compile_without_spills(tmp_path, module, name, constants, warps, registers, capability):
+    kernel = compiled(module, name, constants, warps, capability)
+    used, spilled = resources(kernel, tmp_path)
+    assert used <= registers
+    assert spilled == 0
+    assert kernel.metadata.shared <= 4096
+    # Sixteen bytes at a time, or eight where a token is spread over twice the warps.
+    wide = "ld.global.v2" if name == "_token_shift_backward" else "ld.global.v4"
+    assert wide in re.sub(r"ld\.global\.\S*(v[24])\S*", r"ld.global.\1", kernel.asm["ptx"])
