@@ -159,7 +159,7 @@ def _token_shift_backward(
     # The first turn only looks at the token behind the stretch: at what it sends back, and at its predecessor.
     for turn in range(STRETCH + 1):
         token = end - turn
-        exists = token < length
+        exists = (token >= begin) & (token < length)
         owned = exists & (turn > 0)
         at = token * width + column
         sequence = _begin(origin, tl.where(exists, token, 0), tokens, PACKED)
