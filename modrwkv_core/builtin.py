@@ -135,6 +135,8 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import published models"),
+            ("pull", "fetch a run from the Hugging Face Hub"),
+            ("push", "publish a run on the Hugging Face Hub"),
             ("doctor", "what this machine can do: kernels, versions, plugins"),
         )
     ]

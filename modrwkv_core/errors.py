@@ -10,6 +10,7 @@ __all__ = [
     "CheckpointError",
     "ComponentError",
     "DataError",
+    "HubError",
     "ManifestError",
     "ModRWKVError",
     "PluginError",
@@ -75,3 +76,7 @@ class DataError(ModRWKVError):
 
 class CheckpointError(ModRWKVError):
     """A checkpoint is missing, damaged, incomplete, or belongs to another manifest."""
+
+
+class HubError(ModRWKVError):
+    """The Hugging Face Hub refuses or cannot be reached."""

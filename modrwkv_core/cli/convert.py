@@ -44,7 +44,8 @@ def convert(source: str, target: Path, form: Format | None, manifest: Path | Non
     write_trunk(tensors, target, form or format_of(target))
     sizes = sizes_of(tensors, source)
     millions = sum(tensor.numel() for tensor in tensors.values()) / 1e6
-    click.echo(f"wrote {target}: RWKV-7, {sizes.layers} layers of width {sizes.width}, {millions:.1f} million numbers")
+    what = f"RWKV-7, {sizes.layers} layers of width {sizes.width}, {millions:.1f} million parameters"
+    click.echo(f"wrote {target}: {what}")
 
 
 def _import(source: str, run: Path, form: Format | None, manifest: Path, modality: str | None) -> None:

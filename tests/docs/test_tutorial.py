@@ -16,6 +16,7 @@ def test_a_reader_trains_asks_examines_and_resumes(tmp_path: Path, follow: Calla
     assert tasks["forecasts"]["score"] < 0.5 * tasks["forecasts"]["floors"]["repeat last"]
 
     follow(DOCS / "explanation" / "data-flow.md", tmp_path)
+    follow(DOCS / "how-to" / "checkpoints.md", tmp_path)
     follow(DOCS / "how-to" / "resume.md", tmp_path)
     here, there = (tmp_path / run / "checkpoints/step-00000032" for run in ("runs/long", "elsewhere/moved"))
     weights = [path.name for path in here.glob("*.safetensors")]

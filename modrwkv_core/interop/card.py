@@ -1,0 +1,118 @@
+"""The model card of a run: what the Hub shows of it, from its manifest, lock and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCardData
+
+from modrwkv_core.errors import CheckpointError
+from modrwkv_core.manifest.document import read_document
+from modrwkv_core.model.run import RunFolder
+
+__all__ = ["write_card"]
+
+_Values = Mapping[str, Any]
+
+
+def write_card(folder: RunFolder, repository: str) -> Path:
+    """Write ``README.md`` into a run's folder, unless there is one, and return its path.
+
+    Args:
+        folder: The run. Its plugins need not be installed.
+        repository: Where it will be found, as ``owner/name``.
+
+    Raises:
+        ManifestError: The manifest cannot be read.
+        CheckpointError: The lock or the results are damaged, or the folder cannot be written.
+    """
+    path = folder.path / "README.md"
+    if not path.exists():
+        manifest = read_document(folder.manifest).plain()
+        results = _read(folder.path / "results.json").get("tasks", {})
+        front = _front_matter(manifest, results).to_yaml()
+        folder.write_text(path, f"---\n{front}\n---\n\n{_body(manifest, _read(folder.lock), results, repository)}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}", hint="remove it, or write it anew") from error
+    return content
+
+
+def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
+    checkpoints = [section["encoder"].get("checkpoint") for section in manifest.get("modalities", {}).values()]
+    published = sorted({name for name in checkpoints if name is not None and not Path(name).is_absolute()})
+    examined = manifest.get("evaluation", {})
+    return ModelCardData(
+        model_name=manifest["name"],
+        library_name="modrwkv",
+        base_model=published or None,
+        tags=["modrwkv", manifest["backbone"]["type"], *manifest.get("modalities", {})],
+        eval_results=[
+            EvalResult(
+                task_type=examined[task]["task"]["type"],
+                dataset_type=examined[task]["data"]["source"],
+                dataset_name=task,
+                metric_type=result["metric"],
+                metric_value=result["score"],
+            )
+            for task, result in results.items()
+            if task in examined and result["score"] is not None
+        ]
+        or None,
+    )
+
+
+def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -> str:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files(__package__).joinpath("card.md.j2").read_text(encoding="utf-8"))
+    components = lock.get("components", {})
+    return template.render(
+        name=manifest["name"],
+        repository=repository,
+        modalities=list(manifest.get("modalities", {})),
+        packages=sorted({component["distribution"] for component in components.values()} - {"modrwkv"}),
+        parts=list(_parts(manifest, components)),
+        phases=[{**phase, "length": _length(phase)} for phase in manifest["phases"]],
+        results=[
+            {
+                "task": task,
+                "count": result["count"],
+                "metric": result["metric"],
+                "score": _number(result["score"]),
+                "floor": _number(result["floors"].get(result["best_floor"])),
+            }
+            for task, result in results.items()
+        ],
+    )
+
+
+def _parts(manifest: _Values, components: _Values) -> Iterator[dict[str, str]]:
+    sections = [("backbone", "backbone", manifest["backbone"])]
+    for modality, pipeline in manifest.get("modalities", {}).items():
+        sections += [(f"{modality}.{kind}", kind, section) for kind, section in pipeline.items() if section is not None]
+    sections += [(f"heads.{name}", "head", section) for name, section in manifest["heads"].items()]
+    for name, kind, section in sections:
+        provider = components.get(f"{kind}/{section['type']}", {})
+        package = f"{provider['distribution']} {provider['version']}" if provider else "unknown"
+        yield {"name": name, "component": section["type"], "package": package}
+
+
+def _length(phase: _Values) -> str:
+    number, unit = (phase["steps"], "step") if phase.get("epochs") is None else (phase["epochs"], "epoch")
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
