@@ -197,7 +197,9 @@ def _opened(content: Path | bytes) -> Iterator[InputContainer]:
     file: Any = None
     try:
         file = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-        with av.open(file, container_options=options, options={"err_detect": "explode"}) as container:
+        with av.open(
+            file, container_options=options, options={"err_detect": "explode"}, metadata_errors="replace"
+        ) as container:
             yield container
     except av.FFmpegError as error:
         raise DataError(f"{name} is not a video, or a damaged one: {error.strerror}", hint=AGAIN) from error
