@@ -1,4 +1,4 @@
-"""``modrwkv plugins``: list, inspect and diagnose what is installed."""
+"""``modrwkv plugins``: list, inspect and diagnose what is installed; write and check plugins."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from modrwkv_core.cli import authoring
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS, ComponentSpec, Kind
 from modrwkv_core.registry import Plugin, Registry, discover
@@ -20,7 +21,11 @@ from modrwkv_core.registry.scan import canonical
 
 @click.group()
 def plugins() -> None:
-    """List, inspect and diagnose the installed plugins."""
+    """List, inspect and diagnose the installed plugins; write and check your own."""
+
+
+plugins.add_command(authoring.new)
+plugins.add_command(authoring.check)
 
 
 @plugins.command(name="list")

@@ -11,7 +11,8 @@ configurations; pytest runs the whole contract::
         name = "my_compressor"
         configs = ({}, {"stride": 3})
 
-Encoders and heads also say what to run on: signals, answers.
+Heads also say what answers to try. Encoders are tried on the example signals of their modality, unless they say on what
+else. ``modrwkv plugins check`` prints the outcome with a remedy for each point that does not hold.
 """
 
 from modrwkv_core.testing.backbone import BackboneContract

@@ -73,13 +73,19 @@ class _FeatureContract(NeuralContract):
         return features
 
     def test_widths_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
-        """``out_length`` says what forward gives for every length, those too short to give anything included."""
+        """``out_length`` says what forward gives for every length, those too short to give anything included.
+
+        Remedy: make ``out_dim`` and ``out_length`` of the configuration say what ``forward`` gives.
+        """
         module = self.made(settings)
         for length in self.lengths:
             self.mapped(module, [length])
 
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
-        """An item's features do not depend on its neighbours or on padding."""
+        """An item's features do not depend on its neighbours or on padding.
+
+        Remedy: mask padding wherever positions mix: attention, convolution, normalisation, means.
+        """
         module = self.made(settings)
         lengths = [self.middle, self.lengths[0], *reversed(self.lengths[-2:])]
         alone = torch.cat([self.mapped(module, [length]).packed() for length in lengths])

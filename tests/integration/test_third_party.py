@@ -1,0 +1,251 @@
+"""A stranger's plugin, for real: wheels in an environment of their own, where nothing comes from this checkout."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = [ROOT, ROOT / "kernels", ROOT / "plugins/encoders/siglip2", ROOT / "plugins/adapters/mlp"]
+
+MANIFEST = {
+    "modrwkv": 1,
+    "name": "hearts",
+    "tokenizer": {"type": "bytes"},
+    "backbone": {"type": "rwkv7", "layers": 1, "width": 64},
+    "modalities": {
+        "image": {
+            "encoder": {
+                "type": "siglip2",
+                "init": "scratch",
+                "image_size": 16,
+                "patch_size": 8,
+                "width": 16,
+                "layers": 1,
+                "heads": 2,
+                "mlp_width": 16,
+            },
+            "adapter": {"type": "mlp", "expansion": 1},
+        },
+        "ecg": {"encoder": {"type": "heartbeat", "stride": 20}, "adapter": {"type": "mlp", "expansion": 1}},
+    },
+    "data": {"train": [{"source": "chat", "path": "hearts.jsonl"}], "batch_size": 2},
+    "phases": [
+        {
+            "name": "learn",
+            "train": ["encoder", "adapter", "backbone"],
+            "lr": 1e-3,
+            "steps": 2,
+            "log_every": 1,
+            "checkpoint_every": 1,
+        }
+    ],
+}
+
+
+class Environment:
+    """A virtual environment with the heavy libraries of this one, and none of our distributions.
+
+    Args:
+        folder: Where to make it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.work.mkdir(parents=True)
+        self.python = folder / "venv" / "bin" / "python"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        libraries = folder / "libraries"
+        libraries.mkdir()
+        for entry in Path(sysconfig.get_path("purelib")).iterdir():
+            name = entry.name.lower()
+            if not name.startswith(("modrwkv", "_editable_impl", "__editable__")) and not name.endswith(".pth"):
+                (libraries / entry.name).symlink_to(entry)
+        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        (site / "libraries.pth").write_text(f"{libraries}\n")
+        self.site = site
+
+    def run(self, command: list[str | Path], code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command that must end with ``code``."""
+        kept = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == code, f"{command} ends with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def modrwkv(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run the installed program."""
+        return self.run([self.python.with_name("modrwkv"), *arguments], code)
+
+    def pip(self, *arguments: str | Path) -> None:
+        """Run uv's pip on this environment, without a network."""
+        self.run([sys.executable, "-m", "uv", "pip", *arguments, "--quiet", "--offline", "--python", self.python])
+
+    def install(self, *projects: Path) -> None:
+        """Build wheels of ``projects`` and install them."""
+        with ThreadPoolExecutor(2) as pool:
+            wheels = list(pool.map(self._wheel, projects))
+        self.pip("install", "--no-deps", "--no-index", *wheels)
+
+    def _wheel(self, project: Path) -> Path:
+        out = self.folder / "wheels" / project.name
+        self.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, project])
+        (wheel,) = out.glob("*.whl")
+        return wheel
+
+    def scaffold(self, name: str, *options: str) -> Path:
+        """Write a new distribution with the installed program and return its folder."""
+        project = self.folder / "strangers" / f"modrwkv-{name}"
+        self.modrwkv("plugins", "new", name, *options, "--path", str(project))
+        return project
+
+    @contextmanager
+    def stranger(self, project: Path) -> Iterator[None]:
+        """Have a distribution installed for a while."""
+        self.install(project)
+        yield
+        self.pip("uninstall", project.name)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each installed plugin's distribution."""
+        listed = json.loads(self.modrwkv("plugins", "list", "--json").stdout)
+        return {plugin["distribution"]: plugin["state"] for plugin in listed}
+
+    def losses(self, run: str, *overrides: str) -> list[float]:
+        """Train the manifest and return the loss of each step."""
+        self.modrwkv("train", "manifest.yaml", *overrides, "--run", run, "--quiet", "--device", "cpu")
+        lines = (self.work / run / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["loss"] for line in lines]
+
+
+def heart(beats_per_minute: float, samples: int = 100) -> list[list[float]]:
+    """Draw a heart's beats as narrow bumps, 100 samples for each second."""
+    beat = (np.arange(samples) / 100 * beats_per_minute / 60) % 1
+    values: list[list[float]] = np.exp(-(((beat - 0.5) / 0.05) ** 2)).round(4)[:, None].tolist()
+    return values
+
+
+def write_data(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    with (folder / "hearts.jsonl").open("w") as file:
+        for index, rate in enumerate((50, 160, 60, 150)):
+            Image.fromarray(generator.integers(0, 256, (20, 30, 3), np.uint8)).save(folder / f"{index}.png")
+            question = [
+                {"type": "image", "path": f"{index}.png"},
+                {"type": "ecg", "values": heart(rate)},
+                {"type": "text", "text": "Slow or fast?"},
+            ]
+            answer = {"role": "assistant", "content": "fast" if rate > 100 else "slow"}
+            file.write(json.dumps({"messages": [{"role": "user", "content": question}, answer]}) + "\n")
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(MANIFEST, sort_keys=False))
+
+
+def spoil(project: Path, old: str, new: str) -> None:
+    """Change the entry module."""
+    (entry,) = project.glob("src/*/plugin.py")
+    text = entry.read_text()
+    assert old in text
+    entry.write_text(text.replace(old, new))
+
+
+def nothing_comes_from_the_checkout(environment: Environment) -> None:
+    script = "import sys, modrwkv_core, modrwkv_kernels, modrwkv_heartbeat.plugin as p; print(modrwkv_core.__file__, "
+    script += "modrwkv_kernels.__file__, p.__file__, sep='\\n'); print(*sys.path, sep='\\n')"
+    files = environment.run([environment.python, "-c", script]).stdout.splitlines()
+    assert all(Path(file).is_relative_to(environment.site) for file in files[:3])
+    assert not [path for path in files[3:] if Path(path).is_relative_to(ROOT) and ".venv" not in path]
+    distributions = ("modrwkv", "modrwkv-heartbeat", "modrwkv-mlp", "modrwkv-siglip2")
+    assert environment.states() == dict.fromkeys(distributions, "ok")
+    environment.modrwkv("plugins", "doctor")
+
+
+def the_plugin_is_listed_and_checked(environment: Environment) -> None:
+    table = environment.modrwkv("plugins", "list").stdout
+    assert [line.split()[:6] for line in table.splitlines() if line.startswith("modrwkv-heartbeat")] == [
+        ["modrwkv-heartbeat", "0.1.0", "ok", "encoder", "heartbeat", "ecg"],
+        ["modrwkv-heartbeat", "0.1.0", "ok", "modality", "ecg", "measurements"],
+    ]
+    checked = environment.modrwkv("plugins", "check", "modrwkv-heartbeat").stdout
+    assert "pass  modrwkv_heartbeat.plugin  entry module is light" in checked
+    assert " 0 do not, 1 were not checked" in checked
+
+
+def it_trains_beside_an_image_encoder_whatever_else_is_broken(environment: Environment) -> None:
+    losses = environment.losses("runs/first")
+    assert len(losses) == 2
+    assert all(map(math.isfinite, losses))
+    weights = [
+        load_file(environment.work / f"runs/first/checkpoints/step-0000000{step}/ecg.encoder.safetensors")
+        for step in (1, 2)
+    ]
+    assert all((weights[0][name] != weights[1][name]).any() for name in weights[0])
+
+    ruin = environment.scaffold("ruin", "--kind", "adapter")
+    spoil(ruin, "from modrwkv_core", "raise OSError('sunk')\nfrom modrwkv_core")
+    with environment.stranger(ruin):
+        states = environment.states()
+        assert states.pop("modrwkv-ruin") == "failed"
+        assert set(states.values()) == {"ok"}
+        explained = environment.modrwkv("plugins", "doctor", code=1).stdout
+        assert "modrwkv-ruin:ruin 0.1.0: failed" in explained
+        assert "OSError: sunk" in explained
+        assert "what to do: mend or reinstall modrwkv-ruin" in explained
+        assert environment.losses("runs/second") == losses
+        refused = environment.modrwkv("check", "manifest.yaml", "modalities.ecg.adapter.type=ruin", code=2).stderr
+        assert "OSError: sunk" in refused
+
+
+def two_plugins_of_one_name_disturb_only_who_asks_for_it(environment: Environment) -> None:
+    rival = environment.scaffold("rival", "--kind", "encoder", "--modality", "ecg")
+    spoil(rival, 'name="rival"', 'name="heartbeat"')
+    (config,) = rival.glob("src/*/config.py")
+    config.write_text(config.read_text().replace('"rival"', '"heartbeat"'))
+    with environment.stranger(rival):
+        assert set(environment.states().values()) == {"ok"}
+        refused = environment.modrwkv("check", "manifest.yaml", code=2).stderr
+        assert "modrwkv-heartbeat:heartbeat and modrwkv-rival:rival" in refused
+        assert "plugins.prefer" in refused
+        environment.modrwkv("check", "manifest.yaml", "modalities.ecg.encoder.type=modrwkv-heartbeat/heartbeat")
+        environment.modrwkv("check", "manifest.yaml", "plugins.prefer.encoder/heartbeat=modrwkv-rival")
+        explained = environment.modrwkv("plugins", "doctor", code=1).stdout
+        assert "encoder 'heartbeat' is claimed by modrwkv-heartbeat:heartbeat and modrwkv-rival:rival" in explained
+
+
+def a_plugin_of_another_api_is_alone_in_that(environment: Environment) -> None:
+    relic = environment.scaffold("relic", "--kind", "adapter")
+    spoil(relic, 'name="relic",', 'name="relic",\n            api=0,')
+    with environment.stranger(relic):
+        states = environment.states()
+        assert states.pop("modrwkv-relic") == "incompatible"
+        assert set(states.values()) == {"ok"}
+        environment.modrwkv("check", "manifest.yaml")
+        explained = environment.modrwkv("plugins", "doctor", code=1).stdout
+        assert "'relic' for plug-in API 0; this modrwkv has API 1" in explained
+        assert "install versions of modrwkv and modrwkv-relic that belong together" in explained
+
+
+def test_a_strangers_plugin_simply_works_and_a_broken_one_disturbs_nobody(tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    environment.install(*OURS)
+    environment.install(environment.scaffold("heartbeat", "--kind", "encoder", "--modality", "ecg"))
+    write_data(environment.work)
+    nothing_comes_from_the_checkout(environment)
+    the_plugin_is_listed_and_checked(environment)
+    it_trains_beside_an_image_encoder_whatever_else_is_broken(environment)
+    two_plugins_of_one_name_disturb_only_who_asks_for_it(environment)
+    a_plugin_of_another_api_is_alone_in_that(environment)
