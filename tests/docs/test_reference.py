@@ -36,6 +36,8 @@ def test_the_reference_is_what_the_generator_writes(written: dict[str, str]) -> 
         ("manifest.md", ["| `lr` | number > 0 | required | Highest learning rate. |", "### Each of `modalities`"]),
         ("components.md", ["### siglip2 (encoder)", "| `kernel` | integer ≥ 1 | `3` |", "### image (modality)"]),
         ("hooks.md", ["modrwkv_checkpoint_saved(run: Path, checkpoint: Path, step: int) -> None", "### PresetSpec"]),
+        ("contract.md", ["## EncoderContract", "| gradients reach every parameter | No parameter is dead weight"]),
+        ("plugins.md", ["| encoder | [siglip2](components.md#siglip2-encoder) |", "| `pip install modrwkv-siglip2` |"]),
         ("environment.md", ["| `MODRWKV_DATA` |", "| `MODRWKV_MAX_IMAGE_PIXELS` |"]),
     ],
 )
