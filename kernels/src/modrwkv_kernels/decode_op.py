@@ -19,7 +19,6 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake(_OP)
 def _fake(
     x: Tensor,
     slots: Tensor,
@@ -34,6 +33,9 @@ def _fake(
     ranks: list[int],
 ) -> Tensor:
     return x.new_empty(x.shape[0], head.shape[0])
+
+
+torch.library.register_fake(_OP, _fake)
 
 
 def why_no_cpu_decode(head_size: int = 64) -> str | None:

@@ -17,6 +17,7 @@ from modrwkv_core.backbones.rwkv7.block import Block, LayerState
 from modrwkv_core.backbones.rwkv7.checkpoint import load_into
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
+from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
 from modrwkv_core.backbones.rwkv7.init import (
     initialise_channel_mix,
     initialise_embedding,
@@ -115,15 +116,19 @@ class RWKV7(Backbone[RWKV7Config]):
         return {"wkv7": dispatch.chosen}
 
     def decoder(self, weights: str = "auto") -> Decoder:
-        """Make the weights ready for decoding; see :class:`~modrwkv_core.backbones.rwkv7.decoder.CompiledDecoder`.
+        """Make the weights ready for decoding.
 
-        Where no compiled decoder serves, the trunk's own forward pass does.
+        On the CPU :class:`~modrwkv_core.backbones.rwkv7.decoder.CompiledDecoder` serves, on a GPU
+        :class:`~modrwkv_core.backbones.rwkv7.graph_decoder.GraphDecoder`; where neither can, the trunk's own forward
+        pass.
 
         Raises:
             ComponentError: The weights cannot be stored so here.
         """
         if CompiledDecoder.unusable(self) is None:
             return CompiledDecoder(self, weights)
+        if GraphDecoder.unusable(self) is None:
+            return GraphDecoder(self, weights)
         return super().decoder(weights)
 
     def embed(self, ids: Tensor) -> Tensor:

@@ -1,0 +1,48 @@
+"""Decode with the Triton kernels on a device, in a dtype, and print the relative errors against float64.
+
+A process of its own, because Triton decides when it is imported whether its interpreter runs the kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+from decode_model import random_checkpoint, random_state, step
+from modrwkv_kernels.decode_triton import decode_triton
+from modrwkv_kernels.decode_weights import pack
+
+TOKENS, VOCAB = 2, 37
+SHAPES = [(2, 128, 64, 96), (2, 96, 32, 100), (1, 64, 64, 64)]
+SLOTS = {"one row": [2], "many rows": [3, 0, 1]}
+
+
+def errors(device: str, weights: str) -> dict[str, float]:
+    """Worst relative error of logits and states, for each shape and number of rows."""
+    found = {}
+    for layers, width, head_size, ffn in SHAPES:
+        tensors = random_checkpoint(layers, width, head_size, ffn, VOCAB)
+        packed = pack({name: x.to(device) for name, x in tensors.items()}, weights, transpose_value=False)
+        for name, slots in SLOTS.items():
+            expected = random_state(layers, 4, width, head_size)
+            state = [x.to(device) for x in random_state(layers, 4, width, head_size)]
+            worst = []
+            for token in range(TOKENS):
+                ids = torch.arange(len(slots)) + token
+                x = packed.embedding[ids.to(device)].float()
+                logits = decode_triton(packed, x, torch.tensor(slots, device=device), *state).cpu()
+                for row, slot in enumerate(slots):
+                    worst.append(error(logits[row], step(tensors, int(ids[row]), expected, slot)))
+            worst += [error(x.cpu(), y) for x, y in zip(state, expected, strict=True)]
+            found[f"{layers} x {width}, heads of {head_size}, {name}"] = max(worst)
+    return found
+
+
+def error(x: torch.Tensor, truth: torch.Tensor) -> float:
+    """Relative error in the Frobenius norm."""
+    return ((x.double() - truth.double()).norm() / truth.double().norm()).item()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(errors(*sys.argv[1:])))

@@ -1,0 +1,103 @@
+"""The decoder's Triton kernels: right on the interpreter or a GPU, and compiled within what a multiprocessor has."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+SCRIPT = Path(__file__).with_name("decode_triton_check.py")
+# Largest relative error of logits and states behind two tokens. Many rows are multiplied in half precision.
+BARS = {"float32": 2e-6, "bfloat16": 2e-2}
+
+
+def errors(device, dtype, **environment):
+    process = subprocess.run(
+        [sys.executable, str(SCRIPT), device, dtype],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def test_interpreted_kernels_follow_the_equations():
+    found = errors("cpu", "float32", TRITON_INTERPRET="1")
+    assert len(found) == 6
+    assert {name: error for name, error in found.items() if not error < BARS["float32"]} == {}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", BARS)
+def test_kernels_follow_the_equations(dtype):
+    found = errors("cuda", dtype)
+    assert {name: error for name, error in found.items() if not error < BARS[dtype]} == {}
+
+
+# The sizes of a 1.5B model. Kernel, its constants, warps, most registers.
+RANKS = {"DECAY": 96, "RATE": 96, "RESIDUAL": 64, "GATE": 256}
+POWERS = {"POWER_DECAY": 128, "POWER_RATE": 128, "POWER_RESIDUAL": 64, "POWER_GATE": 256}
+MAPS = {"DECAY": 96, "RATE": 96, "RESIDUAL": 64}
+KERNELS = [
+    ("mixed_product_kernel", {**MAPS, "TIME": True, "O": 8, "POWER_D": 2048}, 8, 96),
+    ("mixed_product_kernel", {**MAPS, "TIME": False, "O": 8, "POWER_D": 2048}, 8, 96),
+    ("added_product_kernel", {"INPUTS": 8192, "O": 4, "I": 2048}, 4, 160),
+    ("mix_kernel", {"MIXES": 6, "POWER_D": 2048}, 4, 80),
+    ("head_kernel", {**RANKS, **POWERS, "N": 64, "UP": True, "FIRST": False, "WIDTH": 512}, 8, 144),
+    ("head_kernel", {**RANKS, **POWERS, "N": 64, "UP": False, "FIRST": True, "WIDTH": 512}, 4, 144),
+]
+HALF = {"weights", "up", "shift"}
+
+
+def compiled(name, constants, warps, capability):
+    """Compile a kernel for weights in bfloat16, without a GPU."""
+    import triton
+    from modrwkv_kernels import decode_triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = getattr(decode_triton, name)
+    names = kernel.arg_names
+    constants = {"D": 2048} | constants
+    half = HALF | ({"y", "add"} if name == "mix_kernel" else set())
+    if name == "head_kernel" and not constants["UP"]:
+        half |= {"r", "k", "v", "decay", "rate", "residual", "gate", "y"}
+
+    def kind(name):
+        if name in constants:
+            return "constexpr"
+        if name in ("outputs", "rows", "apart"):
+            return "i32"
+        if name == "slots":
+            return "*i64"
+        return "*bf16" if name in half else "*fp32"
+
+    signature = {name: kind(name) for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if signature[n][0] == "*"}
+    source = ASTSource(kernel, signature, {(names.index(n),): value for n, value in constants.items()}, aligned)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90, 120])
+@pytest.mark.parametrize(("name", "constants", "warps", "registers"), KERNELS)
+def test_decode_kernels_compile_without_spilling(tmp_path, name, constants, warps, registers, capability):
+    import triton
+
+    kernel = compiled(name, constants, warps, capability)
+    (tmp_path / "kernel.cubin").write_bytes(kernel.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    usage = subprocess.run(
+        [tool, "-res-usage", tmp_path / "kernel.cubin"], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(re.search(r"REG:(\d+)", usage)[1]) <= registers
+    assert int(re.search(r"STACK:(\d+)", usage)[1]) == 0
+    assert kernel.metadata.shared <= 16 * 1024

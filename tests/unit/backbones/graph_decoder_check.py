@@ -1,0 +1,62 @@
+"""Decode in a pool of states on a device and print how far logits and states are from the trunk's.
+
+A process of its own, because Triton decides when it is imported whether its interpreter runs the kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+
+from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
+from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Relative error in the Frobenius norm."""
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+
+
+@torch.no_grad()
+def errors(device: str) -> dict[str, float]:
+    """Rows come and go, among them more than the pool began with."""
+    torch.manual_seed(0)
+    model = RWKV7(RWKV7Config(layers=2, width=64, head_size=32), 50)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    model.to(device)
+    decoder = GraphDecoder(model)
+    found: dict[str, float] = {}
+
+    def follow(name: str, decoding, state, ids) -> None:
+        logits = decoding.step(ids.to(device))
+        hidden, after = model(model.embed(ids.to(device)[:, None]), state)
+        found[f"{name}: logits"] = error(logits, model.logits(hidden[:, 0]))
+        copies = decoding.state()
+        for kind in ("matrix", "time_shift", "channel_shift"):
+            found[f"{name}: {kind}"] = error(getattr(copies, kind), getattr(after, kind))
+        states[name.split()[0]] = after
+
+    prompt = torch.randint(0, 50, (4, 5)).to(device)
+    _, read = model(model.embed(prompt))
+    states = {"alone": read.select([0]), "three": read.select([1, 2, 3])}
+    alone = decoder.start(states["alone"])
+    follow("alone at first", alone, states["alone"], torch.tensor([1]))
+    three = decoder.start(states["three"])
+    follow("three behind it", three, states["three"], torch.tensor([2, 3, 4]))
+    follow("alone in a larger pool", alone, states["alone"], torch.tensor([5]))
+    follow("three again", three, states["three"], torch.tensor([6, 7, 8]))
+    rows = decoder.pool.rows
+    three.close()
+    states["next"] = read.select([3, 2, 1])
+    follow("next in the same slots", decoder.start(states["next"]), states["next"], torch.tensor([9, 9, 1]))
+    follow("alone at last", alone, states["alone"], torch.tensor([2]))
+    found["slots that were added for nothing"] = float(decoder.pool.rows - rows)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.stdout.write(json.dumps(errors(sys.argv[1])))
