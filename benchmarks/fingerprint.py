@@ -1,51 +1,5 @@
-"""What a figure was measured on: without it no two figures compare."""
+"""The machine's description for the scripts of this folder, which run without an installation of their own."""
 
-from __future__ import annotations
-
-import os
-import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from modrwkv_core.benchmarking.fingerprint import fingerprint
 
 __all__ = ["fingerprint"]
-
-
-def fingerprint() -> dict[str, Any]:
-    """Return the machine's processor, load, versions and the commit under test, as a JSON object."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-        **{package: _version(package) for package in ("torch", "triton", "modrwkv", "modrwkv-kernels")},
-        "commit": _commit(),
-    }
-
-
-def _cpu_model() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        for line in cpu_info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude", "*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-    )
-    return described.stdout.strip() or None

@@ -1,0 +1,106 @@
+"""``modrwkv bench decode``: tokens per second, one after another, from a state that has read nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from modrwkv_core.backbones.rwkv7 import RWKV7
+from modrwkv_core.benchmarking.fingerprint import fingerprint
+from modrwkv_core.benchmarking.floors import measure_ceilings
+from modrwkv_core.benchmarking.interleave import interleave
+from modrwkv_core.benchmarking.report import Report, Row
+from modrwkv_core.benchmarking.rivals import (
+    FLA,
+    LLAMA,
+    RWKV_PIP,
+    MissingRivalError,
+    causal_step,
+    fla_model,
+    llama,
+    official_rwkv,
+    official_step,
+)
+from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize, random_model
+from modrwkv_core.interfaces.decoding import Decoder, TrunkDecoder
+
+__all__ = ["bench_decode"]
+
+CPU_WEIGHTS = {"float32": 4, "bfloat16": 2, "int8": 1}
+CONTEXT = 512  # tokens that a Transformer's cache begins with
+
+
+def bench_decode(size: ModelSize, *, rows: tuple[int, ...], device: str, seconds: float) -> Report:
+    """Measure decoding of ``rows`` sequences together, ours and the rivals' in turns.
+
+    On the CPU ours is measured with weights in float32, bfloat16 and int8, and the rivals in float32; on a GPU all in
+    bfloat16. The floor is the time that reading the weights once, and reading and writing the states, takes.
+    """
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    report = Report(
+        "decode",
+        "token",
+        {
+            "layers": size.layers,
+            "width": size.width,
+            "vocabulary": size.vocab,
+            "context of rivals with a cache": CONTEXT,
+        },
+        fingerprint(device),
+    )
+    ceilings = measure_ceilings(device, dtype)
+    weights, state_bytes = size.step_weights(), size.layers * size.width * HEAD_SIZE * 4
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "model.pth"
+        model = random_model(size, checkpoint).to(device, dtype)
+        for count in rows:
+            cases, bytes_of = _ours(model, count, dtype)
+            for rival, make in _rivals(size, checkpoint, count, device, dtype).items():
+                try:
+                    cases[rival] = make()
+                    bytes_of[rival] = dtype.itemsize
+                except MissingRivalError as missing:
+                    report.missing[rival] = str(missing)
+            for name, timing in interleave(cases, seconds=seconds / len(rows), device=device).items():
+                floor = ceilings.floor(weights * bytes_of[name] + 2 * count * state_bytes, 2 * weights * count)
+                report.rows.append(Row(f"{count} rows" if count > 1 else "1 row", name, timing, count, floor))
+    return report
+
+
+def _ours(model: RWKV7, rows: int, dtype: torch.dtype) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    ids = torch.ones(rows, dtype=torch.int64, device=model.emb.weight.device)
+    trunk = TrunkDecoder(model)
+    ready: dict[str, tuple[Decoder, int]] = {}
+    if isinstance(model.decoder(), TrunkDecoder):
+        ready["ours"] = (trunk, dtype.itemsize)
+    elif model.emb.weight.device.type == "cpu":
+        for weights in ("bfloat16", "int8", "float32"):
+            ready[f"ours, {weights} weights"] = (model.decoder(weights), CPU_WEIGHTS[weights])
+        ready["ours, trunk"] = (trunk, dtype.itemsize)
+    else:
+        ready["ours"] = (model.decoder(), dtype.itemsize)
+        ready["ours, trunk"] = (trunk, dtype.itemsize)
+    cases: dict[str, Callable[[], object]] = {
+        name: partial(decoder.start(model.init_state(rows)).step, ids) for name, (decoder, _) in ready.items()
+    }
+    return cases, {name: size for name, (_, size) in ready.items()}
+
+
+def _rivals(
+    size: ModelSize, checkpoint: Path, rows: int, device: str, dtype: torch.dtype
+) -> dict[str, Callable[[], Callable[[], object]]]:
+    def official() -> Callable[[], object]:
+        if rows > 1:
+            raise MissingRivalError("it decodes one sequence at a time")
+        strategy = "cpu fp32" if device == "cpu" else "cuda bf16"
+        return official_step(official_rwkv(checkpoint, strategy), [1, 2, 3])
+
+    return {
+        RWKV_PIP: official,
+        FLA: lambda: causal_step(fla_model(size, device, dtype), rows, CONTEXT, device),
+        LLAMA: lambda: causal_step(llama(size, device, dtype), rows, CONTEXT, device),
+    }

@@ -1,0 +1,135 @@
+"""The programs that ours is measured against, each made ready to run or missing for a stated reason."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize
+
+__all__ = [
+    "FLA",
+    "LLAMA",
+    "RWKV_PIP",
+    "MissingRivalError",
+    "causal_step",
+    "fla_model",
+    "fla_module",
+    "llama",
+    "official_rwkv",
+    "official_step",
+]
+
+RWKV_PIP = "rwkv (PyPI)"
+FLA = "flash-linear-attention"
+LLAMA = "Llama (transformers)"
+
+
+class MissingRivalError(Exception):
+    """A rival cannot be measured here; the message says why."""
+
+
+def _require(module: str, distribution: str) -> Any:
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise MissingRivalError(f"not installed; pip install {distribution}")
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except Exception as error:  # whatever a rival's import raises is its own affair
+        raise MissingRivalError(f"cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def official_rwkv(checkpoint: Path, strategy: str) -> Any:
+    """BlinkDL's package with the weights of a ``.pth``.
+
+    Raises:
+        MissingRivalError: It is not installed, or cannot be used so.
+    """
+    os.environ["RWKV_V7_ON"] = "1"  # read when the module is imported
+    module = _require("rwkv.model", "rwkv")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return module.RWKV(model=str(checkpoint.with_suffix("")), strategy=strategy)
+
+
+def fla_module(module: str, device: str) -> Any:
+    """A module of flash-linear-attention, whose kernels need a GPU.
+
+    Raises:
+        MissingRivalError: It is not installed, or there is no GPU.
+    """
+    if device == "cpu":
+        raise MissingRivalError("its kernels run on GPUs only")
+    return _require(module, "flash-linear-attention")
+
+
+def llama(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
+    """A Llama of as many parameters, random, with attention by torch's SDPA.
+
+    Raises:
+        MissingRivalError: transformers is not installed.
+    """
+    transformers = _require("transformers", "transformers")
+    with torch.device(device):
+        return transformers.LlamaForCausalLM(size.llama_config()).to(dtype)
+
+
+def official_step(model: Any, prompt: list[int]) -> Callable[[], Tensor]:
+    """Decode one token after another with BlinkDL's package."""
+    _, state = model.forward(prompt, None)
+
+    def step() -> Tensor:
+        nonlocal state
+        logits: Tensor
+        logits, state = model.forward(1, state)
+        return logits
+
+    return step
+
+
+def fla_model(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
+    """flash-linear-attention's RWKV-7 of the same sizes, random.
+
+    Raises:
+        MissingRivalError: It is not installed, or there is no GPU.
+    """
+    models = fla_module("fla.models.rwkv7", device)
+    sizes = size.config().sizes()
+    config = models.RWKV7Config(
+        hidden_size=size.width,
+        num_hidden_layers=size.layers,
+        head_dim=HEAD_SIZE,
+        decay_low_rank_dim=sizes.decay_rank,
+        a_low_rank_dim=sizes.rate_rank,
+        v_low_rank_dim=sizes.value_rank,
+        gate_low_rank_dim=sizes.gate_rank,
+        vocab_size=size.vocab,
+    )
+    with torch.device(device):
+        return models.RWKV7ForCausalLM(config).to(dtype)
+
+
+def causal_step(model: Any, rows: int, context: int, device: str) -> Callable[[], Tensor]:
+    """Decode one token after another behind a context, with a model and its cache as transformers has them."""
+    model.eval()
+    with torch.inference_mode():
+        cache = model(torch.ones(rows, context, dtype=torch.int64, device=device), use_cache=True).past_key_values
+    token = torch.ones(rows, 1, dtype=torch.int64, device=device)
+
+    @torch.inference_mode()
+    def step() -> Tensor:
+        logits: Tensor = model(token, past_key_values=cache, use_cache=True).logits
+        return logits
+
+    return step
