@@ -55,7 +55,7 @@ def _readout_forward(
 
 @triton.jit(do_not_specialize=["length"])
 def _readout_backward(
-    dout,
+    dresult,
     y,
     r,
     k,
@@ -99,7 +99,7 @@ def _readout_backward(
         value = tl.load(v + at, mask=inside, other=0.0).to(tl.float32)
         bonus = tl.sum(receptance * key * current, 1)[:, None]
 
-        gradient = tl.load(dout + at, mask=inside, other=0.0).to(tl.float32)
+        gradient = tl.load(dresult + at, mask=inside, other=0.0).to(tl.float32)
         tl.store(dgate + at, gradient * (unit * weight + bias + bonus * value), inside)
         gradient *= tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
         tl.store(dv + at, gradient * bonus, inside)
@@ -143,7 +143,7 @@ def _forward(
 
 
 def _backward(
-    dout: Tensor,
+    dresult: Tensor,
     y: Tensor,
     r: Tensor,
     k: Tensor,
@@ -159,7 +159,7 @@ def _backward(
     outs = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (y, r, k, v, gate)]
     dweights = y.new_empty(programs, 3, heads * size, dtype=torch.float32)
     if y.numel():
-        tensors = [x.contiguous() for x in (dout, y, r, k, v, gate, r_k, norm_weight, norm_bias)]
+        tensors = [x.contiguous() for x in (dresult, y, r, k, v, gate, r_k, norm_weight, norm_bias)]
         with torch.cuda.device_of(y):
             _readout_backward[(heads, programs)](
                 *tensors,
@@ -195,7 +195,7 @@ def _fake_forward(
     return torch.empty_like(gate, memory_format=torch.contiguous_format)
 
 
-def _fake_backward(dout: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+def _fake_backward(dresult: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     *tensors, _ = inputs
     return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in tensors)
 
@@ -205,8 +205,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*tensors)
 
 
-def _differentiate(ctx: Any, dout: Tensor) -> tuple[Any, ...]:
-    return *torch.ops.modrwkv_kernels.readout_backward(dout, *ctx.saved_tensors, ctx.eps), None
+def _differentiate(ctx: Any, dresult: Tensor) -> tuple[Any, ...]:
+    return *torch.ops.modrwkv_kernels.readout_backward(dresult, *ctx.saved_tensors, ctx.eps), None
 
 
 _FORWARD, _BACKWARD = "modrwkv_kernels::readout", "modrwkv_kernels::readout_backward"
@@ -216,7 +216,7 @@ _INPUTS = (
 torch.library.define(_FORWARD, f"({_INPUTS}) -> Tensor")
 torch.library.define(
     _BACKWARD,
-    f"(Tensor dout, {_INPUTS}) -> (Tensor dy, Tensor dr, Tensor dk, Tensor dv, Tensor dgate, Tensor dr_k, "
+    f"(Tensor dresult, {_INPUTS}) -> (Tensor dy, Tensor dr, Tensor dk, Tensor dv, Tensor dgate, Tensor dr_k, "
     "Tensor dnorm_weight, Tensor dnorm_bias)",
 )
 torch.library.impl(_FORWARD, "default", _forward)

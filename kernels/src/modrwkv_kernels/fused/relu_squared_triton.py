@@ -24,11 +24,11 @@ def _relu_squared_forward(x, out, elements, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _relu_squared_backward(dout, x, dx, elements, BLOCK: tl.constexpr):
+def _relu_squared_backward(dresult, x, dx, elements, BLOCK: tl.constexpr):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < elements
     positive = tl.maximum(tl.load(x + index, mask=inside, other=0.0).to(tl.float32), 0.0)
-    tl.store(dx + index, 2.0 * positive * tl.load(dout + index, mask=inside, other=0.0).to(tl.float32), mask=inside)
+    tl.store(dx + index, 2.0 * positive * tl.load(dresult + index, mask=inside, other=0.0).to(tl.float32), mask=inside)
 
 
 def _forward(x: Tensor) -> Tensor:
@@ -40,12 +40,12 @@ def _forward(x: Tensor) -> Tensor:
     return out
 
 
-def _backward(dout: Tensor, x: Tensor) -> Tensor:
-    dout, x = dout.contiguous(), x.contiguous()
+def _backward(dresult: Tensor, x: Tensor) -> Tensor:
+    dresult, x = dresult.contiguous(), x.contiguous()
     dx = torch.empty_like(x)
     if x.numel():
         with torch.cuda.device_of(x):
-            _relu_squared_backward[(triton.cdiv(x.numel(), _BLOCK),)](dout, x, dx, x.numel(), BLOCK=_BLOCK)
+            _relu_squared_backward[(triton.cdiv(x.numel(), _BLOCK),)](dresult, x, dx, x.numel(), BLOCK=_BLOCK)
     return dx
 
 
@@ -53,18 +53,18 @@ def _save(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _differentiate(ctx: Any, dout: Tensor) -> Tensor:
-    dx: Tensor = torch.ops.modrwkv_kernels.relu_squared_backward(dout, *ctx.saved_tensors)
+def _differentiate(ctx: Any, dresult: Tensor) -> Tensor:
+    dx: Tensor = torch.ops.modrwkv_kernels.relu_squared_backward(dresult, *ctx.saved_tensors)
     return dx
 
 
 _FORWARD, _BACKWARD = "modrwkv_kernels::relu_squared", "modrwkv_kernels::relu_squared_backward"
 torch.library.define(_FORWARD, "(Tensor x) -> Tensor")
-torch.library.define(_BACKWARD, "(Tensor dout, Tensor x) -> Tensor")
+torch.library.define(_BACKWARD, "(Tensor dresult, Tensor x) -> Tensor")
 torch.library.impl(_FORWARD, "default", _forward)
 torch.library.impl(_BACKWARD, "default", _backward)
 torch.library.register_fake(_FORWARD, lambda x: torch.empty_like(x, memory_format=torch.contiguous_format))
-torch.library.register_fake(_BACKWARD, lambda dout, x: torch.empty_like(x, memory_format=torch.contiguous_format))
+torch.library.register_fake(_BACKWARD, lambda dresult, x: torch.empty_like(x, memory_format=torch.contiguous_format))
 torch.library.register_autograd(_FORWARD, _differentiate, setup_context=_save)
 
 

@@ -175,31 +175,31 @@ def _token_shift_backward(
         first = tl.load(before + sequence * width + column, mask=inside & (sequence >= 0), other=0.0).to(tl.float32)
         delta = tl.where(sequence >= 0, first, unit_previous * weight + bias) - normed
         delta = tl.where(owned, delta, 0.0)
-        dout = tl.load(dout0 + at, mask=inside & exists, other=0.0).to(tl.float32)
-        dmix0 += dout * delta
-        sent = dout * mix0
-        total = dout
+        dresult = tl.load(dout0 + at, mask=inside & exists, other=0.0).to(tl.float32)
+        dmix0 += dresult * delta
+        sent = dresult * mix0
+        total = dresult
         if MIXES > 1:
-            dout = tl.load(dout1 + at, mask=inside & exists, other=0.0).to(tl.float32)
-            dmix1 += dout * delta
-            sent += dout * mix1
-            total += dout
-            dout = tl.load(dout2 + at, mask=inside & exists, other=0.0).to(tl.float32)
-            dmix2 += dout * delta
-            sent += dout * mix2
-            total += dout
-            dout = tl.load(dout3 + at, mask=inside & exists, other=0.0).to(tl.float32)
-            dmix3 += dout * delta
-            sent += dout * mix3
-            total += dout
-            dout = tl.load(dout4 + at, mask=inside & exists, other=0.0).to(tl.float32)
-            dmix4 += dout * delta
-            sent += dout * mix4
-            total += dout
-            dout = tl.load(dout5 + at, mask=inside & exists, other=0.0).to(tl.float32)
-            dmix5 += dout * delta
-            sent += dout * mix5
-            total += dout
+            dresult = tl.load(dout1 + at, mask=inside & exists, other=0.0).to(tl.float32)
+            dmix1 += dresult * delta
+            sent += dresult * mix1
+            total += dresult
+            dresult = tl.load(dout2 + at, mask=inside & exists, other=0.0).to(tl.float32)
+            dmix2 += dresult * delta
+            sent += dresult * mix2
+            total += dresult
+            dresult = tl.load(dout3 + at, mask=inside & exists, other=0.0).to(tl.float32)
+            dmix3 += dresult * delta
+            sent += dresult * mix3
+            total += dresult
+            dresult = tl.load(dout4 + at, mask=inside & exists, other=0.0).to(tl.float32)
+            dmix4 += dresult * delta
+            sent += dresult * mix4
+            total += dresult
+            dresult = tl.load(dout5 + at, mask=inside & exists, other=0.0).to(tl.float32)
+            dmix5 += dresult * delta
+            sent += dresult * mix5
+            total += dresult
 
         dnormed = tl.where(owned, total - sent + to_previous, 0.0)
         dweight += dnormed * unit
@@ -301,7 +301,7 @@ def _backward(
     programs = triton.cdiv(length, stretch)
     dweights = x.new_empty(programs, 2 + mixes, width, dtype=torch.float32)
     if length:
-        douts = [dout.contiguous() for dout in douts]
+        douts = [dresult.contiguous() for dresult in douts]
         with torch.cuda.device_of(x):
             _token_shift_backward[(programs,)](
                 None if dsummed is None else dsummed.contiguous(),
@@ -380,7 +380,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, list[
 
 def _differentiate(ctx: Any, dsummed: Tensor | None, _: None, douts: list[Tensor | None]) -> tuple[Any, ...]:
     x, *rest = ctx.saved_tensors
-    given = [torch.zeros_like(x) if dout is None else dout for dout in douts]
+    given = [torch.zeros_like(x) if dresult is None else dresult for dresult in douts]
     dx, dbefore, dmix, dnorm_weight, dnorm_bias = torch.ops.modrwkv_kernels.token_shift_backward(
         dsummed if ctx.has_update else None, given, x, *rest
     )
