@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from modrwkv_video.modality import VideoModality
 from modrwkv_video.signal import Clip, Video
 
 from modrwkv_core.interfaces.signals import Picture
@@ -72,8 +73,6 @@ class TestFilmsFromFiles(TestVideoFrames):
 
     @pytest.fixture(autouse=True)
     def _films(self, video_file: Callable[..., Path]) -> None:
-        from modrwkv_video.modality import VideoModality
-
         self.films = [VideoModality().decode(video_file(f"{count}.mp4", count)) for count in (1, 4, 40)]
 
     def signals(self, config: Any) -> Sequence[Video]:

@@ -52,7 +52,7 @@ class ResamplerAdapter(Adapter[ResamplerConfig]):
 
     Features are projected to the trunk's width. In every layer the queries are keys too, as in Flamingo.
 
-    Source: Alayrac et al., Flamingo, arXiv 2204.14198, section 3.1.1 and appendix A.1.1.
+    Source: Alayrac et al., the Perceiver resampler of Flamingo, arXiv 2204.14198.
 
     Raises:
         ComponentError: The heads do not divide ``out_dim``.

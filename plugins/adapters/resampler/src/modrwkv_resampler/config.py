@@ -14,7 +14,7 @@ __all__ = ["ResamplerConfig"]
 class ResamplerConfig(AdapterConfig):
     """A Perceiver resampler: any number of features become ``queries`` tokens.
 
-    Source: Alayrac et al., Flamingo, arXiv 2204.14198, section 3.1.1 and appendix A.1.1.
+    Source: Alayrac et al., the Perceiver resampler of Flamingo, arXiv 2204.14198.
     """
 
     type: Literal["resampler"] = "resampler"

@@ -15,6 +15,6 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="learned queries gather a fixed number of tokens by cross-attention",
             config="modrwkv_resampler.config:ResamplerConfig",
             implementation="modrwkv_resampler.adapter:ResamplerAdapter",
-            paper="Flamingo, arXiv 2204.14198, section 3.1.1",
+            paper="Flamingo, arXiv 2204.14198",
         )
     ]

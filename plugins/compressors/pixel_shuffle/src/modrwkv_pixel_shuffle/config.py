@@ -20,8 +20,8 @@ class PixelShuffleConfig(CompressorConfig):
 
     The features of an item are the rows of its grid, one after the other: a square grid, or ``grid``.
 
-    Source: space-to-depth as in Chen et al., InternVL 1.5, arXiv 2404.16821, section 3.1, and Laurençon et al.,
-    Idefics3, arXiv 2408.12637.
+    Source: space-to-depth as in Chen et al., InternVL 1.5, arXiv 2404.16821, and Laurençon et al., Idefics3,
+    arXiv 2408.12637.
     """
 
     type: Literal["pixel_shuffle"] = "pixel_shuffle"

@@ -15,6 +15,6 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="squares of neighbours in a grid side by side in one wider feature",
             config="modrwkv_pixel_shuffle.config:PixelShuffleConfig",
             implementation="modrwkv_pixel_shuffle.compressor:PixelShuffleCompressor",
-            paper="InternVL 1.5, arXiv 2404.16821, section 3.1; Idefics3, arXiv 2408.12637",
+            paper="InternVL 1.5, arXiv 2404.16821; Idefics3, arXiv 2408.12637",
         )
     ]

@@ -17,7 +17,7 @@ class PoolConfig(CompressorConfig):
     A partial window at the end of an item is the mean of the features that it has, so that nothing is lost and an item
     shorter than ``kernel`` gives one feature.
 
-    Source: average pooling as in Yao et al., DeCo, arXiv 2405.20985, section 3, here along the sequence.
+    Source: average pooling as in Yao et al., DeCo, arXiv 2405.20985, here along the sequence.
     """
 
     type: Literal["pool"] = "pool"

@@ -19,8 +19,8 @@ class VideoFramesConfig(EncoderConfig):
     ``frames: n`` takes what is shown in the middle of n equal stretches of the video, or all frames if it has fewer;
     ``fps`` makes n grow with the video. The length of an item is its number of frames.
 
-    Source: frames spread evenly and averaged over time, as in Maaz et al., Video-ChatGPT, arXiv 2306.05424,
-    section 3.1, here in windows.
+    Source: the spatial features of Maaz et al., Video-ChatGPT, arXiv 2306.05424, which average each patch over time,
+    here in windows.
     """
 
     type: Literal["video_frames"] = "video_frames"

@@ -23,7 +23,7 @@ __all__ = ["VideoFramesEncoder"]
 class VideoFramesEncoder(Encoder[VideoFramesConfig]):
     """Reads each frame with an encoder of pictures and averages the features of each patch over windows of frames.
 
-    Source: Maaz et al., Video-ChatGPT, arXiv 2306.05424, section 3.1, here in windows.
+    Source: the spatial features of Maaz et al., Video-ChatGPT, arXiv 2306.05424, here in windows.
 
     Args:
         config: The configuration.

@@ -30,6 +30,6 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_video.encoder:VideoFramesEncoder",
             processor="modrwkv_video.processor:VideoFramesProcessor",
             modality="video",
-            paper="Video-ChatGPT, arXiv 2306.05424, section 3.1",
+            paper="Video-ChatGPT, arXiv 2306.05424",
         )
     ]
