@@ -36,9 +36,10 @@ WARM_UP, STEPS, ROUNDS = 3, 5, 2
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 GROUPS = {
-    "recurrence": "wkv",
+    "recurrence": "^(inverse|walk|walk_back|gradient|scan)_kernel|wkv",
     "fused stages": "token_shift|_prepare_|_readout_|relu_squared",
     "cross-entropy": "cross_entropy",
+    "stages of the compiler": "^triton_",
     "matrix products": "gemm|nvjet|cutlass|cublas|splitK",
     "optimiser": "multi_tensor|fused_adam",
     "copies": "[Mm]emcpy|[Mm]emset|copy_kernel|CatArray",
