@@ -11,10 +11,10 @@ __all__ = ["Requirements"]
 
 
 class Requirements:
-    """Answers what a distribution lacks; looks each required distribution up once."""
+    """Answers what a distribution lacks; looks each required distribution up once, for reading metadata takes long."""
 
     def __init__(self) -> None:
-        self._installed: dict[str, Distribution | None] = {}
+        self._versions: dict[str, str | None] = {}
 
     def unmet(self, wanting: Distribution) -> str:
         """Say which requirements of ``wanting`` are not met, as in "needs timm>=1.0, which is not installed".
@@ -30,22 +30,22 @@ class Requirements:
                 continue
             extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
             wanted = f"{requirement.name}{extras}{requirement.specifier}"
-            installed = self._find(requirement.name)
-            if installed is None:
+            version = self._version(requirement.name)
+            if version is None:
                 yield f"needs {wanted}, which is not installed"
-            elif not requirement.specifier.contains(installed.version, prereleases=True):
-                yield f"needs {wanted}, but {installed.version} is installed"
+            elif not requirement.specifier.contains(version, prereleases=True):
+                yield f"needs {wanted}, but {version} is installed"
             else:
                 for name in sorted(requirement.extras):
-                    yield from self._complaints(installed.requires or (), extra=name)
+                    yield from self._complaints(distribution(requirement.name).requires or (), extra=name)
 
-    def _find(self, name: str) -> Distribution | None:
-        if name not in self._installed:
+    def _version(self, name: str) -> str | None:
+        if name not in self._versions:
             try:
-                self._installed[name] = distribution(name)
+                self._versions[name] = distribution(name).version
             except PackageNotFoundError:
-                self._installed[name] = None
-        return self._installed[name]
+                self._versions[name] = None
+        return self._versions[name]
 
 
 def _applies(requirement: Requirement, extra: str | None) -> bool:
