@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
@@ -239,6 +240,7 @@ def a_plugin_of_another_api_is_alone_in_that(environment: Environment) -> None:
         assert "install versions of modrwkv and modrwkv-relic that belong together" in explained
 
 
+@pytest.mark.timeout(900)
 def test_a_strangers_plugin_simply_works_and_a_broken_one_disturbs_nobody(tmp_path: Path) -> None:
     environment = Environment(tmp_path)
     environment.install(*OURS)
