@@ -71,6 +71,8 @@ class _Trainer:
     def train(self, resume: bool) -> MultimodalModel:
         """Train all phases that are not complete."""
         checkpoint = self._checkpoint_to_resume(resume)
+        # Young gradients fade below the smallest normal float32, and processors compute with such numbers far slower.
+        torch.set_flush_denormal(True)
         torch.manual_seed(self.manifest.seed)
         self.model = assemble(self.loaded, pretrained=checkpoint is None)
         self.model.to(self.device)
