@@ -14,8 +14,6 @@ import json
 import re
 import statistics
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +22,6 @@ from modrwkv_kernels import explain_dispatch, linear_cross_entropy
 from modrwkv_kernels.fused import arguments as fused_arguments
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 
@@ -46,46 +43,15 @@ GROUPS = {
 }
 
 
-def saved_or_made_again(_: Any, op: Any, *args: Any, **options: Any) -> CheckpointPolicy:
-    """Keep the results of matrix products and of the recurrence; everything between them is cheap."""
-    products = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default)
-    return CheckpointPolicy.MUST_SAVE if op in products or "wkv" in str(op) else CheckpointPolicy.PREFER_RECOMPUTE
-
-
-def recomputing(kind: str) -> Callable[..., Any]:
-    """Return a function that runs a module, keeping less than everything for the backward pass."""
-    if kind == "none":
-        return lambda module, *inputs: module(*inputs)
-    contexts: Callable[[], tuple[AbstractContextManager[Any], AbstractContextManager[Any]]] | None = None
-    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-    if kind == "cheap":
-        contexts = partial(create_selective_checkpoint_contexts, saved_or_made_again)
-        options["context_fn"] = contexts
-    return partial(checkpoint, **options)
-
-
-class Runner(nn.Module):
-    """Stands for a block and calls it in another way."""
-
-    def __init__(self, block: nn.Module, call: Callable[..., Any]) -> None:
-        super().__init__()
-        self.block = block
-        self.call = call
-
-    def forward(self, *inputs: Any) -> Any:
-        """Run the block."""
-        return self.call(self.block, *inputs)
-
-
 def ours(layers: int, width: int, options: argparse.Namespace) -> tuple[nn.Module, Loss]:
     """Build our RWKV-7."""
     with torch.device(options.device):
-        model = RWKV7(RWKV7Config(layers=layers, width=width, kernel=options.kernel), VOCAB)
-    call = recomputing(options.recompute)
+        config = RWKV7Config(layers=layers, width=width, kernel=options.kernel, recompute=options.recompute)
+        model = RWKV7(config, VOCAB)
     if options.compile:
         torch._dynamo.config.recompile_limit = 2 * layers
-        call = torch.compile(call, fullgraph=True)
-    model.blocks = nn.ModuleList(Runner(block, call) for block in model.blocks)
+        for block in model.blocks:
+            block.compile(fullgraph=True)
 
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         hidden, _ = model(model.embed(inputs))

@@ -59,6 +59,10 @@ class RWKV7Config(BackboneConfig):
     kernel: str = "auto"
     """Backend of the WKV-7 recurrence: ``auto`` or a name that ``modrwkv doctor`` lists."""
 
+    recompute: Literal["none", "cheap", "all"] = "none"
+    """What training computes twice to save memory: nothing; all but matrix products and the recurrence, which takes
+    nearly half the memory for little time; or everything, which keeps the inputs of the blocks only."""
+
     @model_validator(mode="after")
     def _has_sizes(self) -> Self:
         if self.weights is None and (self.layers is None or self.width is None):

@@ -24,6 +24,7 @@ from modrwkv_core.backbones.rwkv7.init import (
     initialise_head,
     initialise_time_mix,
 )
+from modrwkv_core.backbones.rwkv7.recompute import recomputing
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.backbones.rwkv7.token_shift import Packing
 from modrwkv_core.errors import ComponentError
@@ -166,10 +167,11 @@ class RWKV7(Backbone[RWKV7Config]):
         rows = x.shape[0] if packing is None else len(packing.first)
         before = self.init_state(rows) if state is None else self._checked(state, rows)
 
+        run = recomputing(self.config.recompute if torch.is_grad_enabled() else "none")
         v_first: Tensor | None = None
         layers: list[LayerState] = []
         for block, *layer in zip(self._blocks(), before.matrix, before.time_shift, before.channel_shift, strict=True):
-            x, v_first, after = block(x, v_first, LayerState(*layer), packing)
+            x, v_first, after = run(block, x, v_first, LayerState(*layer), packing)
             layers.append(after)
         hidden: Tensor = self.ln_out(x)
         return hidden, RWKV7State(*(torch.stack(tensors) for tensors in zip(*layers, strict=True)))
