@@ -36,6 +36,12 @@ def errors(device: str, weights: str) -> dict[str, float]:
                     worst.append(error(logits[row], step(tensors, int(ids[row]), expected, slot)))
             worst += [error(x.cpu(), y) for x, y in zip(state, expected, strict=True)]
             found[f"{layers} x {width}, heads of {head_size}, {name}"] = max(worst)
+    # The last shape's, whose shapes and registration stand for all.
+    arguments = (x, torch.tensor(slots, device=device), *state, packed.layer_tensors, packed.norms, packed.head)
+    op = torch.ops.modrwkv_kernels.rwkv7_decode_triton
+    torch.library.opcheck(
+        op, (*arguments, packed.head_size, packed.ranks), test_utils=("test_schema", "test_faketensor")
+    )
     return found
 
 

@@ -195,7 +195,16 @@ def _without_scales(packed):
 
 def test_op_is_registered_as_torch_expects() -> None:
     packed = pack(random_checkpoint(2, 64, 64, 64, VOCAB), "bfloat16", transpose_value=True)
-    layers = [tensor for layer in packed.layers for tensor in layer[:-1]]
     state = random_state(2, 2, 64, 64)
-    arguments = (torch.randn(1, 64), torch.tensor([1]), *state, layers, [], packed.norms, packed.head, 64, packed.ranks)
+    arguments = (
+        torch.randn(1, 64),
+        torch.tensor([1]),
+        *state,
+        packed.layer_tensors,
+        [],
+        packed.norms,
+        packed.head,
+        64,
+        packed.ranks,
+    )
     torch.library.opcheck(torch.ops.modrwkv_kernels.rwkv7_decode_cpu, arguments)

@@ -47,7 +47,7 @@ class Report:
 
     benchmark: str
     unit: str
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     machine: Mapping[str, Any]
     missing: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)

@@ -27,30 +27,53 @@ TRAINING_FLOPS = 6  # of each weight and token: two forward, four backward
 Case = Callable[[], object]
 
 
-def bench_layer(size: ModelSize, *, batch: int, tokens: int, device: str, dtype: torch.dtype, seconds: float) -> Report:
-    """Measure the second block of a trunk, forward and backward; the floor is that of its matrix products."""
+def bench_layer(
+    size: ModelSize, *, batch: int, tokens: int, device: str, dtype: torch.dtype, seconds: float, alone: bool = False
+) -> Report:
+    """Measure the second block of a trunk, forward and backward; the floor is that of its matrix products.
+
+    Args:
+        size: Of the trunk.
+        batch: Sequences.
+        tokens: Of each.
+        device: Where to compute.
+        dtype: Of parameters and activations.
+        seconds: How long to measure.
+        alone: Without rivals; on a GPU the peak of memory is then that of ours.
+    """
     report = _report("layer", size, batch, tokens, device, dtype)
     x_BTD = torch.randn(batch, tokens, size.width, device=device, dtype=dtype)
-    makers = {"ours": _our_layer, FLA: _fla_layer, LLAMA: _llama_layer}
+    makers: dict[str, Callable[..., Case]] = {"ours": _our_layer}
+    if not alone:
+        makers |= {FLA: _fla_layer, LLAMA: _llama_layer}
     cases = _made(report, {name: partial(make, size, x_BTD) for name, make in makers.items()})
     of_block = size.block_parameters() / size.layers
     floor = measure_ceilings(device, dtype).floor(0, TRAINING_FLOPS * of_block * batch * tokens)
     for name, timing in interleave(cases, seconds=seconds, device=device).items():
         report.rows.append(Row("forward + backward", name, timing, batch * tokens, floor))
+    _note_memory(report, device, alone)
     return report
 
 
-def bench_train(size: ModelSize, *, batch: int, tokens: int, device: str, dtype: torch.dtype, seconds: float) -> Report:
-    """Measure forward, loss, backward and a step of AdamW; the floor is that of the matrix products."""
+def bench_train(
+    size: ModelSize, *, batch: int, tokens: int, device: str, dtype: torch.dtype, seconds: float, alone: bool = False
+) -> Report:
+    """Measure forward, loss, backward and a step of AdamW; the floor is that of the matrix products.
+
+    Takes what :func:`bench_layer` takes.
+    """
     report = _report("train", size, batch, tokens, device, dtype)
     ids = torch.randint(0, size.vocab, (batch, tokens + 1), device=device)
-    makers: dict[str, Callable[..., Case]] = {"ours": _our_model, FLA: _fla_model, LLAMA: _llama_model}
-    if device != "cpu":
+    makers: dict[str, Callable[..., Case]] = {"ours": _our_model}
+    if not alone:
+        makers |= {FLA: _fla_model, LLAMA: _llama_model}
+    if not alone and device != "cpu":
         makers[f"{LLAMA}, compiled"] = partial(_llama_model, compiled=True)
     cases = _made(report, {name: partial(make, size, ids, dtype) for name, make in makers.items()})
     floor = measure_ceilings(device, dtype).floor(0, TRAINING_FLOPS * size.step_weights() * batch * tokens)
     for name, timing in interleave(cases, seconds=seconds, device=device).items():
         report.rows.append(Row("training step", name, timing, batch * tokens, floor))
+    _note_memory(report, device, alone)
     return report
 
 
@@ -64,6 +87,11 @@ def _report(benchmark: str, size: ModelSize, batch: int, tokens: int, device: st
         "dtype": str(dtype),
     }
     return Report(benchmark, "token", settings, fingerprint(device))
+
+
+def _note_memory(report: Report, device: str, alone: bool) -> None:
+    if alone and device != "cpu":
+        report.settings["peak memory, GiB"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 1)
 
 
 def _made(report: Report, makers: Mapping[str, Callable[[], Case]]) -> dict[str, Case]:

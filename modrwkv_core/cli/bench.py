@@ -49,7 +49,7 @@ def _benchmark(run: Callable[..., Report]) -> click.Command:
     command.__click_params__ = list(getattr(run, "__click_params__", []))  # type: ignore[attr-defined]
     for option in reversed(OPTIONS):
         command = option(command)
-    return bench.command(run.__name__.removeprefix("_").rstrip("_"))(command)
+    return bench.command(run.__name__.removeprefix("_"))(command)
 
 
 def _size(default_cpu: str, default_gpu: str) -> Callable[..., Any]:
@@ -61,6 +61,7 @@ VOCAB = click.option("--vocab", default=65536, show_default=True, help="Rows of 
 DTYPE = click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16"]), help="By default float32, on a GPU bfloat16."
 )
+ALONE = click.option("--alone", is_flag=True, help="Leave the rivals out: on a GPU, the peak of memory is then ours.")
 
 
 def _shape(batch: str, tokens: str) -> Callable[..., Any]:
@@ -107,8 +108,16 @@ def _wkv7(
 @_size("12x768", "24x2048")
 @_shape("1, on a GPU 8", "512, on a GPU 2048")
 @DTYPE
+@ALONE
 def _layer(
-    *, size: str | None, batch: int | None, tokens: int | None, dtype: str | None, device: str, seconds: float
+    *,
+    size: str | None,
+    batch: int | None,
+    tokens: int | None,
+    dtype: str | None,
+    alone: bool,
+    device: str,
+    seconds: float,
 ) -> Report:
     """Measure one block, forward and backward."""
     from modrwkv_core.benchmarking.sizes import ModelSize
@@ -121,6 +130,7 @@ def _layer(
         device=device,
         dtype=_dtype(dtype, device),
         seconds=seconds,
+        alone=alone,
     )
 
 
@@ -129,6 +139,7 @@ def _layer(
 @_shape("4, on a GPU 8", "256, on a GPU 4096")
 @click.option("--vocab", type=click.IntRange(min=2), help="Rows of the embedding; by default 512, on a GPU 65536.")
 @DTYPE
+@ALONE
 def _train(
     *,
     size: str | None,
@@ -136,6 +147,7 @@ def _train(
     tokens: int | None,
     vocab: int | None,
     dtype: str | None,
+    alone: bool,
     device: str,
     seconds: float,
 ) -> Report:
@@ -150,6 +162,7 @@ def _train(
         device=device,
         dtype=_dtype(dtype, device),
         seconds=seconds,
+        alone=alone,
     )
 
 

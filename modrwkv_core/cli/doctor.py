@@ -10,6 +10,8 @@ import click
 
 PACKAGES = ("modrwkv", "modrwkv-kernels", "torch", "triton", "numpy", "pydantic", "transformers", "timm", "torchaudio")
 
+TRUNK = "the trunk's forward pass"
+
 
 @click.command()
 @click.pass_context
@@ -80,10 +82,11 @@ def _kernels() -> list[tuple[str, str]]:
             )
             for name, reason in dispatch.reasons.items()
         ]
+        if device == "cuda":
+            reason = dispatch.reasons["triton"]
+            rows.append(("cuda: decoding", f"{TRUNK}: {reason}" if reason else "Triton kernels in a CUDA graph"))
     missing = why_no_cpu_decode()
-    rows.append(
-        ("cpu: decoding", f"the trunk's forward pass: {missing}" if missing else "compiled, a token in one call")
-    )
+    rows.append(("cpu: decoding", f"{TRUNK}: {missing}" if missing else "compiled, a token in one call"))
     return rows
 
 

@@ -79,7 +79,7 @@ def decode_cpu(
         states,
         time_shift,
         channel_shift,
-        [tensor for layer in weights.layers for tensor in layer[:-1]],
+        weights.layer_tensors,
         scales,
         weights.norms,
         weights.head,

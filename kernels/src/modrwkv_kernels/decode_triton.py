@@ -11,6 +11,8 @@ K keys), R = rank of a low-rank map.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -26,6 +28,7 @@ GROUP_NORM_EPS = tl.constexpr(64e-5)
 KEY_NORM_EPS = tl.constexpr(1e-12)
 LOG_DECAY_MIN = tl.constexpr(-0.6065306597126334)  # -exp(-1/2)
 
+_LAYER_TENSORS = len(DecodeLayer._fields) - 1  # all but the scales
 _TILE = 16384  # weights that a program has under way
 _LN1, _LN2, _MIX, _BIASES, _LN_X, _FFN_MIX = 0, 2, 4, 10, 16, 18  # rows of DecodeLayer.vectors
 
@@ -258,6 +261,14 @@ def head_kernel(
     tl.store(y + here_N, (y_N * gate_N).to(y.dtype.element_ty))
 
 
+class _Sizes(NamedTuple):
+    """D, N, and the padded ranks of the four low-rank maps of a layer."""
+
+    width: int
+    head_size: int
+    ranks: dict[str, int]
+
+
 def decode_triton(
     weights: DecodeWeights, x: Tensor, slots: Tensor, states: Tensor, time_shift: Tensor, channel_shift: Tensor
 ) -> Tensor:
@@ -277,23 +288,64 @@ def decode_triton(
     Returns:
         Logits, float32 `[rows, vocabulary]`.
     """
-    stream = F.layer_norm(x, (weights.width,), weights.norms[0], weights.norms[1])
+    logits: Tensor = torch.ops.modrwkv_kernels.rwkv7_decode_triton(
+        x,
+        slots,
+        states,
+        time_shift,
+        channel_shift,
+        weights.layer_tensors,
+        weights.norms,
+        weights.head,
+        weights.head_size,
+        weights.ranks,
+    )
+    return logits
+
+
+def _decode(
+    x: Tensor,
+    slots: Tensor,
+    states: Tensor,
+    time_shift: Tensor,
+    channel_shift: Tensor,
+    layers: list[Tensor],
+    norms: Tensor,
+    head: Tensor,
+    head_size: int,
+    ranks: list[int],
+) -> Tensor:
+    width = x.shape[1]
+    stream = F.layer_norm(x, (width,), norms[0], norms[1])
     v_first = torch.empty_like(stream)
     step = _one_row if len(x) == 1 else _many_rows
-    for index, layer in enumerate(weights.layers):
+    for index in range(len(layers) // _LAYER_TENSORS):
+        tensors, first = layers[index * _LAYER_TENSORS : (index + 1) * _LAYER_TENSORS], index == 0
+        decay, rate, residual, gate = ranks
+        named = {"DECAY": decay, "RATE": rate, "RESIDUAL": 0 if first else residual, "GATE": gate}
         pools = (states[index], time_shift[index], channel_shift[index])
-        step(weights, layer, index == 0, stream, v_first, slots, *pools)
-    hidden = F.layer_norm(stream, (weights.width,), weights.norms[2], weights.norms[3])
-    return (hidden.to(weights.head.dtype) @ weights.head.mT).float()
+        step(_Sizes(width, head_size, named), DecodeLayer._make([*tensors, ()]), first, stream, v_first, slots, *pools)
+    hidden = F.layer_norm(stream, (width,), norms[2], norms[3])
+    return (hidden.to(head.dtype) @ head.mT).float()
 
 
-def _ranks(weights: DecodeWeights, first: bool) -> dict[str, int]:
-    decay, rate, residual, gate = weights.ranks
-    return {"DECAY": decay, "RATE": rate, "RESIDUAL": 0 if first else residual, "GATE": gate}
+def _fake(x: Tensor, *others: Any) -> Tensor:
+    head: Tensor = others[6]
+    return x.new_empty(x.shape[0], head.shape[0])
+
+
+_OP = "modrwkv_kernels::rwkv7_decode_triton"
+torch.library.define(
+    _OP,
+    "(Tensor x, Tensor slots, Tensor(a!) states, Tensor(b!) time_shift, Tensor(c!) channel_shift, Tensor[] layers, "
+    "Tensor norms, Tensor head, int head_size, int[] ranks) -> Tensor",
+)
+torch.library.impl(_OP, "default", _decode)
+torch.library.register_fake(_OP, _fake)
 
 
 def _heads(
-    weights: DecodeWeights,
+    sizes: _Sizes,
     layer: DecodeLayer,
     first: bool,
     projected: tuple[Tensor, Tensor, Tensor],
@@ -304,10 +356,10 @@ def _heads(
     y: Tensor,
 ) -> None:
     """Run `head_kernel`; `maps` are the four maps' outputs, or the inputs of their second halves alone."""
-    ranks = _ranks(weights, first)
+    ranks = sizes.ranks
     powers = {f"POWER_{name}": triton.next_power_of_2(max(rank, 1)) for name, rank in ranks.items()}
     fused = len(maps) == 1
-    head_kernel[(len(y) * (weights.width // weights.head_size),)](
+    head_kernel[(len(y) * (sizes.width // sizes.head_size),)](
         *projected,
         *(maps * 4 if fused else maps),
         layer.up,
@@ -318,8 +370,8 @@ def _heads(
         slots,
         y,
         projected[0].stride(0),
-        D=weights.width,
-        N=weights.head_size,
+        D=sizes.width,
+        N=sizes.head_size,
         UP=fused,
         FIRST=first,
         WIDTH=layer.up.shape[1],
@@ -330,7 +382,7 @@ def _heads(
 
 
 def _one_row(
-    weights: DecodeWeights,
+    sizes: _Sizes,
     layer: DecodeLayer,
     first: bool,
     x: Tensor,
@@ -340,10 +392,10 @@ def _one_row(
     time_shift: Tensor,
     channel_shift: Tensor,
 ) -> None:
-    width = weights.width
+    width = sizes.width
     power = triton.next_power_of_2(width)
     outputs_at_once = max(1, min(8, _TILE // power))
-    ranks = _ranks(weights, first)
+    ranks = sizes.ranks
     normed = torch.empty_like(x)
 
     def mixed(matrix: Tensor, norm: int, mix: int, shift: Tensor, *, time: bool) -> Tensor:
@@ -379,13 +431,13 @@ def _one_row(
     projected = mixed(layer.mixed, _LN1, _MIX, time_shift, time=True)
     r, k, v, low = projected.split([width, width, width, projected.shape[1] - 3 * width], dim=1)
     gated = torch.empty_like(x)
-    _heads(weights, layer, first, (r, k, v), (low,), v_first, states, slots, gated)
+    _heads(sizes, layer, first, (r, k, v), (low,), v_first, states, slots, gated)
     add(layer.output, gated, time_shift)
     add(layer.value, mixed(layer.key, _LN2, _FFN_MIX, channel_shift, time=False), channel_shift)
 
 
 def _many_rows(
-    weights: DecodeWeights,
+    sizes: _Sizes,
     layer: DecodeLayer,
     first: bool,
     x: Tensor,
@@ -416,7 +468,7 @@ def _many_rows(
         )
         return y
 
-    ranks = list(_ranks(weights, first).values())
+    ranks = list(sizes.ranks.values())
     mixed = mixes(None, _LN1, _MIX, 6, time_shift)
     projected = torch.bmm(mixed[:3], layer.mixed[: 3 * width].view(3, width, width).mT)
     down = layer.mixed[3 * width :].split(ranks)
@@ -425,6 +477,6 @@ def _many_rows(
     maps = tuple(part @ matrix.mT for part, matrix in zip(low, layer.up.split(ranks, dim=1), strict=True))
     gated = torch.empty(rows, width, dtype=dtype, device=x.device)
     r, k, v = projected
-    _heads(weights, layer, first, (r, k, v), maps, v_first, states, slots, gated)
+    _heads(sizes, layer, first, (r, k, v), maps, v_first, states, slots, gated)
     hidden = mixes(gated @ layer.output.mT, _LN2, _FFN_MIX, 1, channel_shift)[0] @ layer.key.mT
     x += hidden.relu().square() @ layer.value.mT

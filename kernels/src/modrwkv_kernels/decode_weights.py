@@ -76,7 +76,12 @@ class DecodeWeights:
     @property
     def width(self) -> int:
         """D."""
-        return self.embedding.shape[1]
+        return self.norms.shape[1]
+
+    @property
+    def layer_tensors(self) -> list[Tensor]:
+        """All of the layers but the scales, one layer behind the other, as the ops take them."""
+        return [tensor for layer in self.layers for tensor in layer[:-1]]
 
     @property
     def nbytes(self) -> int:
