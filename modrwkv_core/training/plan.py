@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from modrwkv_core.errors import ManifestError
 from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.multimodal import MultimodalModel
 
@@ -32,6 +33,9 @@ def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -
 
     Returns:
         Groups with ``params``, their ``names``, ``peak_lr`` and ``weight_decay``.
+
+    Raises:
+        ManifestError: None of the parts that the phase trains has weights.
     """
     backbone = model.backbone
     decayed, scales = backbone.decayed_parameters(), backbone.lr_scales()
@@ -45,6 +49,12 @@ def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -
             parameters, names = groups.setdefault((lr * scale, phase.weight_decay if decays else 0.0), ([], []))
             parameters.append(parameter)
             names.append(f"{part_name}:{name}")
+    if not groups:
+        raise ManifestError(
+            f"phase {phase.name} trains {', '.join(phase.train)}, which have no weights",
+            component=f"phases.{phase.name}.train",
+            hint="name a part that can learn, such as adapter or backbone",
+        )
     return [
         {"params": parameters, "names": names, "peak_lr": lr, "weight_decay": decay}
         for (lr, decay), (parameters, names) in groups.items()

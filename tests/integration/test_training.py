@@ -18,7 +18,7 @@ from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.model import RWKV7
-from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
@@ -152,6 +152,11 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_pat
 def test_a_loss_that_is_not_finite_stops_before_the_step(tiny_manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ModRWKVError, match=r"not finite in step .*the step was not taken"):
         run(tiny_manifest(phases=[ALIGN | {"lr": 1e30, "warmup_steps": 0, "clip": None}]), tmp_path / "run")
+
+
+def test_a_phase_without_weights_to_train_is_named(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="phase align trains heads.lm, which have no weights"):
+        run(tiny_manifest(), tmp_path / "run", "phases.align.train=[heads.lm]")
 
 
 def test_published_weights_are_loaded_once_and_hashed_in_the_lock(tiny_manifest: Manifest, tmp_path: Path) -> None:

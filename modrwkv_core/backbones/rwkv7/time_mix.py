@@ -127,7 +127,7 @@ class TimeMix(nn.Module):
         with torch.autocast(r.device.type, enabled=False):
             if packing is None and r.shape[1] == 1:
                 token = (r[:, 0], log_w[:, 0], k[:, 0], v[:, 0], a[:, 0], b[:, 0])
-                y_BHN, matrix_SHNN = wkv7_step(*token, matrix_SHNN)
+                y_BHN, matrix_SHNN = wkv7_step(*token, matrix_SHNN, backend=self.kernel)
                 return y_BHN.unsqueeze(1), matrix_SHNN
             bounds = None if packing is None else packing.bounds
             y_BTHN, final_SHNN = wkv7(
