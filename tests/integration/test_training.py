@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tiny_manifest: Manifest
 
 
 def test_a_phase_without_weights_to_train_is_named(tiny_manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="phase align trains heads.lm, which have no weights"):
+    with pytest.raises(ManifestError, match=r"phase align trains heads\.lm, which have no weights"):
         run(tiny_manifest(), tmp_path / "run", "phases.align.train=[heads.lm]")
 
 
