@@ -88,7 +88,7 @@ KERNELS = [
     ("inverse_kernel", "forward", (), {"C": 32}, 2, 168, 0, 16),
     ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 512, 64),
     ("walk_back_kernel", "backward", OPERATORS, WALK, 4, 255, 64, 64),
-    ("gradient_kernel", "backward", (), {"C": 32, "REFINE": True}, 4, 255, 512, 64),
+    ("gradient_kernel", "backward", (), {"C": 32}, 4, 255, 640, 64),
     ("scan_kernel", "scan", (), {"VALUES": 16, "PRECISION": "tf32x3", "REVERSE": True}, 4, 168, 0, 48),
     ("step_kernel", "step", (), {"VALUES": 16}, 1, 128, 0, 4),
 ]
@@ -106,7 +106,7 @@ def compiled(name, module, absent, constants, warps, capability):
 
     kernel = getattr(import_module(f"modrwkv_kernels.wkv_triton.{module}"), name)
     names = kernel.arg_names
-    constants = {"heads": 32, "N": 64, "OPERAND": tl.bfloat16, "PRECISION": "ieee", "SOLVE": "bf16x3"} | constants
+    constants = {"heads": 32, "N": 64, "OPERAND": tl.bfloat16, "PRECISION": "ieee", "SOLVE": "tf32"} | constants
     constants = {name: value for name, value in constants.items() if name in names} | dict.fromkeys(absent)
 
     def kind(name):

@@ -87,13 +87,13 @@ def check_registration(device: str) -> None:
     bounds = torch.tensor([0, 3, 20], device=device)
     ops = torch.ops.modrwkv_kernels
     torch.library.opcheck(ops.wkv7_triton.default, (*six, None, None, 16, False))
-    y, final, starts, inverse = ops.wkv7_triton(*six, state, bounds, 16, True)
+    y, final, starts, u, inverse = ops.wkv7_triton(*six, state, bounds, 16, True)
     # Some numbers of blocks stay unused, and so what belongs to them is never written.
     starts.nan_to_num_()
     inverse.nan_to_num_()
     backward = ops.wkv7_triton_backward.default
-    torch.library.opcheck(backward, (y, final, *six, starts, inverse, bounds, 16))
-    torch.library.opcheck(backward, (None, None, *six, starts, inverse, bounds, 16))
+    torch.library.opcheck(backward, (y, final, *six, starts, u, inverse, bounds, 16))
+    torch.library.opcheck(backward, (None, None, *six, starts, u, inverse, bounds, 16))
     token = [x[0, :2].contiguous() for x in six]
     torch.library.opcheck(ops.wkv7_triton_step.default, (*token, state, state.clone(), None))
 

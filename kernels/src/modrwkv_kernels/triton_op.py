@@ -29,11 +29,11 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 _FORWARD_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
-    "int chunk_size, bool keep) -> (Tensor y, Tensor final, Tensor starts, Tensor inverse)"
+    "int chunk_size, bool keep) -> (Tensor y, Tensor final, Tensor starts, Tensor u, Tensor inverse)"
 )
 _BACKWARD_SCHEMA = (
     "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor starts, "
-    "Tensor inverse, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, Tensor dlog_w, Tensor dk, Tensor dv, "
+    "Tensor u, Tensor inverse, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, Tensor dlog_w, Tensor dk, Tensor dv, "
     "Tensor da, Tensor db, Tensor dstate)"
 )
 _STEP_SCHEMA = (
@@ -53,7 +53,7 @@ def _forward(
     cu_seqlens: Tensor | None,
     chunk_size: int,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     from modrwkv_kernels.wkv_triton import launch
 
     return launch.forward(Inputs(r, log_w, k, v, a, b), state, cu_seqlens, chunk_size, keep)
@@ -69,6 +69,7 @@ def _backward(
     a: Tensor,
     b: Tensor,
     starts: Tensor,
+    u: Tensor,
     inverse: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
@@ -76,7 +77,7 @@ def _backward(
     from modrwkv_kernels.wkv_triton import launch
 
     inputs = Inputs(r, log_w, k, v, a, b)
-    gradients, dstate = launch.backward(dy, dfinal, inputs, starts, inverse, cu_seqlens, chunk_size)
+    gradients, dstate = launch.backward(dy, dfinal, inputs, starts, u, inverse, cu_seqlens, chunk_size)
     return *gradients, dstate
 
 
@@ -107,7 +108,7 @@ def _fake_forward(
     cu_seqlens: Tensor | None,
     chunk_size: int,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, tokens, heads, size = r.shape
     packed = cu_seqlens is not None
     sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
@@ -117,6 +118,7 @@ def _fake_forward(
         torch.empty_like(r, memory_format=torch.contiguous_format),
         r.new_empty(sequences, heads, size, size, dtype=torch.float32),
         r.new_empty(chunks if keep else 0, heads, size, size, dtype=operand),
+        torch.empty_like(r, memory_format=torch.contiguous_format) if keep else r.new_empty(0),
         r.new_empty(chunks, heads, chunk_size, chunk_size, dtype=operand),
     )
 
@@ -131,6 +133,7 @@ def _fake_backward(
     a: Tensor,
     b: Tensor,
     starts: Tensor,
+    u: Tensor,
     inverse: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
@@ -173,7 +176,7 @@ connect(
 def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    y, final, _, _ = torch.ops.modrwkv_kernels.wkv7_triton(
+    y, final, *_ = torch.ops.modrwkv_kernels.wkv7_triton(
         *inputs, state, cu_seqlens, chunk_size or _CHUNK_SIZES[inputs.r.dtype], needs_gradient(inputs, state)
     )
     return y, final

@@ -9,7 +9,16 @@ forward pass scaled them.
 import triton
 import triton.language as tl
 
-from modrwkv_kernels.wkv_triton.tiles import decay, find_block, first_block, scaled, span, token_offsets
+from modrwkv_kernels.wkv_triton.tiles import (
+    LOG2_E,
+    decay,
+    find_block,
+    first_block,
+    scaled,
+    select_sum,
+    span,
+    token_offsets,
+)
 
 __all__ = ["gradient_kernel", "walk_back_kernel"]
 
@@ -25,6 +34,7 @@ def walk_back_kernel(
     dstate,  # [segments, heads, V, K], or None for zeros
     dinitial,  # [sequences, heads, V, K]
     dends,  # [chunks, heads, K, V]
+    du,  # [tokens, heads, V], the gradient of what u is the solution for
     operators,  # [segments, heads, K, 2 V], written instead of all other results; or None
     bounds,
     sequences,
@@ -73,15 +83,15 @@ def walk_back_kernel(
         live_C1 = (start + row_C < end)[:, None]
         at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
         at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
-        step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-        a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+        step_CK, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
+        a_CK = scaled(a, at_CK, live_C1, before_CK).to(OPERAND)
         r_CK = scaled(r, at_CK, live_C1, sum_CK).to(OPERAND)
         b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
         dy_CV = tl.load(dy + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND)
         at_block = (base + chunk).to(tl.int64) * heads + head
         inverse_CC = tl.load(inverse + at_block * C * C + row_C[:, None] * C + row_C[None, :])
 
-        dstate_KV *= tl.exp2(tl.sum(step_CK, axis=0))[:, None]
+        dstate_KV *= tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0))[:, None]
         dend_KV = dstate_KV.to(OPERAND)
         if operators is None:
             at_KV = at_block * N * N + key_K[:, None] * N + value_V[None, :]
@@ -90,7 +100,10 @@ def walk_back_kernel(
         rb_CC = tl.where(up_to_CC, rb_CC, 0.0).to(OPERAND)
         du_CV = tl.dot(b_CK, dend_KV, input_precision=PRECISION)
         du_CV = tl.dot(tl.trans(rb_CC), dy_CV, du_CV, input_precision=PRECISION)
-        du_CV = tl.dot(tl.trans(inverse_CC), du_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
+        du_CV = tl.dot(tl.trans(inverse_CC), du_CV.to(OPERAND), input_precision=PRECISION)
+        if operators is None:
+            tl.store(du + at_CV, du_CV.to(du.dtype.element_ty), mask=live_C1)
+        du_CV = du_CV.to(OPERAND)
         dstate_KV = tl.dot(tl.trans(r_CK), dy_CV, dstate_KV, input_precision=PRECISION)
         dstate_KV = tl.dot(tl.trans(a_CK), du_CV, dstate_KV, input_precision=PRECISION)
 
@@ -111,7 +124,8 @@ def gradient_kernel(
     a,
     b,
     dy,
-    inverse,  # [chunks, heads, C, C]
+    u,  # [tokens, heads, V]
+    du,  # [tokens, heads, V], the gradient of what u is the solution for
     starts,  # [chunks, heads, K, V]
     dends,  # [chunks, heads, K, V]
     dr,
@@ -128,12 +142,12 @@ def gradient_kernel(
     C: tl.constexpr,
     OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
-    REFINE: tl.constexpr,
 ):
-    """Gradients of the inputs of one chunk and head, from the states around it and what is recomputed inside.
+    """Gradients of the inputs of one chunk and head.
 
-    With REFINE a and b enter the products that make each other's gradients as sums of two operands: where removal
-    directions are nearly parallel, these gradients are small differences of large sums.
+    Tiles that enter alike are stacked, S = 2C rows: what reads the state (r over a, with dy over du) and what is
+    written to it (k over b, with v over u). So each product is one of full height. A product that is needed transposed,
+    too, is made twice: that is cheaper than to transpose it.
     """
     program = tl.program_id(0)
     chunk, head = program // heads, program % heads
@@ -141,90 +155,54 @@ def gradient_kernel(
     first, length = span(bounds, sequence, tokens)
     if index * C >= length:
         return
-    row_C, key_K = tl.arange(0, C), tl.arange(0, N)
-    up_to_CC, before_CC = row_C[:, None] >= row_C[None, :], row_C[:, None] > row_C[None, :]
-    live_C1 = (index * C + row_C < length)[:, None]
+    row_C, row_S, key_K = tl.arange(0, C), tl.arange(0, 2 * C), tl.arange(0, N)
+    token_S, lower_S1 = row_S % C, (row_S >= C)[:, None]
+    live_C1, live_S1 = (index * C + row_C < length)[:, None], (index * C + token_S < length)[:, None]
     at_CK = token_offsets(first + index * C, head, row_C, key_K, heads, N)
-    at_block = chunk.to(tl.int64) * heads + head
-    at_KV = at_block * N * N + key_K[:, None] * N + key_K[None, :]
+    at_SK = token_offsets(first + index * C, head, token_S, key_K, heads, N)
+    at_KV = (chunk.to(tl.int64) * heads + head) * N * N + key_K[:, None] * N + key_K[None, :]
 
-    step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-    r_CK = scaled(r, at_CK, live_C1, sum_CK).to(OPERAND)
-    k_CK = scaled(k, at_CK, live_C1, -sum_CK).to(OPERAND)
-    a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
-    b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
-    v_CV = tl.load(v + at_CK, mask=live_C1, other=0.0).to(OPERAND)
-    dy_CV = tl.load(dy + at_CK, mask=live_C1, other=0.0).to(OPERAND)
+    # A token reads after its own decay and its writes with r, but before them with a.
+    last_S = tl.where(row_S >= C, token_S - 1, token_S)
+    read_SC, write_SC = last_S[:, None] >= row_C[None, :], token_S[:, None] >= row_C[None, :]
+    read_CS, write_CS = row_C[:, None] <= last_S[None, :], row_C[:, None] <= token_S[None, :]
+    seen_SS, seeing_SS = last_S[:, None] >= token_S[None, :], token_S[:, None] <= last_S[None, :]
+
+    decay_CK = tl.load(log_w + at_CK, mask=live_C1, other=0.0)
+    kb_scale_SK = tl.exp2(-LOG2_E * select_sum(write_SC, decay_CK, OPERAND))
+    kb_SK = tl.load(tl.where(lower_S1, b, k) + at_SK, mask=live_S1, other=0.0).to(tl.float32)
+    kb_SK = (kb_SK * kb_scale_SK).to(OPERAND)
+    dyu_SV = tl.load(tl.where(lower_S1, du, dy) + at_SK, mask=live_S1, other=0.0).to(OPERAND)
+    vu_SV = tl.load(tl.where(lower_S1, u, v) + at_SK, mask=live_S1, other=0.0).to(OPERAND)
     start_KV = tl.load(starts + at_KV).to(OPERAND)
     dend_KV = tl.load(dends + at_KV).to(OPERAND)
-    inverse_CC = tl.load(inverse + at_block * C * C + row_C[:, None] * C + row_C[None, :])
+    at_end_K = tl.sum(start_KV.to(tl.float32) * dend_KV.to(tl.float32), axis=1)
 
-    # Forward: u.
-    ak_CC = tl.dot(a_CK, tl.trans(k_CK), input_precision=PRECISION)
-    ak_CC = tl.where(before_CC, ak_CC, 0.0).to(OPERAND)
-    u_CV = tl.dot(a_CK, start_KV, input_precision=PRECISION)
-    u_CV = tl.dot(ak_CC, v_CV, u_CV, input_precision=PRECISION)
-    u_CV = tl.dot(inverse_CC, u_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
+    # The inputs are read again where they meet their gradients: registers are scarcer than reads from the cache.
+    dweight_SS = tl.dot(dyu_SV, tl.trans(vu_SV), input_precision=PRECISION)
+    dweight_SS = tl.where(seen_SS, dweight_SS, 0.0).to(OPERAND)
+    dra_SK = tl.dot(dyu_SV, tl.trans(start_KV), input_precision=PRECISION)
+    dra_SK = tl.dot(dweight_SS, kb_SK, dra_SK, input_precision=PRECISION)
+    ra_scale_SK = tl.exp2(LOG2_E * select_sum(read_SC, decay_CK, OPERAND))
+    dra_SK *= ra_scale_SK
+    tl.store(tl.where(lower_S1, da, dr) + at_SK, dra_SK.to(dr.dtype.element_ty), mask=live_S1)
+    ra_SK = tl.load(tl.where(lower_S1, a, r) + at_SK, mask=live_S1, other=0.0).to(tl.float32)
+    # The decay of a token scales what is read from there on, and what was written before up to the end.
+    dlog_w_CK = select_sum(read_CS, ra_SK * dra_SK, OPERAND)
+    ra_SK = (ra_SK * ra_scale_SK).to(OPERAND)
 
-    # Backward: the gradient of u's right-hand side, and of v.
-    rb_CC = tl.dot(r_CK, tl.trans(b_CK), input_precision=PRECISION)
-    rb_CC = tl.where(up_to_CC, rb_CC, 0.0).to(OPERAND)
-    du_CV = tl.dot(b_CK, dend_KV, input_precision=PRECISION)
-    du_CV = tl.dot(tl.trans(rb_CC), dy_CV, du_CV, input_precision=PRECISION)
-    du_CV = tl.dot(tl.trans(inverse_CC), du_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
-    rk_CC = tl.dot(r_CK, tl.trans(k_CK), input_precision=PRECISION)
-    rk_CC = tl.where(up_to_CC, rk_CC, 0.0).to(OPERAND)
-    dv_CV = tl.dot(k_CK, dend_KV, input_precision=PRECISION)
-    dv_CV = tl.dot(tl.trans(rk_CC), dy_CV, dv_CV, input_precision=PRECISION)
-    dv_CV = tl.dot(tl.trans(ak_CC), du_CV, dv_CV, input_precision=PRECISION)
-    tl.store(dv + at_CK, dv_CV.to(dv.dtype.element_ty), mask=live_C1)
+    weight_SS = tl.dot(kb_SK, tl.trans(ra_SK), input_precision=PRECISION)
+    weight_SS = tl.where(seeing_SS & (row_S < C)[:, None], weight_SS, 0.0).to(OPERAND)
+    dv_SV = tl.dot(kb_SK, dend_KV, input_precision=PRECISION)
+    dv_SV = tl.dot(weight_SS, dyu_SV, dv_SV, input_precision=PRECISION)
+    tl.store(dv + at_SK, dv_SV.to(dv.dtype.element_ty), mask=live_S1 & (row_S < C)[:, None])
 
-    # What tokens of the chunk do to each other. The inputs are read again where they meet their gradients: registers
-    # are scarcer than reads from the cache.
-    drk_CC = tl.dot(dy_CV, tl.trans(v_CV), input_precision=PRECISION)
-    drk_CC = tl.where(up_to_CC, drk_CC, 0.0).to(OPERAND)
-    drb_CC = tl.dot(dy_CV, tl.trans(u_CV), input_precision=PRECISION)
-    drb_CC = tl.where(up_to_CC, drb_CC, 0.0).to(OPERAND)
-    dr_CK = tl.dot(dy_CV, tl.trans(start_KV), input_precision=PRECISION)
-    dr_CK = tl.dot(drk_CC, k_CK, dr_CK, input_precision=PRECISION)
-    dr_CK = tl.dot(drb_CC, b_CK, dr_CK, input_precision=PRECISION) * tl.exp2(sum_CK)
-    tl.store(dr + at_CK, dr_CK.to(dr.dtype.element_ty), mask=live_C1)
-    at_now_CK = tl.load(r + at_CK, mask=live_C1, other=0.0).to(tl.float32) * dr_CK
-
-    dak_CC = tl.dot(du_CV, tl.trans(v_CV), input_precision=PRECISION)
-    dak_CC = tl.where(before_CC, dak_CC, 0.0).to(OPERAND)
-    dab_CC = tl.dot(du_CV, tl.trans(u_CV), input_precision=PRECISION)
-    dab_CC = tl.where(before_CC, dab_CC, 0.0).to(OPERAND)
-    da_CK = tl.dot(du_CV, tl.trans(start_KV), input_precision=PRECISION)
-    da_CK = tl.dot(dak_CC, k_CK, da_CK, input_precision=PRECISION)
-    da_CK = tl.dot(dab_CC, b_CK, da_CK, input_precision=PRECISION)
-    if REFINE:
-        low_CK = (scaled(b, at_CK, live_C1, -sum_CK) - b_CK.to(tl.float32)).to(OPERAND)
-        da_CK = tl.dot(dab_CC, low_CK, da_CK, input_precision=PRECISION)
-    da_CK *= tl.exp2(sum_CK - step_CK)
-    tl.store(da + at_CK, da_CK.to(da.dtype.element_ty), mask=live_C1)
-    at_before_CK = tl.load(a + at_CK, mask=live_C1, other=0.0).to(tl.float32) * da_CK
-
-    dk_CK = tl.dot(v_CV, tl.trans(dend_KV), input_precision=PRECISION)
-    at_end_K = tl.sum(k_CK.to(tl.float32) * dk_CK, axis=0)
-    dk_CK = tl.dot(tl.trans(drk_CC), r_CK, dk_CK, input_precision=PRECISION)
-    dk_CK = tl.dot(tl.trans(dak_CC), a_CK, dk_CK, input_precision=PRECISION) * tl.exp2(-sum_CK)
-    tl.store(dk + at_CK, dk_CK.to(dk.dtype.element_ty), mask=live_C1)
-    at_now_CK -= tl.load(k + at_CK, mask=live_C1, other=0.0).to(tl.float32) * dk_CK
-
-    db_CK = tl.dot(u_CV, tl.trans(dend_KV), input_precision=PRECISION)
-    at_end_K += tl.sum(b_CK.to(tl.float32) * db_CK, axis=0)
-    db_CK = tl.dot(tl.trans(drb_CC), r_CK, db_CK, input_precision=PRECISION)
-    db_CK = tl.dot(tl.trans(dab_CC), a_CK, db_CK, input_precision=PRECISION)
-    if REFINE:
-        low_CK = (scaled(a, at_CK, live_C1, sum_CK - step_CK) - a_CK.to(tl.float32)).to(OPERAND)
-        db_CK = tl.dot(tl.trans(dab_CC), low_CK, db_CK, input_precision=PRECISION)
-    db_CK *= tl.exp2(-sum_CK)
-    tl.store(db + at_CK, db_CK.to(db.dtype.element_ty), mask=live_C1)
-    at_now_CK -= tl.load(b + at_CK, mask=live_C1, other=0.0).to(tl.float32) * db_CK
-
-    # The decay of a token scales r from there on, a from the next token on, and k and b up to the end.
-    start_end_KV = tl.load(starts + at_KV).to(tl.float32) * tl.load(dends + at_KV).to(tl.float32)
-    at_end_K += tl.sum(start_end_KV, axis=1)
-    dlog_w_CK = tl.cumsum(at_now_CK + at_before_CK, axis=0, reverse=True) - at_before_CK + at_end_K[None, :]
+    dweight_SS = tl.dot(vu_SV, tl.trans(dyu_SV), input_precision=PRECISION)
+    dweight_SS = tl.where(seeing_SS, dweight_SS, 0.0).to(OPERAND)
+    dkb_SK = tl.dot(vu_SV, tl.trans(dend_KV), input_precision=PRECISION)
+    at_end_K += tl.sum(kb_SK.to(tl.float32) * dkb_SK, axis=0)
+    dkb_SK = tl.dot(dweight_SS, ra_SK, dkb_SK, input_precision=PRECISION) * kb_scale_SK
+    tl.store(tl.where(lower_S1, db, dk) + at_SK, dkb_SK.to(dk.dtype.element_ty), mask=live_S1)
+    kb_SK = tl.load(tl.where(lower_S1, b, k) + at_SK, mask=live_S1, other=0.0).to(tl.float32)
+    dlog_w_CK += at_end_K[None, :] - select_sum(write_CS, kb_SK * dkb_SK, OPERAND)
     tl.store(dlog_w + at_CK, dlog_w_CK.to(dlog_w.dtype.element_ty), mask=live_C1)

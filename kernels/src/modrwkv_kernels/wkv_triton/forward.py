@@ -7,7 +7,7 @@ The formulas are those of :mod:`modrwkv_kernels.chunked`, the names those of :mo
 import triton
 import triton.language as tl
 
-from modrwkv_kernels.wkv_triton.tiles import decay, find_block, first_block, scaled, span, token_offsets
+from modrwkv_kernels.wkv_triton.tiles import LOG2_E, decay, find_block, first_block, scaled, span, token_offsets
 
 __all__ = ["inverse_kernel", "walk_kernel"]
 
@@ -29,8 +29,8 @@ def inverse_kernel(
 ):
     """Invert ``I - [A B']`` for every chunk and head.
 
-    The inverse of a diagonal block of 8 rows is a short power series, whose terms stay small even where all keys are
-    alike; pairs of blocks are then merged by ``T + T L T`` with L below the diagonal, until one is left.
+    The inverse of a diagonal block of 2 rows is known; pairs of blocks are merged by ``T + T L T`` with L below the
+    diagonal, until one is left. A power series would take as many products, and its terms grow where keys are alike.
     """
     program = tl.program_id(0)
     chunk, head = program // heads, program % heads
@@ -41,20 +41,15 @@ def inverse_kernel(
     row_C, key_K = tl.arange(0, C), tl.arange(0, N)
     live_C1 = (index * C + row_C < length)[:, None]
     at_CK = token_offsets(first + index * C, head, row_C, key_K, heads, N)
-    step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-    a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+    _, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
+    a_CK = scaled(a, at_CK, live_C1, before_CK).to(OPERAND)
     b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
     feedback_CC = tl.dot(a_CK, tl.trans(b_CK), input_precision=SOLVE)
     feedback_CC = tl.where(row_C[:, None] > row_C[None, :], feedback_CC, 0.0)
 
-    block_CC = row_C[:, None] // 8 == row_C[None, :] // 8
-    power_CC = tl.where(block_CC, feedback_CC, 0.0)
-    inverse_CC = power_CC + tl.where(row_C[:, None] == row_C[None, :], 1.0, 0.0)
-    power_CC = tl.dot(power_CC, power_CC, input_precision=SOLVE)
-    inverse_CC = tl.dot(inverse_CC, power_CC, inverse_CC, input_precision=SOLVE)
-    power_CC = tl.dot(power_CC, power_CC, input_precision=SOLVE)
-    inverse_CC = tl.dot(inverse_CC, power_CC, inverse_CC, input_precision=SOLVE)
-    for level in tl.static_range(4, 7):
+    inverse_CC = tl.where(row_C[:, None] // 2 == row_C[None, :] // 2, feedback_CC, 0.0)
+    inverse_CC += tl.where(row_C[:, None] == row_C[None, :], 1.0, 0.0)
+    for level in tl.static_range(2, 7):
         if (1 << level) <= C:
             pair_CC = (row_C[:, None] >> level) == (row_C[None, :] >> level)
             across_CC = (row_C[:, None] >> (level - 1)) != (row_C[None, :] >> (level - 1))
@@ -78,6 +73,7 @@ def walk_kernel(
     y,
     final,  # [sequences, heads, V, K]
     starts,  # [chunks, heads, K, V], or None when they are not kept
+    u,  # [tokens, heads, V], or None when it is not kept
     operators,  # [segments, heads, K, 2 V], written instead of all other results; or None
     bounds,
     sequences,
@@ -128,8 +124,8 @@ def walk_kernel(
         live_C1 = (start + row_C < end)[:, None]
         at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
         at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
-        step_CK, sum_CK = decay(log_w, at_CK, live_C1)
-        a_CK = scaled(a, at_CK, live_C1, sum_CK - step_CK).to(OPERAND)
+        step_CK, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
+        a_CK = scaled(a, at_CK, live_C1, before_CK).to(OPERAND)
         k_CK = scaled(k, at_CK, live_C1, -sum_CK).to(OPERAND)
         b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
         v_CV = tl.load(v + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND)
@@ -140,7 +136,10 @@ def walk_kernel(
         ak_CC = tl.dot(a_CK, tl.trans(k_CK), input_precision=PRECISION)
         u_CV = tl.dot(a_CK, start_KV, input_precision=PRECISION)
         u_CV = tl.dot(tl.where(before_CC, ak_CC, 0.0).to(OPERAND), v_CV, u_CV, input_precision=PRECISION)
-        u_CV = tl.dot(inverse_CC, u_CV.to(OPERAND), input_precision=PRECISION).to(OPERAND)
+        u_CV = tl.dot(inverse_CC, u_CV.to(OPERAND), input_precision=PRECISION)
+        if u is not None:
+            tl.store(u + at_CV, u_CV.to(u.dtype.element_ty), mask=live_C1)
+        u_CV = u_CV.to(OPERAND)
 
         if operators is None:
             r_CK = scaled(r, at_CK, live_C1, sum_CK)
@@ -162,7 +161,7 @@ def walk_kernel(
 
         state_KV = tl.dot(tl.trans(k_CK), v_CV, state_KV, input_precision=PRECISION)
         state_KV = tl.dot(tl.trans(b_CK), u_CV, state_KV, input_precision=PRECISION)
-        state_KV *= tl.exp2(tl.sum(step_CK, axis=0))[:, None]
+        state_KV *= tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0))[:, None]
         chunk += 1
 
     if operators is not None:

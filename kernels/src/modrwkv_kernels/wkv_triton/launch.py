@@ -23,7 +23,7 @@ __all__ = ["TUNING", "Tuning", "backward", "forward", "step"]
 # What float32 tiles are multiplied in; bfloat16 tiles are multiplied as they are. float16 cannot hold the factors of
 # the chunked form, so its tiles are float32, too.
 _PRECISION = {torch.bfloat16: "ieee", torch.float16: "tf32", torch.float32: "tf32x3"}
-_SOLVE_PRECISION = {torch.bfloat16: "bf16x3", torch.float16: "tf32x3", torch.float32: "tf32x3"}
+_SOLVE_PRECISION = {torch.bfloat16: "tf32", torch.float16: "tf32x3", torch.float32: "tf32x3"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Tuning:
     Args:
         values: Width of the slice of a state that one program of a walk carries.
         programs: Programs a walk should have; where sequences, heads and slices are much fewer, time is split.
-        refine: Whether bfloat16 operands that rounding hurts most enter as the sum of two.
+        refine: Whether the receptance, in bfloat16, enters as the sum of two operands.
         inverse_warps: Warps of a program that inverts a chunk's system; so for the other kernels.
         walk_warps: Of the walk.
         walk_stages: How many chunks' inputs the walk has in flight in bfloat16; in float32 there is room for one.
@@ -148,7 +148,7 @@ def forward(
     chunk: int,
     keep: bool,
     tuning: Tuning | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Run WKV-7.
 
     Args:
@@ -160,8 +160,8 @@ def forward(
         tuning: Launch parameters; None for :data:`TUNING`.
 
     Returns:
-        Output, final state, the states at chunk starts and the inverses of the chunks' systems; without `keep` the
-        states at chunk starts are empty.
+        Output, final state, the states at chunk starts, what the state holds in the removal directions (u, shaped like
+        the output) and the inverses of the chunks' systems; without `keep` states and u are empty.
     """
     tuning = tuning or TUNING
     x = Inputs(*(tensor.contiguous() for tensor in inputs))
@@ -171,6 +171,7 @@ def forward(
     final = x.r.new_empty(plan.batch, heads, size, size, dtype=torch.float32)
     inverse = x.r.new_empty(chunks, heads, chunk, chunk, dtype=plan.operand)
     starts = x.r.new_empty(chunks if keep else 0, heads, size, size, dtype=plan.operand)
+    u = torch.empty_like(x.r) if keep else x.r.new_empty(0)
     state = None if state is None else state.contiguous()
     walk_options: dict[str, object] = {
         **plan.shape,
@@ -191,13 +192,14 @@ def forward(
         if plan.split:
             operators = x.r.new_empty(segments, heads, size, 2 * size, dtype=torch.float32)
             _launch(
-                walk_kernel, 2 * programs, *x, inverse, None, None, None, None, operators, **walk_options,
+                walk_kernel, 2 * programs, *x, inverse, None, None, None, None, None, operators, **walk_options,
             )  # fmt: skip
             state = _connect(plan, operators, state, reverse=False)
         _launch(
-            walk_kernel, programs, *x, inverse, state, y, final, starts if keep else None, None, **walk_options,
+            walk_kernel, programs, *x, inverse, state, y, final, starts if keep else None, u if keep else None, None,
+            **walk_options,
         )  # fmt: skip
-    return y, final, starts, inverse
+    return y, final, starts, u, inverse
 
 
 def backward(
@@ -205,6 +207,7 @@ def backward(
     dfinal: Tensor | None,
     inputs: Inputs,
     starts: Tensor,
+    u: Tensor,
     inverse: Tensor,
     cu_seqlens: Tensor | None,
     chunk: int,
@@ -217,6 +220,7 @@ def backward(
         dfinal: Gradient of the final state, or None for zeros.
         inputs: As there.
         starts: The states at chunk starts that it returned.
+        u: What it returned beside them.
         inverse: The inverses that it returned.
         cu_seqlens: As there.
         chunk: As there.
@@ -234,6 +238,7 @@ def backward(
     gradients = Inputs(*(torch.empty_like(tensor) for tensor in x))
     dstate = x.r.new_empty(plan.batch, heads, size, size, dtype=torch.float32)
     dends = torch.empty_like(starts)
+    du = torch.empty_like(x.r)
     back_options: dict[str, object] = {
         **plan.shape,
         **plan.arithmetic,
@@ -248,13 +253,12 @@ def backward(
         walked = (x.r, x.log_w, x.a, x.b, dy, inverse)
         if plan.split:
             operators = x.r.new_empty(segments, heads, size, 2 * size, dtype=torch.float32)
-            _launch(walk_back_kernel, 2 * programs, *walked, None, None, None, operators, **back_options)
+            _launch(walk_back_kernel, 2 * programs, *walked, None, None, None, None, operators, **back_options)
             dfinal = _connect(plan, operators, dfinal, reverse=True)
-        _launch(walk_back_kernel, programs, *walked, dfinal, dstate, dends, None, **back_options)
+        _launch(walk_back_kernel, programs, *walked, dfinal, dstate, dends, du, None, **back_options)
         _launch(
-            gradient_kernel, chunks * heads, *x, dy, inverse, starts, dends, *gradients, **plan.shape,
-            **plan.arithmetic, C=chunk, REFINE=tuning.refine and plan.operand == torch.bfloat16,
-            num_warps=tuning.gradient_warps, maxnreg=tuning.gradient_registers,
+            gradient_kernel, chunks * heads, *x, dy, u, du, starts, dends, *gradients, **plan.shape,
+            **plan.arithmetic, C=chunk, num_warps=tuning.gradient_warps, maxnreg=tuning.gradient_registers,
         )  # fmt: skip
     return gradients, dstate
 

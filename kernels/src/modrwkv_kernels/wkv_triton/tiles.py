@@ -13,7 +13,7 @@ transposed, as KV, so that a slice of values is a slice of columns, and the prod
 import triton
 import triton.language as tl
 
-__all__ = ["decay", "find_block", "first_block", "scaled", "span", "token_offsets"]
+__all__ = ["LOG2_E", "decay", "find_block", "first_block", "scaled", "select_sum", "span", "token_offsets"]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -64,13 +64,35 @@ def token_offsets(first, head, row_C, column, heads: tl.constexpr, size: tl.cons
 
 
 @triton.jit
-def decay(log_w, at_CK, live_C1):
-    """What a token's decay is and what has decayed up to it, as binary logarithms; a token beyond the end has none."""
-    step_CK = tl.load(log_w + at_CK, mask=live_C1, other=0.0).to(tl.float32) * LOG2_E
-    return step_CK, tl.cumsum(step_CK, axis=0)
+def decay(log_w, at_CK, live_C1, row_C, OPERAND: tl.constexpr):
+    """What each token's decay is; as binary logarithms, what has decayed up to it and before it.
+
+    A token beyond the end has no decay. The sums are products with triangles of ones, which need not pass from thread
+    to thread as running sums do.
+    """
+    step_CK = tl.load(log_w + at_CK, mask=live_C1, other=0.0)
+    sum_CK = LOG2_E * select_sum(row_C[:, None] >= row_C[None, :], step_CK, OPERAND)
+    before_CK = LOG2_E * select_sum(row_C[:, None] > row_C[None, :], step_CK, OPERAND)
+    return step_CK, sum_CK, before_CK
 
 
 @triton.jit
 def scaled(x, at_CK, live_C1, power_CK):
     """A tile of an input times two to a power; zeros beyond the end."""
     return tl.load(x + at_CK, mask=live_C1, other=0.0).to(tl.float32) * tl.exp2(power_CK)
+
+
+@triton.jit
+def select_sum(chosen_XY, x_YK, OPERAND: tl.constexpr):
+    """Sums of chosen rows, as a product with ones and zeros in which float32 keeps 16 bits or more."""
+    if x_YK.dtype == tl.bfloat16:
+        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), x_YK)
+    elif tl.bfloat16 == OPERAND:
+        # Cutting bits off is cheaper than rounding.
+        high_YK = (x_YK.to(tl.uint32, bitcast=True) & 0xFFFF0000).to(tl.float32, bitcast=True)
+        low_YK = (x_YK - high_YK).to(tl.bfloat16)
+        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), high_YK.to(tl.bfloat16))
+        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), low_YK, total_XK)
+    else:
+        total_XK = tl.dot(chosen_XY.to(tl.float32), x_YK.to(tl.float32), input_precision="tf32x3")
+    return total_XK
