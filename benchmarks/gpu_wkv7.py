@@ -11,11 +11,12 @@ import argparse
 import dataclasses
 import importlib.util
 import json
-import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,26 +39,18 @@ NAMES = ("y", "state", "dr", "dlog_w", "dk", "dv", "da", "db", "dstate")
 def candidates() -> list[tuple[int, Tuning]]:
     """Chunk sizes and launch parameters to try; those of different kernels vary together, because they do not meet."""
     found = []
-    for chunk in (16, 32, 64):
-        for values in (16, 32, 64):
-            other = 8 if values == 64 else 2
+    for chunk in (16, 32):
+        for refine, warps in ((True, 4), (False, 4), (True, 2)):
+            other = 2 if warps == 4 else 4
             found += [
-                (chunk, Tuning(values, inverse_warps=1, gradient_warps=4)),
-                (chunk, Tuning(values, inverse_warps=2, walk_stages=1, back_stages=1, gradient_warps=8)),
-                (
-                    chunk,
-                    Tuning(values, inverse_warps=4, walk_stages=3, back_stages=3, gradient_warps=2, refine=False),
-                ),
-                (chunk, Tuning(values, walk_warps=other, back_warps=other, gradient_warps=4, refine=False)),
+                (chunk, Tuning(64, 264, refine, 1, warps, 1, warps, 1, 4, None)),
+                (chunk, Tuning(64, 264, refine, 2, warps, 2, warps, 2, 4, 168)),
+                (chunk, Tuning(64, 528, refine, 4, warps, 3, warps, 3, 4, 128)),
+                (chunk, Tuning(32, 264, refine, 2, other, 2, other, 2, 8, None)),
+                (chunk, Tuning(32, 528, refine, 1, other, 3, other, 3, 2, None)),
             ]
-        found += [
-            (chunk, Tuning(refine=False, gradient_warps=warps, gradient_registers=registers))
-            for warps, registers in ((4, 168), (4, 128), (8, 128))
-        ]
-    # Deep pipelines of the widest tiles do not fit into shared memory, and two warps cannot hold 64 rows.
-    return [
-        (chunk, tuning) for chunk, tuning in found if chunk < 64 or (tuning.walk_stages < 3 and tuning.walk_warps > 2)
-    ]
+    # Two warps cannot hold the widest tiles of 32 tokens.
+    return [(c, t) for c, t in found if c == 16 or t.values < 64 or t.walk_warps > 2]
 
 
 def inputs(batch: int, tokens: int, heads: int, *, hard: bool = False, seed: int = 0) -> list[Tensor]:
@@ -104,8 +97,8 @@ def kernel_times(shape: tuple[int, int, int], chunk: int, tuning: Tuning, repeat
     dy = torch.randn_like(six.r)
 
     def once() -> None:
-        _, _, starts, inverse = launch.forward(six, None, None, chunk, True, tuning)
-        launch.backward(dy, None, six, starts, inverse, None, chunk, tuning)
+        _, _, *kept = launch.forward(six, None, None, chunk, True, tuning)
+        launch.backward(dy, None, six, *kept, None, chunk, tuning)
 
     once()
     torch.cuda.synchronize()
@@ -192,48 +185,51 @@ def measure_step(batch: int, heads: int = 32) -> dict[str, Any]:
     return {"batch": batch, "microseconds": milliseconds * 1e3, "floor_microseconds": floor * 1e6}
 
 
-def _compile(candidate: tuple[int, Tuning]) -> str | None:
-    """Fill the compiler's cache in a process of its own; a reason if the kernels do not fit this GPU."""
-    chunk, tuning = candidate
+def sweep_one(number: int) -> None:
+    """Time the kernels under one candidate and print the times as JSON."""
+    chunk, tuning = candidates()[number]
+    print(json.dumps({str(shape): kernel_times(shape, chunk, tuning) for shape in TUNED}))
+
+
+def _run_candidate(number: int) -> tuple[dict[str, Any], str]:
+    """A candidate's times from a process of its own, or why there are none: it may break the device's context."""
+    command = [sys.executable, __file__, "--candidate", str(number)]
     try:
-        for programs in (1, tuning.programs):
-            kernel_times((1, 1024, 32), chunk, dataclasses.replace(tuning, programs=programs), repeats=1)
-    except (
-        triton.compiler.errors.CompilationError,
-        triton.runtime.errors.OutOfResources,
-        triton.runtime.errors.PTXASError,
-    ) as error:
-        return str(error).splitlines()[-1][:120]
-    return None
+        process = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    except subprocess.TimeoutExpired:
+        return {}, "took longer than 110 s"
+    if process.returncode == 0:
+        return json.loads(process.stdout.splitlines()[-1]), ""
+    return {}, (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1][:160]
 
 
 def sweep(report: dict[str, Any], workers: int) -> None:
     """Time every kernel under all candidates."""
     tried = candidates()
     began = time.time()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        refused = list(pool.map(_compile, tried))
-    print(f"compiled {len(tried)} candidates in {time.time() - began:.0f} s")
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(_run_candidate, range(len(tried))))
+    print(f"tried {len(tried)} candidates in {time.time() - began:.0f} s, {workers} at a time on one GPU")
+    report["refused"] = []
+    for (chunk, tuning), (_, reason) in zip(tried, outcomes, strict=True):
+        if reason:
+            report["refused"].append((chunk, dataclasses.asdict(tuning), reason))
+            print(f"  refused: C{chunk} {tuning}: {reason}")
     for shape in TUNED:
-        rows = []
-        for (chunk, tuning), reason in zip(tried, refused, strict=True):
-            if reason is None:
-                rows.append({"chunk": chunk, **dataclasses.asdict(tuning), "ms": kernel_times(shape, chunk, tuning)})
+        rows = [
+            {"chunk": chunk, **dataclasses.asdict(tuning), "ms": times[str(shape)]}
+            for (chunk, tuning), (times, _) in zip(tried, outcomes, strict=True)
+            if times
+        ]
         report["sweep"][str(shape)] = rows
         _print_best(shape, rows)
-    report["refused"] = [(chunk, dataclasses.asdict(t), r) for (chunk, t), r in zip(tried, refused, strict=True) if r]
-    print(
-        "refused:",
-        *[(c, t["values"], t["walk_warps"], t["walk_stages"], r) for c, t, r in report["refused"]],
-        sep="\n  ",
-    )
 
 
 _OPTIONS = {
     "inverse_kernel": ("inverse_warps",),
-    "walk_kernel": ("values", "walk_warps", "walk_stages", "refine"),
-    "walk_back_kernel": ("values", "back_warps", "back_stages"),
-    "gradient_kernel": ("gradient_warps", "gradient_registers", "refine"),
+    "walk_kernel": ("values", "programs", "walk_warps", "walk_stages", "refine"),
+    "walk_back_kernel": ("values", "programs", "back_warps", "back_stages"),
+    "gradient_kernel": ("gradient_warps", "gradient_registers"),
     "scan_kernel": (),
 }
 
@@ -241,7 +237,7 @@ _OPTIONS = {
 def _print_best(shape: tuple[int, int, int], rows: list[dict[str, Any]]) -> None:
     print(f"\n{shape}: ms of each kernel, fastest options first")
     for kernel, options in _OPTIONS.items():
-        for chunk in (16, 32, 64):
+        for chunk in (16, 32):
             best: dict[tuple[Any, ...], float] = {}
             for row in rows:
                 if row["chunk"] == chunk and kernel in row["ms"]:
@@ -258,7 +254,11 @@ def main() -> None:
     parser.add_argument("--fla", action="store_true", help="time flash-linear-attention, too")
     parser.add_argument("--no-sweep", action="store_true", help="leave the launch parameters alone")
     parser.add_argument("--workers", type=int, default=min(12, os.cpu_count() or 1), help="processes that compile")
+    parser.add_argument("--candidate", type=int, help="time this candidate alone; the sweep does it for each")
     arguments = parser.parse_args()
+    if arguments.candidate is not None:
+        sweep_one(arguments.candidate)
+        return
     report: dict[str, Any] = {"fingerprint": fingerprint() | {"gpu": torch.cuda.get_device_name()}, "sweep": {}}
 
     report["errors"] = []
