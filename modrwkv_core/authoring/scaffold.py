@@ -34,6 +34,9 @@ NAME: Final = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 LONGEST: Final = 24
 """Characters of a name; lines of the templates stay within 120 with it."""
 
+STRIDE: Final = 8
+"""Steps of a stretch where examples are long enough."""
+
 TEMPLATES: Final = Path(__file__).with_name("templates")
 
 
@@ -53,6 +56,7 @@ class Plan:
         modality_prefix: What the modality's classes begin with.
         new_modality: Whether it brings the modality, too, because no installed distribution does.
         signal: Encoders only: what it reads.
+        stride: Encoders only: steps of a stretch, by default; the shortest example has at least one.
     """
 
     kind: ScaffoldedKind
@@ -66,6 +70,7 @@ class Plan:
     modality_prefix: str
     new_modality: bool
     signal: SignalClass | None
+    stride: int
 
     @property
     def processor_imports(self) -> list[str]:
@@ -108,7 +113,9 @@ def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, reg
     new_modality = bool(modality) and modality not in {entry.spec.name for entry in registry.modalities()}
     signal = None
     if new_modality:
-        signal = SignalClass(f"{package}.modality", f"{_camel(modality)}Signal", "values", None)
+        signal = SignalClass(
+            f"{package}.modality", f"{_camel(modality)}Signal", "values", shortest=32, distribution=None
+        )
     elif modality:
         signal = signal_class(modality, registry)
     return Plan(
@@ -123,6 +130,7 @@ def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, reg
         modality_prefix=_camel(modality),
         new_modality=new_modality,
         signal=signal,
+        stride=min(STRIDE, signal.shortest) if signal is not None else STRIDE,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, get_args, get_origin
 
 from modrwkv_core.errors import PluginError
+from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.registry import Registry
 from modrwkv_core.registry.settings import CORE
 
@@ -19,12 +21,14 @@ class SignalClass:
         module: Where it is imported from.
         name: Its name there.
         field: The field that holds the data, an array.
+        shortest: Steps of its shortest example.
         distribution: Who must be installed for it; None if that is the core or the new distribution itself.
     """
 
     module: str
     name: str
     field: str
+    shortest: int
     distribution: str | None
 
 
@@ -32,19 +36,33 @@ def signal_class(modality: str, registry: Registry) -> SignalClass:
     """Look at the example signals of ``modality``.
 
     Raises:
-        PluginError: The modality cannot be used, or has no examples with an array.
+        PluginError: The modality cannot be used, or its signals are not of one class that holds an array.
     """
     from modrwkv_core.testing.signals import data_field  # takes seconds, for it imports torch
 
     entry = registry.modality(modality)
-    examples = registry.modality_class(modality)().examples()
-    field = data_field(examples[0]) if examples else None
+    found = registry.modality_class(modality)
+    examples = found().examples()
+    fields = {data_field(example) for example in examples if type(example) is _declared(found)}
+    field = fields.pop() if fields else None
     if field is None:
         raise PluginError(
-            f"the modality {modality!r} has no examples() with an array to write and test an encoder for",
+            f"the signals of the modality {modality!r} are not examples() of one class that holds an array: "
+            "no encoder can be written and tested for them",
             distribution=entry.distribution,
-            hint="ask its authors for examples(), or begin with `--modality series` and change the signal's class",
+            hint="begin with another --modality and change what the processor reads",
         )
-    found = type(examples[0])
-    distribution = None if entry.distribution == CORE else entry.distribution
-    return SignalClass(found.__module__, found.__name__, field, distribution)
+    signal = type(examples[0])
+    return SignalClass(
+        module=signal.__module__,
+        name=signal.__name__,
+        field=field,
+        shortest=min(len(getattr(example, field)) for example in examples),
+        distribution=None if entry.distribution == CORE else entry.distribution,
+    )
+
+
+def _declared(modality: type[Modality[Any]]) -> type[Any] | None:
+    """Return the class of signals that ``modality`` says to decode to: S of ``Modality[S]``."""
+    bases = [base for parent in modality.__mro__ for base in vars(parent).get("__orig_bases__", ())]
+    return next((get_args(base)[0] for base in bases if get_origin(base) is Modality), None)

@@ -46,12 +46,20 @@ class CloudModality(Modality[Cloud]):
         return media
 
     def examples(self):
-        return [Cloud(1.0, np.ones((40, 3), np.float32))]
+        return [Cloud(1.0, np.ones((length, 3), np.float32)) for length in (40, 5)]
 
 
 class SilentModality(CloudModality):
     def examples(self):
         return []
+
+
+class LazyModality(Modality[object]):
+    def decode(self, media):
+        return media
+
+    def examples(self):
+        return [Cloud(1.0, np.ones((40, 3), np.float32))]
 """
 
 
@@ -109,6 +117,7 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
             return [
                 ModalitySpec(name="cloud", summary="points", implementation="aerial:CloudModality"),
                 ModalitySpec(name="silent", summary="points", implementation="aerial:SilentModality"),
+                ModalitySpec(name="lazy", summary="points", implementation="aerial:LazyModality"),
             ]
         """,
     )
@@ -119,9 +128,11 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
     assert "import torch\nfrom aerial import Cloud\nfrom modrwkv_core.errors import DataError" in processor
     assert "np.asarray(signal.points" in processor
     assert '"a-lidar",' in (tmp_path / "made/pyproject.toml").read_text()
-    with pytest.raises(PluginError, match="'silent' has no examples") as raised:
-        plan_distribution("reader", "encoder", "silent", discover())
-    assert raised.value.distribution == "a-lidar"
+    assert "default=5, ge=1" in (tmp_path / "made/src/modrwkv_cloud_reader/config.py").read_text()
+    for modality in ("silent", "lazy"):
+        with pytest.raises(PluginError, match=f"signals of the modality '{modality}' are not") as raised:
+            plan_distribution("reader", "encoder", modality, discover())
+        assert raised.value.distribution == "a-lidar"
 
 
 @pytest.mark.parametrize(
