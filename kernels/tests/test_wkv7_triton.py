@@ -14,7 +14,8 @@ from modrwkv_kernels import explain_dispatch, wkv7, wkv7_step
 pytest.importorskip("triton", reason="Triton is not installed")
 
 SCRIPT = Path(__file__).with_name("wkv7_triton_check.py")
-# Largest relative error of outputs and states, of gradients, and of the gradient of the decay.
+# Largest relative error of outputs and states, of gradients, and of gradients that are small differences of large sums:
+# that of the decay, and where keys are nearly parallel those of a and b.
 BARS = {"float32": (2e-6, 5e-6, 5e-6), "bfloat16": (3.5e-3, 1e-2, 2e-2)}
 
 
@@ -26,10 +27,11 @@ def beyond_the_bars(device, dtype, **environment):
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    bar, gradient_bar, decay_bar = BARS[dtype]
+    bar, gradient_bar, difference_bar = BARS[dtype]
     found = json.loads(process.stdout)
     assert len(found) >= 13
-    bars = {"dlog_w": decay_bar, **dict.fromkeys(("dr", "dk", "dv", "da", "db", "dstate"), gradient_bar)}
+    bars = dict.fromkeys(("dr", "dk", "dv", "dstate"), gradient_bar)
+    bars |= dict.fromkeys(("dlog_w", "da", "db"), difference_bar)
     return {
         (case, name): error
         for case, errors in found.items()
@@ -86,7 +88,7 @@ OPERATORS = ("operators",)
 WALK = {"C": 32, "VALUES": 64, "STAGES": 2}
 KERNELS = [
     ("inverse_kernel", "forward", (), {"C": 32}, 2, 168, 0, 16),
-    ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 512, 64),
+    ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 768, 64),
     ("walk_back_kernel", "backward", OPERATORS, WALK, 4, 255, 64, 64),
     ("gradient_kernel", "backward", (), {"C": 32}, 4, 255, 640, 64),
     ("scan_kernel", "scan", (), {"VALUES": 16, "PRECISION": "tf32x3", "REVERSE": True}, 4, 168, 0, 48),

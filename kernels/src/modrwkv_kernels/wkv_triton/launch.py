@@ -138,7 +138,8 @@ def _launch(kernel: triton.JITFunction, programs: int, /, *arguments: object, **
 
 
 def _on(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    return torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext()
 
 
 def forward(
