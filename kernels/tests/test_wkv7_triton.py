@@ -90,7 +90,7 @@ KERNELS = [
     ("inverse_kernel", "forward", (), {"C": 32}, 2, 168, 0, 16),
     ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 768, 64),
     ("walk_back_kernel", "backward", OPERATORS, WALK, 4, 255, 64, 64),
-    ("gradient_kernel", "backward", (), {"C": 32}, 4, 255, 640, 64),
+    ("gradient_kernel", "backward", (), {"C": 32}, 4, 255, 704, 64),
     ("scan_kernel", "scan", (), {"VALUES": 16, "PRECISION": "tf32x3", "REVERSE": True}, 4, 168, 0, 48),
     ("step_kernel", "step", (), {"VALUES": 16}, 1, 128, 0, 4),
 ]
