@@ -126,7 +126,7 @@ def modrwkv_commands() -> list[CommandSpec]:
     return [
         CommandSpec(name=name, summary=summary, command=f"modrwkv_core.cli.{name}:{name}")
         for name, summary in (
-            ("plugins", "list, inspect and diagnose what is installed"),
+            ("plugins", "list, inspect and diagnose what is installed; write and check plugins"),
             ("check", "validate a manifest and its wiring, without weights"),
             ("show", "print the resolved manifest with where each value came from"),
             ("schema", "write the manifest's JSON Schema for editors"),
