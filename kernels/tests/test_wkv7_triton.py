@@ -85,11 +85,12 @@ def test_why_it_is_not_used(bench):
 
 # Kernel, its module, what is None, its constants, warps, and the most registers and bytes of stack and shared memory.
 OPERATORS = ("operators",)
-WALK = {"C": 32, "VALUES": 64, "STAGES": 2}
+WALK = {"C": 32, "VALUES": 64, "STAGES": 3}
+BACK = WALK | {"STAGES": 2}
 KERNELS = [
-    ("inverse_kernel", "forward", (), {"C": 32}, 2, 168, 0, 16),
-    ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 768, 64),
-    ("walk_back_kernel", "backward", OPERATORS, WALK, 4, 255, 64, 64),
+    ("inverse_kernel", "forward", (), {"C": 32}, 1, 255, 16, 16),
+    ("walk_kernel", "forward", OPERATORS, {**WALK, "REFINE": True}, 4, 255, 768, 96),
+    ("walk_back_kernel", "backward", OPERATORS, BACK, 4, 255, 64, 64),
     ("gradient_kernel", "backward", (), {"C": 32}, 4, 255, 704, 64),
     ("scan_kernel", "scan", (), {"VALUES": 16, "PRECISION": "tf32x3", "REVERSE": True}, 4, 168, 0, 48),
     ("step_kernel", "step", (), {"VALUES": 16}, 1, 128, 0, 4),

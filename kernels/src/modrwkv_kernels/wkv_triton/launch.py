@@ -47,9 +47,9 @@ class Tuning:
     values: int = 64
     programs: int = 264
     refine: bool = True
-    inverse_warps: int = 2
+    inverse_warps: int = 1
     walk_warps: int = 4
-    walk_stages: int = 2
+    walk_stages: int = 3
     back_warps: int = 4
     back_stages: int = 2
     gradient_warps: int = 4
