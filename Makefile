@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard kernels/csrc/* plug
 # Without compiled bytecode every start of Python compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow lint format docs bench clean
+.PHONY: help setup demo test test-slow test-gpu lint format docs bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: $(SETUP) ## Run the test suite
 
 test-slow: $(SETUP) ## Run the tests that take minutes
 	$(PYTHON) -m pytest -m "slow"
+
+test-gpu: $(SETUP) ## Run the tests that need a CUDA device
+	$(PYTHON) -m pytest -m "gpu"
 
 lint: $(SETUP) ## Check format, style, types, import rules and spelling
 	$(VENV)/bin/ruff format --check .

@@ -120,7 +120,6 @@ def main(device: str, dtype: torch.dtype) -> None:
     errors["one token"] = compare("easy", 2, 1, 1, 32, device, dtype)
     errors["no token"] = compare("easy", 2, 0, 1, 32, device, dtype)
     errors["no sequence"] = compare("easy", 1, 0, 1, 32, device, dtype, bounds=[0])
-    errors["chunk of 64"] = compare("correlated keys", 1, 70, 1, 32, device, dtype, chunk_size=64)
     launch.TUNING = dataclasses.replace(WHOLE, values=16)
     errors["slices"] = compare("easy", 1, 20, 1, 32, device, dtype, chunk_size=16)
     launch.TUNING = SPLIT
@@ -131,7 +130,7 @@ def main(device: str, dtype: torch.dtype) -> None:
     errors["steps"] = compare_steps(device, dtype)
     if large:
         for size in (32, 64):
-            for chunk in (16, 32, 64):
+            for chunk in (16, 32):
                 for kind in BENCH.kinds:
                     name = f"{kind}, heads of {size}, chunks of {chunk}"
                     errors[name] = compare(kind, 2, 513, 3, size, device, dtype, chunk_size=chunk)

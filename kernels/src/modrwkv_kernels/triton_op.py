@@ -19,6 +19,7 @@ from modrwkv_kernels.ragged import block_capacity
 __all__ = ["BACKEND"]
 
 _HEAD_SIZES = (32, 64)
+_CHUNKS = (16, 32)
 # Float32 tiles of 32 tokens spill their registers.
 _CHUNK_SIZES = {torch.bfloat16: 32, torch.float16: 16, torch.float32: 16}
 _DTYPES = tuple(_CHUNK_SIZES)
@@ -202,6 +203,9 @@ def _unusable(request: Request) -> str | None:
         return f"it computes in float32, not {request.dtype}"
     if request.head_size not in _HEAD_SIZES:
         return f"it takes heads of {_HEAD_SIZES}, not {request.head_size}"
+    if request.chunk_size not in (None, *_CHUNKS):
+        # Larger tiles have once read memory that was not theirs on an H200, for a reason that is not found.
+        return f"it takes chunks of {_CHUNKS} tokens, not {request.chunk_size}"
     if _INTERPRETED:
         return None
     if request.device.type != "cuda":

@@ -49,7 +49,7 @@ def wkv7(
         output_state: Whether to return the state after the last token.
         backend: ``"auto"`` or one of :func:`modrwkv_kernels.available_backends`.
         chunk_size: Tokens (16, 32 or 64) between the states that a backend saves for the backward pass; None lets it
-            choose.
+            choose. `triton` takes no 64.
 
     Returns:
         Output shaped and typed like `r`, and the final state `[sequences, heads, value, key]` or None.

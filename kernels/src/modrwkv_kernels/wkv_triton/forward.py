@@ -49,7 +49,7 @@ def inverse_kernel(
 
     inverse_CC = tl.where(row_C[:, None] // 2 == row_C[None, :] // 2, feedback_CC, 0.0)
     inverse_CC += tl.where(row_C[:, None] == row_C[None, :], 1.0, 0.0)
-    for level in tl.static_range(2, 7):
+    for level in tl.static_range(2, 6):
         if (1 << level) <= C:
             pair_CC = (row_C[:, None] >> level) == (row_C[None, :] >> level)
             across_CC = (row_C[:, None] >> (level - 1)) != (row_C[None, :] >> (level - 1))
