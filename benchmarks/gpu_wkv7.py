@@ -12,7 +12,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -26,31 +25,25 @@ from fingerprint import fingerprint
 from modrwkv_kernels import LOG_DECAY_MIN, wkv7
 from modrwkv_kernels.backend import Inputs
 from modrwkv_kernels.wkv_triton import launch
-from modrwkv_kernels.wkv_triton.launch import Tuning
+from modrwkv_kernels.wkv_triton.plan import Tuning
 from torch import Tensor
 
 # Batch, tokens, heads.
 SHAPES = ((8, 2048, 32), (8, 4096, 32), (8, 4096, 16), (1, 4096, 32), (1, 16384, 32), (1, 65536, 32))
 TUNED = ((8, 2048, 32), (1, 4096, 32))
+BLOCK = 32  # tokens between the states that are kept
 BANDWIDTH = 4.28e12  # bytes a second, of a device-to-device copy on an H200
 NAMES = ("y", "state", "dr", "dlog_w", "dk", "dv", "da", "db", "dstate")
 
 
-def candidates() -> list[tuple[int, Tuning]]:
-    """Chunk sizes and launch parameters to try; those of different kernels vary together, because they do not meet."""
-    found = []
-    for chunk in (16, 32):
-        for refine, warps in ((True, 4), (False, 4), (True, 2)):
-            other = 2 if warps == 4 else 4
-            found += [
-                (chunk, Tuning(64, 264, refine, 1, warps, 1, warps, 1, 4, None)),
-                (chunk, Tuning(64, 264, refine, 2, warps, 2, warps, 2, 4, 168)),
-                (chunk, Tuning(64, 528, refine, 4, warps, 3, warps, 3, 4, 128)),
-                (chunk, Tuning(32, 264, refine, 2, other, 2, other, 2, 8, None)),
-                (chunk, Tuning(32, 528, refine, 1, other, 3, other, 3, 2, None)),
-            ]
-    # Two warps cannot hold the widest tiles of 32 tokens.
-    return [(c, t) for c, t in found if c == 16 or t.values < 64 or t.walk_warps > 2]
+def candidates() -> list[Tuning]:
+    """Launch parameters to try; those of different kernels vary together, because they do not meet."""
+    return [
+        Tuning(),
+        Tuning(programs=256, prepare_programs=792, prepare_stages=3, walk_stages=2, back_stages=2),
+        Tuning(programs=128, prepare_programs=1320, prepare_stages=1, walk_stages=4, back_stages=4, gradient_warps=8),
+        Tuning(programs=64, shortest=4),
+    ]
 
 
 def inputs(batch: int, tokens: int, heads: int, *, hard: bool = False, seed: int = 0) -> list[Tensor]:
@@ -82,7 +75,7 @@ def results(six: list[Tensor], state: Tensor, **options: Any) -> list[Tensor]:
 
 def errors(chunk: int, *, hard: bool, dtype: torch.dtype, tokens: int = 512, split: bool = False) -> dict[str, float]:
     """Relative errors against float64 on the same rounded inputs."""
-    launch.TUNING = Tuning() if split else Tuning(programs=1)
+    launch.TUNING = Tuning() if split else Tuning(shortest=tokens)
     six = inputs(1, tokens, 4, hard=hard)
     state = torch.randn(1, 4, 64, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(1))
     truth = results([x.double() for x in six], state.double(), backend="torch")
@@ -91,14 +84,14 @@ def errors(chunk: int, *, hard: bool, dtype: torch.dtype, tokens: int = 512, spl
     return {name: ((x.double() - y).norm() / y.norm()).item() for name, x, y in zip(NAMES, found, truth, strict=True)}
 
 
-def kernel_times(shape: tuple[int, int, int], chunk: int, tuning: Tuning, repeats: int = 8) -> dict[str, float]:
-    """Median milliseconds of each kernel of one forward and backward pass, summed over its launches in the pass."""
+def kernel_times(shape: tuple[int, int, int], tuning: Tuning, repeats: int = 8) -> dict[str, float]:
+    """Mean milliseconds of each kernel of one forward and backward pass, summed over its launches in the pass."""
     six = Inputs(*inputs(*shape))
     dy = torch.randn_like(six.r)
 
     def once() -> None:
-        _, _, *kept = launch.forward(six, None, None, chunk, True, tuning)
-        launch.backward(dy, None, six, *kept, None, chunk, tuning)
+        _, _, kept = launch.forward(six, None, None, BLOCK, True, tuning)
+        launch.backward(dy, None, six, kept, None, BLOCK, tuning)
 
     once()
     torch.cuda.synchronize()
@@ -111,7 +104,7 @@ def kernel_times(shape: tuple[int, int, int], chunk: int, tuning: Tuning, repeat
     for event in profile.events():
         if event.name.endswith("_kernel"):
             times.setdefault(event.name, []).append(event.device_time / 1000)
-    return {name: statistics.median(t) * len(t) / repeats for name, t in times.items()}
+    return {name: sum(t) / repeats for name, t in times.items()}
 
 
 def measure(batch: int, tokens: int, heads: int, *, float32_decay: bool = False, **options: Any) -> dict[str, Any]:
@@ -187,8 +180,7 @@ def measure_step(batch: int, heads: int = 32) -> dict[str, Any]:
 
 def sweep_one(number: int) -> None:
     """Time the kernels under one candidate and print the times as JSON."""
-    chunk, tuning = candidates()[number]
-    print(json.dumps({str(shape): kernel_times(shape, chunk, tuning) for shape in TUNED}))
+    print(json.dumps({str(shape): kernel_times(shape, candidates()[number]) for shape in TUNED}))
 
 
 def _run_candidate(number: int) -> tuple[dict[str, Any], str]:
@@ -211,41 +203,19 @@ def sweep(report: dict[str, Any], workers: int) -> None:
         outcomes = list(pool.map(_run_candidate, range(len(tried))))
     print(f"tried {len(tried)} candidates in {time.time() - began:.0f} s, {workers} at a time on one GPU")
     report["refused"] = []
-    for (chunk, tuning), (_, reason) in zip(tried, outcomes, strict=True):
+    for tuning, (_, reason) in zip(tried, outcomes, strict=True):
         if reason:
-            report["refused"].append((chunk, dataclasses.asdict(tuning), reason))
-            print(f"  refused: C{chunk} {tuning}: {reason}")
+            report["refused"].append((dataclasses.asdict(tuning), reason))
+            print(f"  refused: {tuning}: {reason}")
     for shape in TUNED:
-        rows = [
-            {"chunk": chunk, **dataclasses.asdict(tuning), "ms": times[str(shape)]}
-            for (chunk, tuning), (times, _) in zip(tried, outcomes, strict=True)
-            if times
-        ]
+        print(f"\n{shape}: ms of each kernel")
+        rows = []
+        for tuning, (times, _) in zip(tried, outcomes, strict=True):
+            if times:
+                rows.append({**dataclasses.asdict(tuning), "ms": times[str(shape)]})
+                shown = "  ".join(f"{name} {ms:.3f}" for name, ms in times[str(shape)].items())
+                print(f"  {shown}\n    {tuning}")
         report["sweep"][str(shape)] = rows
-        _print_best(shape, rows)
-
-
-_OPTIONS = {
-    "inverse_kernel": ("inverse_warps",),
-    "walk_kernel": ("values", "programs", "walk_warps", "walk_stages", "refine"),
-    "walk_back_kernel": ("values", "programs", "back_warps", "back_stages"),
-    "gradient_kernel": ("gradient_warps", "gradient_registers"),
-    "scan_kernel": (),
-}
-
-
-def _print_best(shape: tuple[int, int, int], rows: list[dict[str, Any]]) -> None:
-    print(f"\n{shape}: ms of each kernel, fastest options first")
-    for kernel, options in _OPTIONS.items():
-        for chunk in (16, 32):
-            best: dict[tuple[Any, ...], float] = {}
-            for row in rows:
-                if row["chunk"] == chunk and kernel in row["ms"]:
-                    key = tuple(row[option] for option in options)
-                    best[key] = min(best.get(key, 1e9), row["ms"][kernel])
-            ranked = sorted(best.items(), key=lambda item: item[1])
-            shown = "  ".join(f"{'/'.join(str(x) for x in key)}:{ms:.3f}" for key, ms in ranked[:9])
-            print(f"  {kernel:16} C{chunk} ({'/'.join(options)}) {shown}")
 
 
 def main() -> None:
@@ -271,8 +241,8 @@ def main() -> None:
         tokens = 4096 if split else 512
         found = errors(chunk, hard=hard, dtype=dtype, tokens=tokens, split=split)
         report["errors"].append({"dtype": str(dtype), "hard": hard, "chunk": chunk, "tokens": tokens, **found})
-        label = f"{str(dtype)[6:]:8} {'hard' if hard else 'easy'} C{chunk} T{tokens}"
-        print(f"  {label:24}", *(f"{error:.1e}" for error in found.values()), flush=True)
+        label = f"{str(dtype)[6:]:8} {'hard' if hard else 'easy'} block {chunk} T{tokens}"
+        print(f"  {label:32}", *(f"{error:.1e}" for error in found.values()), flush=True)
 
     if not arguments.no_sweep:
         sweep(report, arguments.workers)

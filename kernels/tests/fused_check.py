@@ -111,19 +111,28 @@ def results(function: Callable[..., Any], inputs: list[Tensor]) -> list[Tensor]:
     return [*outputs, *torch.autograd.grad(loss, inputs, materialize_grads=True)]
 
 
-def errors(device: str, dtype: torch.dtype) -> dict[str, float]:
-    """The largest relative error of any output or gradient of every case."""
+def errors(device: str, dtype: torch.dtype) -> dict[str, tuple[float, float]]:
+    """The largest relative error of any output or gradient of every case, and that of plain torch in the same dtype."""
     found = {}
+    serves = arguments.runs_triton
     for name, function, inputs in (*token_shift_cases(), *prepare_cases(), *other_cases()):
         rounded = [x.to(device, dtype) for x in inputs]
         truth = results(function, [x.cpu().double() for x in rounded])
-        worst = 0.0
-        for x, expected in zip(results(function, rounded), truth, strict=True):
-            assert x.shape == expected.shape, f"{name}: {list(x.shape)} instead of {list(expected.shape)}"
-            difference = (x.detach().cpu().double() - expected.detach()).norm() / (expected.detach().norm() or 1.0)
-            worst = max(worst, float(difference.nan_to_num(torch.inf)))
-        found[name] = worst
+        ours = worst(name, results(function, rounded), truth)
+        arguments.runs_triton = lambda x: False
+        found[name] = (ours, worst(name, results(function, rounded), truth))
+        arguments.runs_triton = serves
     return found
+
+
+def worst(name: str, found: list[Tensor], truth: list[Tensor]) -> float:
+    """The largest relative error in the Frobenius norm."""
+    largest = 0.0
+    for x, expected in zip(found, truth, strict=True):
+        assert x.shape == expected.shape, f"{name}: {list(x.shape)} instead of {list(expected.shape)}"
+        difference = (x.detach().cpu().double() - expected.detach()).norm() / (expected.detach().norm() or 1.0)
+        largest = max(largest, float(difference.nan_to_num(torch.inf)))
+    return largest
 
 
 def check_registrations(device: str) -> None:

@@ -47,11 +47,11 @@ RANKS = {"DECAY": 96, "RATE": 96, "RESIDUAL": 64, "GATE": 256}
 POWERS = {"POWER_DECAY": 128, "POWER_RATE": 128, "POWER_RESIDUAL": 64, "POWER_GATE": 256}
 MAPS = {"DECAY": 96, "RATE": 96, "RESIDUAL": 64}
 KERNELS = [
-    ("mixed_product_kernel", {**MAPS, "TIME": True, "O": 8, "POWER_D": 2048}, 8, 96),
-    ("mixed_product_kernel", {**MAPS, "TIME": False, "O": 8, "POWER_D": 2048}, 8, 96),
-    ("added_product_kernel", {"INPUTS": 8192, "O": 4, "I": 2048}, 4, 160),
+    ("mixed_product_kernel", {**MAPS, "TIME": True, "O": 4, "POWER_D": 2048}, 4, 128),
+    ("mixed_product_kernel", {**MAPS, "TIME": False, "O": 4, "POWER_D": 2048}, 4, 128),
+    ("added_product_kernel", {"INPUTS": 8192, "O": 2, "I": 2048}, 4, 160),
     ("mix_kernel", {"MIXES": 6, "POWER_D": 2048}, 4, 80),
-    ("head_kernel", {**RANKS, **POWERS, "N": 64, "UP": True, "FIRST": False, "WIDTH": 512}, 8, 144),
+    ("head_kernel", {**RANKS, **POWERS, "N": 64, "UP": True, "FIRST": False, "WIDTH": 512}, 8, 224),
     ("head_kernel", {**RANKS, **POWERS, "N": 64, "UP": False, "FIRST": True, "WIDTH": 512}, 4, 144),
 ]
 HALF = {"weights", "up", "shift"}
@@ -67,6 +67,8 @@ def compiled(name, constants, warps, capability):
     kernel = getattr(decode_triton, name)
     names = kernel.arg_names
     constants = {"D": 2048} | constants
+    if "EARLY" in names:
+        constants |= {"EARLY": capability >= 90}
     half = HALF | ({"y", "add"} if name == "mix_kernel" else set())
     if name == "head_kernel" and not constants["UP"]:
         half |= {"r", "k", "v", "decay", "rate", "residual", "gate", "y"}

@@ -13,11 +13,12 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 
 SCRIPT = Path(__file__).with_name("fused_check.py")
-# Largest relative error against float64. Rounding to bfloat16 alone costs 2e-3; a loss is one sum.
+# Largest relative error against float64. Rounding to bfloat16 alone costs 2e-3; where plain torch, which rounds in more
+# places, does no better, the inputs are to blame.
 BARS = {"float32": 2e-6, "bfloat16": 6e-3}
 
 
-def errors(device, dtype, **environment):
+def beyond_the_bars(device, dtype, **environment):
     process = subprocess.run(
         [sys.executable, str(SCRIPT), device, dtype],
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
@@ -25,22 +26,21 @@ def errors(device, dtype, **environment):
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+    found = json.loads(process.stdout)
+    assert len(found) == 13
+    return {name: errors for name, errors in found.items() if not errors[0] <= max(BARS[dtype], errors[1])}
 
 
 @pytest.mark.timeout(900)
 def test_interpreted_kernels_agree_with_float64():
-    found = errors("cpu", "float32", TRITON_INTERPRET="1")
-    assert len(found) == 13
-    assert {name: error for name, error in found.items() if error > BARS["float32"]} == {}
+    assert beyond_the_bars("cpu", "float32", TRITON_INTERPRET="1") == {}
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", BARS)
 def test_kernels_agree_with_float64(dtype):
-    found = errors("cuda", dtype)
-    assert {name: error for name, error in found.items() if error > BARS[dtype]} == {}
+    assert beyond_the_bars("cuda", dtype) == {}
 
 
 # Kernel, what differs between its variants, warps, and the most registers a thread may take.

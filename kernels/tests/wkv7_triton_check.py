@@ -7,7 +7,6 @@ gradients of every case, and runs the checks of torch.library.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 
@@ -15,10 +14,12 @@ import torch
 from conftest import Workbench
 from modrwkv_kernels import wkv7, wkv7_step
 from modrwkv_kernels.wkv_triton import launch
+from modrwkv_kernels.wkv_triton.plan import Tuning
 
 BENCH = Workbench()
-WHOLE = launch.Tuning(programs=1)
-SPLIT = launch.Tuning(programs=10_000, values=32)
+WHOLE = Tuning(programs=1)
+SPLIT = Tuning(programs=10_000, shortest=2)
+SLICED = Tuning(programs=10_000, shortest=10_000)
 
 
 def let_numpy_convert() -> None:
@@ -87,13 +88,13 @@ def check_registration(device: str) -> None:
     bounds = torch.tensor([0, 3, 20], device=device)
     ops = torch.ops.modrwkv_kernels
     torch.library.opcheck(ops.wkv7_triton.default, (*six, None, None, 16, False))
-    y, final, starts, u, inverse = ops.wkv7_triton(*six, state, bounds, 16, True)
+    y, final, *kept = ops.wkv7_triton(*six, state, bounds, 16, True)
     # Some numbers of blocks stay unused, and so what belongs to them is never written.
-    starts.nan_to_num_()
-    inverse.nan_to_num_()
+    for tensor in kept:
+        tensor.nan_to_num_()
     backward = ops.wkv7_triton_backward.default
-    torch.library.opcheck(backward, (y, final, *six, starts, u, inverse, bounds, 16))
-    torch.library.opcheck(backward, (None, None, *six, starts, u, inverse, bounds, 16))
+    torch.library.opcheck(backward, (y, final, *six, *kept, bounds, 16))
+    torch.library.opcheck(backward, (None, None, *six, *kept, bounds, 16))
     token = [x[0, :2].contiguous() for x in six]
     torch.library.opcheck(ops.wkv7_triton_step.default, (*token, state, state.clone(), None))
 
@@ -120,13 +121,15 @@ def main(device: str, dtype: torch.dtype) -> None:
     errors["one token"] = compare("easy", 2, 1, 1, 32, device, dtype)
     errors["no token"] = compare("easy", 2, 0, 1, 32, device, dtype)
     errors["no sequence"] = compare("easy", 1, 0, 1, 32, device, dtype, bounds=[0])
-    launch.TUNING = dataclasses.replace(WHOLE, values=16)
-    errors["slices"] = compare("easy", 1, 20, 1, 32, device, dtype, chunk_size=16)
+    launch.TUNING = SLICED
+    errors["slices"] = compare("no decay", 1, 50, 1, 64, device, dtype, chunk_size=32)
+    packed = [0, 70, 70, 71, 120]
+    errors["slices, packed"] = compare("easy", 1, 120, 1, 32, device, dtype, bounds=packed, chunk_size=16)
     launch.TUNING = SPLIT
-    errors["split"] = compare("no decay", 1, 200, 1, 32, device, dtype, chunk_size=16)
+    errors["split"] = compare("no decay", 1, 200, 1, 64, device, dtype, chunk_size=32)
     packed = [0, 70, 70, 71, 280]
     errors["split, packed"] = compare("easy", 1, 280, 1, 32, device, dtype, bounds=packed, chunk_size=16)
-    launch.TUNING = launch.Tuning()
+    launch.TUNING = Tuning()
     errors["steps"] = compare_steps(device, dtype)
     if large:
         for size in (32, 64):

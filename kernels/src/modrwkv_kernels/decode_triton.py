@@ -1,8 +1,9 @@
 """One token of one or many rows through a whole RWKV-7 on a GPU, in few launches that a CUDA graph can hold.
 
 A single row needs five launches a layer, each reading its weights once: products of a matrix with one vector, with the
-norm and the mixing in front and the activation behind. Many rows take torch's matrix products instead, with a kernel
-for what lies between them. Either way states are read and written where they lie in their pool.
+norm and the mixing in front and the activation behind. From Hopper on each begins to read its weights before the one in
+front of it has ended. Many rows take torch's matrix products instead, with a kernel for what lies between them. Either
+way states are read and written where they lie in their pool.
 
 Names end in their dimensions: D = width, O = a block of outputs, I = a block of inputs, N = head size (V values,
 K keys), R = rank of a low-rank map.
@@ -29,18 +30,26 @@ KEY_NORM_EPS = tl.constexpr(1e-12)
 LOG_DECAY_MIN = tl.constexpr(-0.6065306597126334)  # -exp(-1/2)
 
 _LAYER_TENSORS = len(DecodeLayer._fields) - 1  # all but the scales
-_TILE = 16384  # weights that a program has under way
+_MIXED_PRODUCT = (4, 4)  # rows that a program of `mixed_product_kernel` takes, unless they are very wide; its warps
+_ADDED_PRODUCT = (2, 2048, 4)  # rows and inputs that a program of `added_product_kernel` takes at once; its warps
+_HEAD_WARPS = 8
 _LN1, _LN2, _MIX, _BIASES, _LN_X, _FFN_MIX = 0, 2, 4, 10, 16, 18  # rows of DecodeLayer.vectors
 
 
 @triton.jit
-def _normalised(x_D, weight, bias, at_D, D: tl.constexpr):
+def _await_inputs(EARLY: tl.constexpr):
+    """Let the next kernel begin to read its weights, and wait until the kernels before have written the inputs."""
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
+
+
+@triton.jit
+def _normalised(x_D, weight_D, bias_D, inside_D, D: tl.constexpr):
     """Layer norm of a vector that is zero beyond D."""
-    inside_D = at_D < D
     centred_D = tl.where(inside_D, x_D - tl.sum(x_D) / D, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred_D * centred_D) / D + LAYER_NORM_EPS)
-    weight_D = tl.load(weight + at_D, mask=inside_D, other=0.0)
-    return centred_D * scale * weight_D + tl.load(bias + at_D, mask=inside_D, other=0.0)
+    return centred_D * scale * weight_D + bias_D
 
 
 @triton.jit
@@ -51,6 +60,39 @@ def _sigmoid(x):
 @triton.jit
 def _tanh(x):
     return 2.0 * _sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def mix_kernel(
+    x,  # [rows, D]
+    add,  # [rows, D], or None
+    norm,  # [2, D]: weight, bias
+    shift,  # [slots, D]
+    slots,  # [rows]
+    mixes,  # [MIXES, D]
+    y,  # [MIXES, rows, D]
+    rows,
+    D: tl.constexpr,
+    MIXES: tl.constexpr,
+    POWER_D: tl.constexpr,
+):
+    """Add to the residual stream, norm it, mix it with the token before, and keep the norm as the next shift."""
+    row = tl.program_id(0)
+    at_D = tl.arange(0, POWER_D)
+    inside_D = at_D < D
+    weight_D = tl.load(norm + at_D, mask=inside_D, other=0.0)
+    bias_D = tl.load(norm + D + at_D, mask=inside_D, other=0.0)
+    x_D = tl.load(x + row * D + at_D, mask=inside_D, other=0.0)
+    if add is not None:
+        x_D += tl.load(add + row * D + at_D, mask=inside_D, other=0.0).to(tl.float32)
+        tl.store(x + row * D + at_D, x_D, mask=inside_D)
+    now_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    shift += tl.load(slots + row).to(tl.int64) * D
+    before_D = tl.load(shift + at_D, mask=inside_D, other=0.0).to(tl.float32)
+    tl.store(shift + at_D, now_D.to(shift.dtype.element_ty), mask=inside_D)
+    for index in tl.static_range(MIXES):
+        mixed_D = now_D + (before_D - now_D) * tl.load(mixes + index * D + at_D, mask=inside_D, other=0.0)
+        tl.store(y + (index * rows + row) * D + at_D, mixed_D.to(y.dtype.element_ty), mask=inside_D)
 
 
 @triton.jit
@@ -71,6 +113,7 @@ def mixed_product_kernel(
     TIME: tl.constexpr,  # time mixing with its segments of weights, or channel mixing with its one
     O: tl.constexpr,  # noqa: E741
     POWER_D: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
     """Norm, mix with the token before, multiply, activate."""
     program = tl.program_id(0)
@@ -87,10 +130,14 @@ def mixed_product_kernel(
         low = tl.where(first < DECAY, 3, tl.where(first < DECAY + RATE, 4, 5))
         low = tl.where((first >= DECAY + RATE) & (first < DECAY + RATE + RESIDUAL), 2, low)
         kind = tl.where(first < 0, program * O // D, low)
+    weight_D = tl.load(norm + at_D, mask=inside_D, other=0.0)
+    bias_D = tl.load(norm + D + at_D, mask=inside_D, other=0.0)
+    mix_D = tl.load(mixes + kind * D + at_D, mask=inside_D, other=0.0)
+    _await_inputs(EARLY)
     x_D = tl.load(x + at_D, mask=inside_D, other=0.0)
-    now_D = _normalised(x_D, norm, norm + D, at_D, D)
     before_D = tl.load(shift + tl.load(slots).to(tl.int64) * D + at_D, mask=inside_D, other=0.0).to(tl.float32)
-    mixed_D = now_D + (before_D - now_D) * tl.load(mixes + kind * D + at_D, mask=inside_D, other=0.0)
+    now_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    mixed_D = now_D + (before_D - now_D) * mix_D
     if program == 0:
         tl.store(normed + at_D, now_D, mask=inside_D)
     y_O = tl.sum(weights_OD.to(tl.float32) * mixed_D[None, :], axis=1)
@@ -113,19 +160,22 @@ def added_product_kernel(
     D: tl.constexpr,
     O: tl.constexpr,  # noqa: E741
     I: tl.constexpr,  # noqa: E741
+    EARLY: tl.constexpr,
 ):
     """Add a product to the residual stream, and leave the norm before it as the shift of the next token."""
-    at_O = tl.program_id(0) * O + tl.arange(0, O)
+    at_O, at_I = tl.program_id(0) * O + tl.arange(0, O), tl.arange(0, I)
     inside_O = at_O < D
+    at_OI = weights + at_O[:, None].to(tl.int64) * INPUTS + at_I[None, :]
+    next_OI = tl.load(at_OI, mask=inside_O[:, None] & (at_I[None, :] < INPUTS), other=0.0)
+    _await_inputs(EARLY)
     sum_OI = tl.zeros((O, I), dtype=tl.float32)
-    for begin in range(0, INPUTS, I):
-        at_I = begin + tl.arange(0, I)
-        weights_OI = tl.load(
-            weights + at_O[:, None].to(tl.int64) * INPUTS + at_I[None, :],
-            mask=inside_O[:, None] & (at_I[None, :] < INPUTS),
-            other=0.0,
-        )
-        y_I = tl.load(y + at_I, mask=at_I < INPUTS, other=0.0)
+    for begin in tl.static_range(0, INPUTS, I):
+        weights_OI = next_OI
+        if begin + I < INPUTS:
+            next_OI = tl.load(
+                at_OI + begin + I, mask=inside_O[:, None] & (begin + I + at_I[None, :] < INPUTS), other=0.0
+            )
+        y_I = tl.load(y + begin + at_I, mask=begin + at_I < INPUTS, other=0.0)
         sum_OI += weights_OI.to(tl.float32) * y_I[None, :]
     x_O = tl.load(x + at_O, mask=inside_O, other=0.0) + tl.sum(sum_OI, axis=1)
     tl.store(x + at_O, x_O, mask=inside_O)
@@ -134,44 +184,17 @@ def added_product_kernel(
 
 
 @triton.jit
-def mix_kernel(
-    x,  # [rows, D]
-    add,  # [rows, D], or None
-    norm,  # [2, D]
-    shift,  # [slots, D]
-    slots,  # [rows]
-    mixes,  # [MIXES, D]
-    y,  # [MIXES, rows, D]
-    rows,
-    D: tl.constexpr,
-    MIXES: tl.constexpr,
-    POWER_D: tl.constexpr,
-):
-    """Add to the residual stream, norm it, mix it with the token before, and keep the norm as the next shift."""
-    row = tl.program_id(0)
-    at_D = tl.arange(0, POWER_D)
-    inside_D = at_D < D
-    x_D = tl.load(x + row * D + at_D, mask=inside_D, other=0.0)
-    if add is not None:
-        x_D += tl.load(add + row * D + at_D, mask=inside_D, other=0.0).to(tl.float32)
-        tl.store(x + row * D + at_D, x_D, mask=inside_D)
-    now_D = _normalised(x_D, norm, norm + D, at_D, D)
-    shift += tl.load(slots + row).to(tl.int64) * D
-    before_D = tl.load(shift + at_D, mask=inside_D, other=0.0).to(tl.float32)
-    tl.store(shift + at_D, now_D.to(shift.dtype.element_ty), mask=inside_D)
-    for index in tl.static_range(MIXES):
-        mixed_D = now_D + (before_D - now_D) * tl.load(mixes + index * D + at_D, mask=inside_D, other=0.0)
-        tl.store(y + (index * rows + row) * D + at_D, mixed_D.to(y.dtype.element_ty), mask=inside_D)
+def _up_weights(weights, channel_N, offset, WIDTH: tl.constexpr, R: tl.constexpr, POWER_R: tl.constexpr):
+    """Second half of a low-rank map for the channels of a head."""
+    at_R = tl.arange(0, POWER_R)
+    return tl.load(weights + channel_N[:, None] * WIDTH + offset + at_R[None, :], mask=at_R[None, :] < R, other=0.0)
 
 
 @triton.jit
-def _up(weights, low, channel_N, offset, WIDTH: tl.constexpr, R: tl.constexpr, POWER_R: tl.constexpr):
-    """Second half of a low-rank map for the channels of a head."""
+def _up(weights_NR, low, R: tl.constexpr, POWER_R: tl.constexpr):
+    """Apply it."""
     at_R = tl.arange(0, POWER_R)
-    weights_NR = tl.load(
-        weights + channel_N[:, None] * WIDTH + offset + at_R[None, :], mask=at_R[None, :] < R, other=0.0
-    )
-    low_R = tl.load(low + offset + at_R, mask=at_R < R, other=0.0)
+    low_R = tl.load(low + at_R, mask=at_R < R, other=0.0)
     return tl.sum(weights_NR.to(tl.float32) * low_R[None, :], axis=1)
 
 
@@ -205,6 +228,7 @@ def head_kernel(
     POWER_RATE: tl.constexpr,
     POWER_RESIDUAL: tl.constexpr,
     POWER_GATE: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
     """One head of one row: low-rank maps, recurrence, group norm, bonus, gate.
 
@@ -220,12 +244,19 @@ def head_kernel(
     slot = tl.load(slots + row).to(tl.int64)
     at_VK = (slot * heads + head) * N * N + tl.arange(0, N)[:, None] * N + tl.arange(0, N)[None, :]
     state_VK = tl.load(states + at_VK)
+    if UP:
+        up_decay_NR = _up_weights(up, at_N, 0, WIDTH, DECAY, POWER_DECAY)
+        up_rate_NR = _up_weights(up, at_N, DECAY, WIDTH, RATE, POWER_RATE)
+        up_gate_NR = _up_weights(up, at_N, WIDTH - GATE, WIDTH, GATE, POWER_GATE)
+        if not FIRST:
+            up_residual_NR = _up_weights(up, at_N, DECAY + RATE, WIDTH, RESIDUAL, POWER_RESIDUAL)
+    _await_inputs(EARLY)
 
     if UP:
         low = decay + row * WIDTH
-        decay_N = _up(up, low, at_N, 0, WIDTH, DECAY, POWER_DECAY)
-        rate_N = _up(up, low, at_N, DECAY, WIDTH, RATE, POWER_RATE)
-        gate_N = _up(up, low, at_N, WIDTH - GATE, WIDTH, GATE, POWER_GATE)
+        decay_N = _up(up_decay_NR, low, DECAY, POWER_DECAY)
+        rate_N = _up(up_rate_NR, low + DECAY, RATE, POWER_RATE)
+        gate_N = _up(up_gate_NR, low + WIDTH - GATE, GATE, POWER_GATE)
     else:
         decay_N = tl.load(decay + here_N).to(tl.float32)
         rate_N = tl.load(rate + here_N).to(tl.float32)
@@ -237,7 +268,7 @@ def head_kernel(
         tl.store(v_first + here_N, v_N)
     else:
         if UP:
-            residual_N = _up(up, low, at_N, DECAY + RATE, WIDTH, RESIDUAL, POWER_RESIDUAL)
+            residual_N = _up(up_residual_NR, low + DECAY + RATE, RESIDUAL, POWER_RESIDUAL)
         else:
             residual_N = tl.load(residual + here_N).to(tl.float32)
         residual_N = _sigmoid(residual_N + tl.load(biases + 2 * D + at_N))
@@ -259,6 +290,12 @@ def head_kernel(
     y_N = y_N * tl.load(group_norm + at_N) + tl.load(group_norm + D + at_N)
     y_N += tl.sum(r_N * k_N * tl.load(biases + 5 * D + at_N)) * v_N
     tl.store(y + here_N, (y_N * gate_N).to(y.dtype.element_ty))
+
+
+def _early(x: Tensor, possible: bool = True) -> dict[str, bool]:
+    """Launch options of a kernel that begins before the one in front of it has ended: from Hopper on."""
+    early = possible and x.is_cuda and torch.cuda.get_device_capability(x.device) >= (9, 0)
+    return {"EARLY": True, "launch_pdl": True} if early else {"EARLY": False}
 
 
 class _Sizes(NamedTuple):
@@ -377,7 +414,8 @@ def _heads(
         WIDTH=layer.up.shape[1],
         **ranks,
         **powers,
-        num_warps=8 if fused else 4,
+        num_warps=_HEAD_WARPS if fused else 4,
+        **_early(y, fused),
     )
 
 
@@ -392,15 +430,17 @@ def _one_row(
     time_shift: Tensor,
     channel_shift: Tensor,
 ) -> None:
-    width = sizes.width
+    width, ranks = sizes.width, sizes.ranks
     power = triton.next_power_of_2(width)
-    outputs_at_once = max(1, min(8, _TILE // power))
-    ranks = sizes.ranks
+    early = _early(x)
+
     normed = torch.empty_like(x)
 
     def mixed(matrix: Tensor, norm: int, mix: int, shift: Tensor, *, time: bool) -> Tensor:
         y = x.new_empty(1, len(matrix))
-        mixed_product_kernel[(triton.cdiv(len(matrix), outputs_at_once),)](
+        rows, warps = _MIXED_PRODUCT
+        rows = max(1, min(rows, rows * 2048 // power))
+        mixed_product_kernel[(triton.cdiv(len(matrix), rows),)](
             x,
             layer.vectors[norm],
             shift,
@@ -415,18 +455,20 @@ def _one_row(
             RATE=ranks["RATE"],
             RESIDUAL=ranks["RESIDUAL"],
             TIME=time,
-            O=outputs_at_once,
+            O=rows,
             POWER_D=power,
-            num_warps=8,
+            num_warps=warps,
+            **early,
         )
         return y
 
     def add(matrix: Tensor, y: Tensor, shift: Tensor) -> None:
         inputs = matrix.shape[1]
-        block = min(2048, triton.next_power_of_2(inputs))
-        added_product_kernel[(triton.cdiv(width, 4),)](
-            x, matrix, y, normed, shift, slots, INPUTS=inputs, D=width, O=4, I=block, num_warps=4
-        )
+        rows, most, warps = _ADDED_PRODUCT
+        added_product_kernel[(triton.cdiv(width, rows),)](
+            x, matrix, y, normed, shift, slots, INPUTS=inputs, D=width, O=rows,
+            I=min(most, triton.next_power_of_2(inputs)), num_warps=warps, **early,
+        )  # fmt: skip
 
     projected = mixed(layer.mixed, _LN1, _MIX, time_shift, time=True)
     r, k, v, low = projected.split([width, width, width, projected.shape[1] - 3 * width], dim=1)

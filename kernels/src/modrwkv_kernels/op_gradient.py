@@ -72,16 +72,6 @@ def _fake_backward(
     return *gradients, r.new_empty(sequences, heads, size, size)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *six, state, cu_seqlens, chunk_size, _ = inputs
-    _, _, *kept = output
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*kept)
-    ctx.save_for_backward(*six, *kept, cu_seqlens)
-    ctx.chunk_size = chunk_size
-    ctx.has_state = state is not None
-
-
 def needs_gradient(inputs: Inputs, state: Tensor | None) -> bool:
     """Whether a forward op must keep what its backward needs."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state) if x is not None)
@@ -103,13 +93,39 @@ def connect(
         fake_forward: Shape function of the forward op.
         fake_backward: Shape function of the backward op.
     """
-    namespace, name = backward_op.split("::")
-    run_backward = getattr(getattr(torch.ops, namespace), name)
+    run, run_backward = _op(forward_op), _op(backward_op)
 
-    def differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
-        *gradients, dstate = run_backward(dy, dfinal, *ctx.saved_tensors, ctx.chunk_size)
-        return *gradients, dstate if ctx.has_state else None, None, None, None
+    class Differentiable(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+            *six, state, cu_seqlens, ctx.chunk_size, _ = inputs
+            with torch._C._AutoDispatchBelowAutograd():
+                y, final, *kept = run(*inputs)
+            ctx.set_materialize_grads(False)
+            ctx.mark_non_differentiable(*kept)
+            ctx.save_for_backward(*six, *kept, cu_seqlens)
+            ctx.has_state = state is not None
+            return y, final, *kept
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+            *gradients, dstate = run_backward(dy, dfinal, *ctx.saved_tensors, ctx.chunk_size)
+            return *gradients, dstate if ctx.has_state else None, None, None, None
+
+    def differentiate(*inputs: Any) -> tuple[Tensor, ...]:
+        *six, state, _, _, _ = inputs
+        if needs_gradient(Inputs(*six), state):
+            return Differentiable.apply(*inputs)  # type: ignore[no-any-return,no-untyped-call]
+        with torch._C._AutoDispatchBelowAutograd():
+            return run(*inputs)  # type: ignore[no-any-return]
 
     torch.library.register_fake(forward_op, fake_forward)
     torch.library.register_fake(backward_op, fake_backward)
-    torch.library.register_autograd(forward_op, differentiate, setup_context=_save)
+    # What torch.library.register_autograd does, in half the time.
+    torch.library.impl(forward_op, "Autograd", differentiate)
+
+
+def _op(name: str) -> Any:
+    """An op by its qualified name."""
+    namespace, name = name.split("::")
+    return getattr(getattr(torch.ops, namespace), name).default

@@ -19,10 +19,12 @@ from modrwkv_kernels.ragged import block_capacity
 __all__ = ["BACKEND"]
 
 _HEAD_SIZES = (32, 64)
-_CHUNKS = (16, 32)
+# Tokens of a chunk, and sizes of blocks of them: a block's start is where a state is kept.
+_CHUNK = 16
+_BLOCKS = (16, 32)
 # Float32 tiles of 32 tokens spill their registers.
-_CHUNK_SIZES = {torch.bfloat16: 32, torch.float16: 16, torch.float32: 16}
-_DTYPES = tuple(_CHUNK_SIZES)
+_BLOCK_SIZES = {torch.bfloat16: 32, torch.float16: 16, torch.float32: 16}
+_DTYPES = tuple(_BLOCK_SIZES)
 # The first generation with bfloat16 matrix units, Ampere.
 _CAPABILITY = (8, 0)
 _INSTALLED = importlib.util.find_spec("triton") is not None
@@ -30,12 +32,13 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 _FORWARD_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
-    "int chunk_size, bool keep) -> (Tensor y, Tensor final, Tensor starts, Tensor u, Tensor inverse)"
+    "int chunk_size, bool keep) -> (Tensor y, Tensor final, Tensor starts, Tensor u, Tensor tiles, Tensor returned, "
+    "Tensor kept)"
 )
 _BACKWARD_SCHEMA = (
     "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor starts, "
-    "Tensor u, Tensor inverse, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, Tensor dlog_w, Tensor dk, Tensor dv, "
-    "Tensor da, Tensor db, Tensor dstate)"
+    "Tensor u, Tensor tiles, Tensor returned, Tensor kept, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, "
+    "Tensor dlog_w, Tensor dk, Tensor dv, Tensor da, Tensor db, Tensor dstate)"
 )
 _STEP_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor state, Tensor(a!) out, Tensor? slots) "
@@ -54,10 +57,11 @@ def _forward(
     cu_seqlens: Tensor | None,
     chunk_size: int,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     from modrwkv_kernels.wkv_triton import launch
 
-    return launch.forward(Inputs(r, log_w, k, v, a, b), state, cu_seqlens, chunk_size, keep)
+    y, final, kept = launch.forward(Inputs(r, log_w, k, v, a, b), state, cu_seqlens, chunk_size, keep)
+    return y, final, *kept
 
 
 def _backward(
@@ -71,14 +75,16 @@ def _backward(
     b: Tensor,
     starts: Tensor,
     u: Tensor,
-    inverse: Tensor,
+    tiles: Tensor,
+    returned: Tensor,
+    kept: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
 ) -> tuple[Tensor, ...]:
     from modrwkv_kernels.wkv_triton import launch
 
-    inputs = Inputs(r, log_w, k, v, a, b)
-    gradients, dstate = launch.backward(dy, dfinal, inputs, starts, u, inverse, cu_seqlens, chunk_size)
+    inputs, saved = Inputs(r, log_w, k, v, a, b), launch.Kept(starts, u, tiles, returned, kept)
+    gradients, dstate = launch.backward(dy, dfinal, inputs, saved, cu_seqlens, chunk_size)
     return *gradients, dstate
 
 
@@ -109,18 +115,21 @@ def _fake_forward(
     cu_seqlens: Tensor | None,
     chunk_size: int,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     batch, tokens, heads, size = r.shape
     packed = cu_seqlens is not None
     sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    chunks = block_capacity(tokens, sequences, chunk_size, packed=packed)
+    blocks = block_capacity(tokens, sequences, chunk_size, packed=packed)
     operand = torch.bfloat16 if r.dtype == torch.bfloat16 else torch.float32
+    grid = (blocks if keep else 0, heads, chunk_size // _CHUNK)
     return (
         torch.empty_like(r, memory_format=torch.contiguous_format),
         r.new_empty(sequences, heads, size, size, dtype=torch.float32),
-        r.new_empty(chunks if keep else 0, heads, size, size, dtype=operand),
+        r.new_empty(*grid[:2], size, size, dtype=operand),
         torch.empty_like(r, memory_format=torch.contiguous_format) if keep else r.new_empty(0),
-        r.new_empty(chunks, heads, chunk_size, chunk_size, dtype=operand),
+        r.new_empty(4, *grid, _CHUNK, size, dtype=operand),
+        r.new_empty(*grid, _CHUNK, _CHUNK, dtype=operand),
+        r.new_empty(*grid, size, dtype=torch.float32),
     )
 
 
@@ -135,7 +144,9 @@ def _fake_backward(
     b: Tensor,
     starts: Tensor,
     u: Tensor,
-    inverse: Tensor,
+    tiles: Tensor,
+    returned: Tensor,
+    kept: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
 ) -> tuple[Tensor, ...]:
@@ -178,7 +189,7 @@ def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
     y, final, *_ = torch.ops.modrwkv_kernels.wkv7_triton(
-        *inputs, state, cu_seqlens, chunk_size or _CHUNK_SIZES[inputs.r.dtype], needs_gradient(inputs, state)
+        *inputs, state, cu_seqlens, chunk_size or _BLOCK_SIZES[inputs.r.dtype], needs_gradient(inputs, state)
     )
     return y, final
 
@@ -203,9 +214,9 @@ def _unusable(request: Request) -> str | None:
         return f"it computes in float32, not {request.dtype}"
     if request.head_size not in _HEAD_SIZES:
         return f"it takes heads of {_HEAD_SIZES}, not {request.head_size}"
-    if request.chunk_size not in (None, *_CHUNKS):
+    if request.chunk_size not in (None, *_BLOCKS):
         # Larger tiles have once read memory that was not theirs on an H200, for a reason that is not found.
-        return f"it takes chunks of {_CHUNKS} tokens, not {request.chunk_size}"
+        return f"it takes chunks of {_BLOCKS} tokens, not {request.chunk_size}"
     if _INTERPRETED:
         return None
     if request.device.type != "cuda":

@@ -5,12 +5,14 @@ B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed se
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from modrwkv_kernels import token_shift_mix
 from torch import Tensor, nn
 
 from modrwkv_core.backbones.rwkv7.channel_mix import ChannelMix
+from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.backbones.rwkv7.time_mix import TimeMix
 from modrwkv_core.backbones.rwkv7.token_shift import Packing, last_tokens
@@ -60,7 +62,15 @@ def _mixed(
     packing: Packing | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Update the residual stream, normalise it, and mix its tokens with their predecessors."""
-    first_S = None if packing is None else packing.first
-    return token_shift_mix(
-        x_BTD, before_SD, mix_MD, norm.weight, norm.bias, update=update_BTD, first=first_S, eps=norm.eps
+    mix = partial(
+        token_shift_mix,
+        before=before_SD,
+        mix=mix_MD,
+        norm_weight=norm.weight,
+        norm_bias=norm.bias,
+        first=None if packing is None else packing.first,
+        eps=norm.eps,
     )
+    x_BTD, mixes = mix(x_BTD, update=update_BTD)
+    cheap(mixes, lambda: mix(x_BTD)[1])
+    return x_BTD, mixes

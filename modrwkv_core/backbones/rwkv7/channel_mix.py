@@ -1,6 +1,6 @@
 """Channel mixing: the two-layer network of each block, over a token and its predecessor.
 
-B = rows, T = tokens, D = width.
+B = rows, T = tokens, D = width, F = hidden width.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import torch
 from modrwkv_kernels import relu_squared
 from torch import Tensor, nn
 
+from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 
 __all__ = ["ChannelMix"]
@@ -29,5 +30,8 @@ class ChannelMix(nn.Module):
 
     def forward(self, x_k_BTD: Tensor) -> Tensor:
         """Map tokens that are mixed with their predecessors by :meth:`mix`."""
-        out_BTD: Tensor = self.value(relu_squared(self.key(x_k_BTD)))
+        key_BTF = self.key(x_k_BTD)
+        active_BTF = relu_squared(key_BTF)
+        cheap((active_BTF,), lambda: (relu_squared(key_BTF),))
+        out_BTD: Tensor = self.value(active_BTF)
         return out_BTD

@@ -6,12 +6,14 @@ B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from modrwkv_kernels import ValueResidual, readout, time_mix_prepare, wkv7, wkv7_step
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.backbones.rwkv7.token_shift import Packing
 
@@ -92,7 +94,8 @@ class TimeMix(nn.Module):
             v_first_BTD = v_BTD
         else:
             residual = ValueResidual(v_first_BTD, _biased(x_v_BTD @ self.v1, self.v2, self.v0))
-        log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN = time_mix_prepare(
+        prepare = partial(
+            time_mix_prepare,
             k_BTD,
             v_BTD,
             decay_BTD,
@@ -102,6 +105,8 @@ class TimeMix(nn.Module):
             head_size=self.head_size,
             residual=residual,
         )
+        log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN = prepared = prepare()
+        cheap(prepared, prepare)
         r_BTHN = r_BTD.view_as(k_BTHN)
         inputs = (r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN)
         y_BTHN, matrix_SHNN = self._recur(inputs, matrix_SHNN, packing)

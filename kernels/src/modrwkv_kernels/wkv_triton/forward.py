@@ -1,80 +1,136 @@
-"""Forward kernels: the inverses of all chunks at once, then a walk over the chunks that carries the state.
+"""Forward kernels: what all chunks do to any state, for all at once; then a walk over them that carries the state.
 
-The formulas are those of :mod:`modrwkv_kernels.chunked`, the names those of :mod:`modrwkv_kernels.wkv_triton.tiles`.
+The names are those of :mod:`modrwkv_kernels.wkv_triton.tiles`. With the formulas of :mod:`modrwkv_kernels.chunked`,
+``T`` the inverse of ``I - [A B']`` and ``E = T [A K']``, a chunk with values V takes the state S to
+``(S + V^T K'' + (S W^T) B') diag(decay)`` and gives out ``R'' S^T + D V``, where
+
+    W = T A      K'' = K' + E^T B'      R'' = R + [R B'] W      D = [R K'] + [R B'] E
+
+So the walk, the only part that goes through time, is left with five small products a chunk.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
 import triton
 import triton.language as tl
 
-from modrwkv_kernels.wkv_triton.tiles import LOG2_E, decay, find_block, first_block, scaled, span, token_offsets
+from modrwkv_kernels.wkv_triton.tiles import (
+    LOG2_E,
+    begin_state,
+    decay,
+    find_block,
+    first_block,
+    scaled,
+    span,
+    token_offsets,
+)
 
-__all__ = ["inverse_kernel", "walk_kernel"]
+__all__ = ["prepare_kernel", "walk_kernel"]
 
 
 @triton.jit(do_not_specialize=["sequences", "tokens"])
-def inverse_kernel(
+def prepare_kernel(
+    r,
     log_w,
+    k,
     a,
     b,
-    inverse,  # [chunks, heads, C, C]
+    removal,  # [chunks, C, K]: W
+    replacement,  # [chunks, C, K]: B'
+    reading,  # [chunks, C, K]: R''
+    writing,  # [chunks, C, K]: K''
+    direct,  # [chunks, C, C]: D
+    kept,  # [chunks, K]: how much of the state is left after the chunk
+    entering,  # [chunks, C, C]: E, for the backward pass; or None
+    returning,  # [chunks, C, K]: T^T B', the same
+    returned,  # [chunks, C, C]: [R B'] T, the same
     bounds,
     sequences,
     tokens,
+    total,
     heads: tl.constexpr,
     N: tl.constexpr,
     C: tl.constexpr,
+    PARTS: tl.constexpr,
     OPERAND: tl.constexpr,
     SOLVE: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
-    """Invert ``I - [A B']`` for every chunk and head.
+    """Find what each of `total` chunks does to any state and values; a block of tokens has PARTS of them.
 
     The inverse of a diagonal block of 2 rows is known; pairs of blocks are merged by ``T + T L T`` with L below the
     diagonal, until one is left. A power series would take as many products, and its terms grow where keys are alike.
+    Tiles are rounded to operands only at the end: where keys are alike, T amplifies what is rounded before.
     """
-    program = tl.program_id(0)
-    chunk, head = program // heads, program % heads
-    sequence, index = find_block(bounds, chunk, sequences, tokens, C)
-    first, length = span(bounds, sequence, tokens)
-    if index * C >= length:
-        return
     row_C, key_K = tl.arange(0, C), tl.arange(0, N)
-    live_C1 = (index * C + row_C < length)[:, None]
-    at_CK = token_offsets(first + index * C, head, row_C, key_K, heads, N)
-    _, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
-    a_CK = scaled(a, at_CK, live_C1, before_CK).to(OPERAND)
-    b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
-    feedback_CC = tl.dot(a_CK, tl.trans(b_CK), input_precision=SOLVE)
-    feedback_CC = tl.where(row_C[:, None] > row_C[None, :], feedback_CC, 0.0)
+    up_to_CC, before_CC = row_C[:, None] >= row_C[None, :], row_C[:, None] > row_C[None, :]
+    # Many chunks a program, so that the inputs of the next are on their way.
+    for step in tl.range(0, tl.cdiv(total - tl.program_id(0), tl.num_programs(0)), num_stages=STAGES):
+        program = tl.program_id(0) + step * tl.num_programs(0)
+        part, head, block = program % PARTS, program // PARTS % heads, program // PARTS // heads
+        sequence, index = find_block(bounds, block, sequences, tokens, C * PARTS)
+        first, length = span(bounds, sequence, tokens)
+        start = (index * PARTS + part) * C
+        live_C1 = (start + row_C < length)[:, None]
+        at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
 
-    inverse_CC = tl.where(row_C[:, None] // 2 == row_C[None, :] // 2, feedback_CC, 0.0)
-    inverse_CC += tl.where(row_C[:, None] == row_C[None, :], 1.0, 0.0)
-    for level in tl.static_range(2, 6):
-        if (1 << level) <= C:
-            pair_CC = (row_C[:, None] >> level) == (row_C[None, :] >> level)
-            across_CC = (row_C[:, None] >> (level - 1)) != (row_C[None, :] >> (level - 1))
-            low_CC = tl.where(pair_CC & across_CC, feedback_CC, 0.0)
-            low_CC = tl.dot(inverse_CC, low_CC, input_precision=SOLVE)
-            inverse_CC = tl.dot(low_CC, inverse_CC, inverse_CC, input_precision=SOLVE)
-    at_CC = (chunk.to(tl.int64) * heads + head) * C * C + row_C[:, None] * C + row_C[None, :]
-    tl.store(inverse + at_CC, inverse_CC.to(inverse.dtype.element_ty))
+        step_CK, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
+        a_CK = scaled(a, at_CK, live_C1, before_CK)
+        r_CK = scaled(r, at_CK, live_C1, sum_CK)
+        k_CK = scaled(k, at_CK, live_C1, -sum_CK)
+        b_CK = scaled(b, at_CK, live_C1, -sum_CK)
+
+        low_CC = tl.where(before_CC, tl.dot(a_CK, tl.trans(b_CK), input_precision=SOLVE), 0.0)
+        inverse_CC = tl.where(row_C[:, None] // 2 == row_C[None, :] // 2, low_CC, 0.0)
+        inverse_CC += tl.where(row_C[:, None] == row_C[None, :], 1.0, 0.0)
+        for level in tl.static_range(2, 5):
+            if (1 << level) <= C:
+                pair_CC = (row_C[:, None] >> level) == (row_C[None, :] >> level)
+                across_CC = (row_C[:, None] >> (level - 1)) != (row_C[None, :] >> (level - 1))
+                merge_CC = tl.dot(inverse_CC, tl.where(pair_CC & across_CC, low_CC, 0.0), input_precision=SOLVE)
+                inverse_CC = tl.dot(merge_CC, inverse_CC, inverse_CC, input_precision=SOLVE)
+
+        ak_CC = tl.where(before_CC, tl.dot(a_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
+        rb_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(b_CK), input_precision=SOLVE), 0.0)
+        rk_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
+        removal_CK = tl.dot(inverse_CC, a_CK, input_precision=SOLVE)
+        entering_CC = tl.dot(inverse_CC, ak_CC, input_precision=SOLVE)
+        reading_CK = tl.dot(rb_CC, removal_CK, r_CK, input_precision=SOLVE)
+        direct_CC = tl.dot(rb_CC, entering_CC, rk_CC, input_precision=SOLVE)
+        writing_CK = tl.dot(tl.trans(entering_CC), b_CK, k_CK, input_precision=SOLVE)
+
+        at = program.to(tl.int64)
+        tile_CK = at * C * N + row_C[:, None] * N + key_K[None, :]
+        tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
+        tl.store(removal + tile_CK, removal_CK.to(removal.dtype.element_ty))
+        tl.store(replacement + tile_CK, b_CK.to(replacement.dtype.element_ty))
+        tl.store(reading + tile_CK, reading_CK.to(reading.dtype.element_ty))
+        tl.store(writing + tile_CK, writing_CK.to(writing.dtype.element_ty))
+        tl.store(direct + tile_CC, direct_CC.to(direct.dtype.element_ty))
+        tl.store(kept + at * N + key_K, tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0)))
+        if entering is not None:
+            tl.store(entering + tile_CC, entering_CC.to(entering.dtype.element_ty))
+            returning_CK = tl.dot(tl.trans(inverse_CC), b_CK, input_precision=SOLVE)
+            returned_CC = tl.dot(rb_CC, inverse_CC, input_precision=SOLVE)
+            tl.store(returning + tile_CK, returning_CK.to(returning.dtype.element_ty))
+            tl.store(returned + tile_CC, returned_CC.to(returned.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["sequences", "tokens"])
 def walk_kernel(
-    r,
-    log_w,
-    k,
     v,
-    a,
-    b,
-    inverse,  # [chunks, heads, C, C]
-    state,  # [segments, heads, V, K], or None for zeros
-    y,
+    removal,  # what `prepare_kernel` wrote
+    replacement,
+    reading,
+    writing,
+    direct,
+    entering,
+    kept,
+    state,  # [sequences, heads, V, K], or None for zeros
+    y,  # or None: then `operators` are found out, and nothing else
     final,  # [sequences, heads, V, K]
-    starts,  # [chunks, heads, K, V], or None when they are not kept
+    starts,  # [blocks, heads, V, K], or None when they are not kept
     u,  # [tokens, heads, V], or None when it is not kept
-    operators,  # [segments, heads, K, 2 V], written instead of all other results; or None
+    operators,  # [segments, heads, V + K, K]: what segments do to states; or None when there is one in each sequence
     bounds,
     sequences,
     tokens,
@@ -82,91 +138,76 @@ def walk_kernel(
     heads: tl.constexpr,
     N: tl.constexpr,
     C: tl.constexpr,
+    PARTS: tl.constexpr,
     VALUES: tl.constexpr,
     OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
-    REFINE: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Walk over the chunks of one segment with a slice of one head's state.
+    """Walk over the blocks of one segment with some rows of one head's state.
 
-    With `operators` the walk finds out what the segment does to any state. It maps S to ``S M + F``: F is what becomes
-    of a state of zeros, and the transpose of M what becomes of the unit vectors when no values come in.
+    Each warp has 16 rows, which never meet those of others: what it multiplies stays in its registers.
 
-    With REFINE the receptance enters as the sum of two operands, because its rounding would be a large part of the
-    output's error.
+    A segment maps S to ``S M + F``: F is what becomes of a state of zeros, and M what becomes of the unit vectors when
+    no values come in. A first walk finds out both for all segments at once, so that a second one knows where each
+    begins.
     """
     program = tl.program_id(0)
-    parts: tl.constexpr = (N if operators is None else 2 * N) // VALUES
-    part, head, number = program % parts, program // parts % heads, program // parts // heads
+    slices: tl.constexpr = (2 * N if y is None else N) // VALUES
+    share, head, number = program % slices, program // slices % heads, program // slices // heads
     sequence, index = find_block(bounds, number, sequences, tokens, segment)
     first, length = span(bounds, sequence, tokens)
     begin = index * segment
     end = tl.minimum(length, begin + segment)
     idle = (index > 0) & (begin >= length)
-    if operators is not None:
+    if y is None:
         idle |= end == length
     if idle:
         return
-    row_C, key_K, value_V = tl.arange(0, C), tl.arange(0, N), part * VALUES + tl.arange(0, VALUES)
-    up_to_CC, before_CC = row_C[:, None] >= row_C[None, :], row_C[:, None] > row_C[None, :]
+    row_C, key_K, value_V = tl.arange(0, C), tl.arange(0, N), share * VALUES + tl.arange(0, VALUES)
 
-    at_state_KV = (number.to(tl.int64) * heads + head) * N * N + value_V[None, :] * N + key_K[:, None]
-    if operators is not None:
-        state_KV = tl.where(key_K[:, None] == value_V[None, :] - N, 1.0, 0.0)
-    elif state is None:
-        state_KV = tl.zeros([N, VALUES], dtype=tl.float32)
+    at_VK = value_V[:, None] * N + key_K[None, :]
+    if y is None:
+        state_VK = tl.where(value_V[:, None] - N == key_K[None, :], 1.0, 0.0)
     else:
-        state_KV = tl.load(state + at_state_KV)
+        state_VK = begin_state(state, operators, sequence, number - index, index, 1, head, at_VK, heads, N)
 
-    chunk = first_block(bounds, sequence, tokens, C) + begin // C
-    for start in tl.range(begin, end, C, num_stages=STAGES):
-        live_C1 = (start + row_C < end)[:, None]
-        at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
-        at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
-        step_CK, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
-        a_CK = scaled(a, at_CK, live_C1, before_CK).to(OPERAND)
-        k_CK = scaled(k, at_CK, live_C1, -sum_CK).to(OPERAND)
-        b_CK = scaled(b, at_CK, live_C1, -sum_CK).to(OPERAND)
-        v_CV = tl.load(v + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND)
-        at_block = chunk.to(tl.int64) * heads + head
-        inverse_CC = tl.load(inverse + at_block * C * C + row_C[:, None] * C + row_C[None, :])
-        start_KV = state_KV.to(OPERAND)
+    base = first_block(bounds, sequence, tokens, C * PARTS) + begin // (C * PARTS)
+    for block in tl.range(0, tl.cdiv(end - begin, C * PARTS), num_stages=STAGES):
+        at_block = (base + block).to(tl.int64) * heads + head
+        if starts is not None:
+            tl.store(starts + at_block * N * N + at_VK, state_VK.to(starts.dtype.element_ty))
+        for chunk in tl.static_range(PARTS):
+            start = begin + (block * PARTS + chunk) * C
+            live_C1 = (start + row_C < end)[:, None]
+            at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
+            at = at_block * PARTS + chunk
+            tile_CK = at * C * N + row_C[:, None] * N + key_K[None, :]
+            tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
+            v_VC = tl.trans(tl.load(v + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND))
+            removal_CK, replacement_CK = tl.load(removal + tile_CK), tl.load(replacement + tile_CK)
+            writing_CK, kept_K = tl.load(writing + tile_CK), tl.load(kept + at * N + key_K)
 
-        ak_CC = tl.dot(a_CK, tl.trans(k_CK), input_precision=PRECISION)
-        u_CV = tl.dot(a_CK, start_KV, input_precision=PRECISION)
-        u_CV = tl.dot(tl.where(before_CC, ak_CC, 0.0).to(OPERAND), v_CV, u_CV, input_precision=PRECISION)
-        u_CV = tl.dot(inverse_CC, u_CV.to(OPERAND), input_precision=PRECISION)
-        if u is not None:
-            tl.store(u + at_CV, u_CV.to(u.dtype.element_ty), mask=live_C1)
-        u_CV = u_CV.to(OPERAND)
+            high_VK = state_VK.to(OPERAND)
+            x_VC = tl.dot(high_VK, tl.trans(removal_CK), input_precision=PRECISION)
+            if y is not None:
+                reading_CK, direct_CC = tl.load(reading + tile_CK), tl.load(direct + tile_CC)
+                y_VC = tl.dot(high_VK, tl.trans(reading_CK), input_precision=PRECISION)
+                if tl.bfloat16 == OPERAND:
+                    # The rounding of the state would be a large part of the output's error.
+                    low_VK = (state_VK - high_VK.to(tl.float32)).to(OPERAND)
+                    y_VC = tl.dot(low_VK, tl.trans(reading_CK), y_VC, input_precision=PRECISION)
+                y_VC = tl.dot(v_VC, tl.trans(direct_CC), y_VC, input_precision=PRECISION)
+                tl.store(y + at_CV, tl.trans(y_VC).to(y.dtype.element_ty), mask=live_C1)
+                if u is not None:
+                    entering_CC = tl.load(entering + tile_CC)
+                    u_VC = tl.dot(v_VC, tl.trans(entering_CC), x_VC, input_precision=PRECISION)
+                    tl.store(u + at_CV, tl.trans(u_VC).to(u.dtype.element_ty), mask=live_C1)
+            state_VK = tl.dot(v_VC, writing_CK, state_VK, input_precision=PRECISION)
+            state_VK = tl.dot(x_VC.to(OPERAND), replacement_CK, state_VK, input_precision=PRECISION)
+            state_VK *= kept_K[None, :]
 
-        if operators is None:
-            r_CK = scaled(r, at_CK, live_C1, sum_CK)
-            high_CK = r_CK.to(OPERAND)
-            rk_CC = tl.dot(high_CK, tl.trans(k_CK), input_precision=PRECISION)
-            rb_CC = tl.dot(high_CK, tl.trans(b_CK), input_precision=PRECISION)
-            y_CV = tl.dot(high_CK, start_KV, input_precision=PRECISION)
-            if REFINE:
-                low_CK = (r_CK - high_CK.to(tl.float32)).to(OPERAND)
-                rk_CC = tl.dot(low_CK, tl.trans(k_CK), rk_CC, input_precision=PRECISION)
-                rb_CC = tl.dot(low_CK, tl.trans(b_CK), rb_CC, input_precision=PRECISION)
-                y_CV = tl.dot(low_CK, start_KV, y_CV, input_precision=PRECISION)
-            y_CV = tl.dot(tl.where(up_to_CC, rk_CC, 0.0).to(OPERAND), v_CV, y_CV, input_precision=PRECISION)
-            y_CV = tl.dot(tl.where(up_to_CC, rb_CC, 0.0).to(OPERAND), u_CV, y_CV, input_precision=PRECISION)
-            tl.store(y + at_CV, y_CV.to(y.dtype.element_ty), mask=live_C1)
-            if starts is not None:
-                at_KV = at_block * N * N + key_K[:, None] * N + value_V[None, :]
-                tl.store(starts + at_KV, state_KV.to(starts.dtype.element_ty))
-
-        state_KV = tl.dot(tl.trans(k_CK), v_CV, state_KV, input_precision=PRECISION)
-        state_KV = tl.dot(tl.trans(b_CK), u_CV, state_KV, input_precision=PRECISION)
-        state_KV *= tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0))[:, None]
-        chunk += 1
-
-    if operators is not None:
-        at_KV = (number.to(tl.int64) * heads + head) * N * 2 * N + key_K[:, None] * 2 * N + value_V[None, :]
-        tl.store(operators + at_KV, state_KV)
+    if y is None:
+        tl.store(operators + (number.to(tl.int64) * heads + head) * 2 * N * N + at_VK, state_VK)
     elif end == length:
-        at_final_KV = (sequence.to(tl.int64) * heads + head) * N * N + value_V[None, :] * N + key_K[:, None]
-        tl.store(final + at_final_KV, state_KV)
+        tl.store(final + (sequence.to(tl.int64) * heads + head) * N * N + at_VK, state_VK)

@@ -5,15 +5,24 @@ sequences without knowing their lengths on the host: sequence i begins at number
 it enough numbers, and a few unused ones between sequences. Without bounds all sequences are equally long, and no number
 is unused. A sequence without tokens has one block without tokens.
 
-Names end in their dimensions: C tokens of a chunk, K and V the key and value index of a head. States are held
-transposed, as KV, so that a slice of values is a slice of columns, and the products with them have full height.
+Names end in their dimensions: C tokens of a chunk, K and V the key and value index of a head.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
 import triton
 import triton.language as tl
 
-__all__ = ["LOG2_E", "decay", "find_block", "first_block", "scaled", "select_sum", "span", "token_offsets"]
+__all__ = [
+    "LOG2_E",
+    "begin_state",
+    "decay",
+    "find_block",
+    "first_block",
+    "scaled",
+    "select_sum",
+    "span",
+    "token_offsets",
+]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -55,6 +64,27 @@ def find_block(bounds, number, sequences, tokens, size):
             else:
                 high = middle
     return low, number - first_block(bounds, low, tokens, size)
+
+
+@triton.jit
+def begin_state(
+    outer, operators, sequence, block, steps, DIRECTION: tl.constexpr, head, at_VK, heads: tl.constexpr, N: tl.constexpr
+):
+    """Some rows of the state that a segment begins with: that of its sequence, taken through the segments in between.
+
+    `block` is the first of these `steps`, and DIRECTION where the next lies.
+    """
+    if outer is None:
+        state_VK = tl.zeros(at_VK.shape, dtype=tl.float32)
+    else:
+        state_VK = tl.load(outer + (sequence.to(tl.int64) * heads + head) * N * N + at_VK)
+    if operators is not None:
+        key_K = tl.arange(0, N)
+        at_KK = (N + key_K)[:, None] * N + key_K[None, :]
+        for step in range(steps):
+            of_block = operators + ((block + DIRECTION * step).to(tl.int64) * heads + head) * 2 * N * N
+            state_VK = tl.dot(state_VK, tl.load(of_block + at_KK), tl.load(of_block + at_VK), input_precision="tf32x3")
+    return state_VK
 
 
 @triton.jit

@@ -1,0 +1,192 @@
+"""How the tokens of a call are cut up, and the launches that follow from it.
+
+Triton looks at every argument at every launch to find the binary that fits, which takes longer than a short kernel
+runs. Calls of one shape share a plan, and a plan remembers the binaries.
+"""
+# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.runtime import driver
+
+from modrwkv_kernels.ragged import block_capacity
+
+__all__ = ["CHUNK", "Plan", "Tuning", "aligned"]
+
+CHUNK = 16
+"""Tokens whose inputs are multiplied at once; a block, at whose start the state is kept, has one chunk or more."""
+
+# What float32 tiles are multiplied in; bfloat16 tiles are multiplied as they are. float16 cannot hold the factors of
+# the chunked form, so its tiles are float32, too.
+_PRECISION = {torch.bfloat16: "ieee", torch.float16: "tf32", torch.float32: "tf32x3"}
+_SOLVE_PRECISION = {torch.bfloat16: "tf32", torch.float16: "tf32x3", torch.float32: "tf32x3"}
+_TYPES = {torch.bfloat16: tl.bfloat16, torch.float32: tl.float32}
+
+# All that a thread can have: left alone, the assembler at times settles for fewer and spills the rest.
+_REGISTERS = 255
+# How a binary is launched is known of these versions of Triton; others look at every argument.
+_KNOWN_TRITON = triton.__version__.startswith("3.6.")
+_ALIGNMENT = 16  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """Launch parameters.
+
+    Args:
+        programs: Programs a walk should have, one of which can carry the state of a head. Where sequences and heads are
+            much fewer, time is split; where they are somewhat fewer, states are cut into slices.
+        shortest: Blocks that a segment has at least.
+        prepare_programs: Programs, of one warp, that prepare chunks.
+        prepare_stages: How many chunks' inputs each of them has in flight.
+        walk_stages: How many blocks' tiles the walk has in flight in bfloat16; in float32 there is room for one.
+        back_stages: The same of the walk back.
+        gradient_warps: Warps of a program that finds the gradients of a block.
+        step_values: Width of the slice of a state that one program of a step carries.
+    """
+
+    programs: int = 128
+    shortest: int = 8
+    prepare_programs: int = 1056
+    prepare_stages: int = 2
+    walk_stages: int = 3
+    back_stages: int = 3
+    gradient_warps: int = 4
+    step_values: int = 16
+
+
+class Plan:
+    """Calls of one shape.
+
+    Attributes:
+        sequences: How many there are.
+        tokens: Of all packed sequences, or of each row.
+        heads: Number of heads.
+        size: Width of a head.
+        parts: Chunks of a block.
+        blocks: How many numbers blocks take up.
+        segment: Tokens of a segment, a multiple of those of a block; more than all tokens when time is not split.
+        segments: How many numbers segments take up.
+        values: Height of the slice of a state that a program of a walk carries, 16 rows a warp.
+        operand: Element type of the tiles that are multiplied.
+    """
+
+    def __init__(
+        self, shape: torch.Size, dtype: torch.dtype, sequences: int, *, packed: bool, block: int, tuning: Tuning
+    ) -> None:
+        rows, self.tokens, self.heads, self.size = shape
+        self.sequences = sequences
+        self.parts = block // CHUNK
+        self.blocks = block_capacity(self.tokens, sequences, block, packed=packed)
+        # Splitting time costs a second walk: it must make the longest one several times shorter.
+        segment = max(-(-rows * self.tokens * self.heads // tuning.programs), tuning.shortest * block)
+        self.segment = -(-(segment if 3 * segment <= self.tokens else self.tokens + 1) // block) * block
+        self.segments = block_capacity(self.tokens, sequences, self.segment, packed=packed)
+        self.values = self.size
+        while self.values > CHUNK and 3 * self.walks < 2 * tuning.programs:
+            self.values //= 2
+        self.operand = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
+        self._tuning = tuning
+        self._dtype = dtype
+        self._binaries: dict[tuple[object, ...], tuple[Any, list[Any]]] = {}
+
+    @property
+    def split(self) -> bool:
+        """Whether the time of a sequence is split into segments."""
+        return self.segment <= self.tokens
+
+    @property
+    def walks(self) -> int:
+        """Programs of a walk."""
+        return self.segments * self.heads * (self.size // self.values)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of all heads."""
+        return self.blocks * self.heads * self.parts
+
+    def prepare(self, kernel: Any, *tensors: Tensor | None) -> None:
+        """Launch the kernel that prepares all chunks."""
+        self._launch(kernel, min(self.chunks, self._tuning.prepare_programs), tensors)
+
+    def walk(self, kernel: Any, *tensors: Tensor | None, double: bool = False) -> None:
+        """Launch a walk; a `double` one has twice as many rows."""
+        self._launch(kernel, self.walks * (2 if double else 1), tensors)
+
+    def gradients(self, kernel: Any, *tensors: Tensor | None) -> None:
+        """Launch the kernel that finds the gradients of all blocks."""
+        self._launch(kernel, self.blocks * self.heads, tensors)
+
+    @functools.cached_property
+    def _options(self) -> dict[str, object]:
+        """Arguments of the kernels that are no tensors, and Triton's options."""
+        tuning = self._tuning
+        whole = self.operand == torch.bfloat16
+        shared = {
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "heads": self.heads,
+            "N": self.size,
+            "OPERAND": _TYPES[self.operand],
+        }
+        walk = {
+            **shared,
+            "segment": self.segment,
+            "C": CHUNK,
+            "PARTS": self.parts,
+            "VALUES": self.values,
+            "PRECISION": _PRECISION[self._dtype],
+            "num_warps": self.values // CHUNK,
+        }
+        return {
+            "prepare_kernel": {
+                **shared,
+                "total": self.chunks,
+                "C": CHUNK,
+                "PARTS": self.parts,
+                "SOLVE": _SOLVE_PRECISION[self._dtype],
+                "STAGES": tuning.prepare_stages,
+                "num_warps": 1,
+            },
+            "walk_kernel": {**walk, "STAGES": tuning.walk_stages if whole else 1},
+            "walk_back_kernel": {**walk, "STAGES": tuning.back_stages if whole else 1},
+            "gradient_kernel": {
+                **shared,
+                "C": self.parts * CHUNK,
+                "PRECISION": _PRECISION[self._dtype],
+                "num_warps": tuning.gradient_warps,
+                "maxnreg": _REGISTERS,
+            },
+        }
+
+    def _launch(self, kernel: Any, programs: int, tensors: tuple[Tensor | None, ...]) -> None:
+        """Launch with tensors of this plan's types, aligned, in the order of the kernel's first parameters."""
+        if programs == 0:
+            return
+        name = kernel.__name__
+        key = (name, *[tensor is None for tensor in tensors])
+        known = self._binaries.get(key)
+        if known is not None:
+            binary, constants = known
+            stream = driver.active.get_current_stream(torch.cuda.current_device())
+            options = (binary.function, binary.packed_metadata, None, None, None)
+            binary.run(programs, 1, 1, stream, *options, *tensors, *constants)
+            return
+        named: Any = self._options[name]
+        binary = kernel[(programs,)](*tensors, **named)
+        if _KNOWN_TRITON and isinstance(kernel, triton.JITFunction):
+            self._binaries[key] = (binary, [named[parameter] for parameter in kernel.arg_names[len(tensors) :]])
+
+
+def aligned(x: Tensor) -> Tensor:
+    """A contiguous tensor at an address that vector loads can take."""
+    x = x.contiguous()
+    return x if x.data_ptr() % _ALIGNMENT == 0 else x.clone()
