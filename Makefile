@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard kernels/csrc/* plug
 # Without compiled bytecode every start of Python compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow test-gpu lint format docs bench clean
+.PHONY: help setup demo test test-slow test-gpu lint format docs bench bench-gpu clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,13 @@ bench: $(SETUP) ## Print start-up times, training speed and loading speed of thi
 	$(PYTHON) benchmarks/startup.py
 	$(PYTHON) benchmarks/train_cpu.py
 	$(PYTHON) benchmarks/processors.py
+
+bench-gpu: $(SETUP) ## Check and time everything that runs on a CUDA device, in turns with installed rivals
+	$(PYTHON) -m pytest -m "gpu"
+	$(PYTHON) benchmarks/gpu_wkv7.py --no-sweep --fla
+	$(PYTHON) benchmarks/gpu_train.py --rounds 1
+	$(PYTHON) benchmarks/gpu_train.py --rounds 1 --recompute cheap --cases 0.45B:8:4096 --rivals llama fla
+	$(PYTHON) benchmarks/gpu_decode.py
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

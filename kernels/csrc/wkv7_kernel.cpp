@@ -80,11 +80,13 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
       }
       for (int j = 0; j < N; ++j) {
         float* row = state + j * N + i;
+        // Read once: for all that the compiler knows, the stores below might change them.
+        const float w_j = w[j], b_j = b[j], k_j = k[j], r_j = r[j], a_j = next_a[j];
         for (int p = 0; p < kTile; ++p) {
-          const Vec s = load(row + p * LANES) * w[j] + u_here[p] * b[j] + v_here[p] * k[j];
+          const Vec s = load(row + p * LANES) * w_j + u_here[p] * b_j + v_here[p] * k_j;
           store(row + p * LANES, s);
-          y_sum[p] += s * r[j];
-          u_sum[p] += s * next_a[j];
+          y_sum[p] += s * r_j;
+          u_sum[p] += s * a_j;
         }
       }
       for (int p = 0; p < kTile; ++p) {
@@ -133,8 +135,8 @@ void replay(Token<N>* chunk, Rows<N>* before, int tokens, const float* start, in
         dot[i] += s[i][q] * a;
       }
     }
-    const float *v = x.v + row, *u = x.u + row;
-    store4(x.u + row, sums(dot[0], dot[1], dot[2], dot[3]));
+    const Quad v = load4(x.v + row), u = sums(dot[0], dot[1], dot[2], dot[3]);
+    store4(x.u + row, u);
     UNROLL for (int q = 0; q < kVecs; ++q) {
       const Vec w = load(x.w + q * LANES), b = load(x.b + q * LANES), k = load(x.k + q * LANES);
       UNROLL for (int i = 0; i < kRows; ++i) s[i][q] = s[i][q] * w + k * v[i] + b * u[i];
@@ -154,8 +156,7 @@ void sweep(Token<N>* chunk, const Rows<N>* before, int tokens, float* dstate, in
   }
   for (int t = tokens - 1; t >= 0; --t) {
     Token<N>& x = chunk[t];
-    const float *g = x.g + row, *v = x.v + row, *u = x.u + row;
-    float du[kRows];
+    const Quad g = load4(x.g + row), v = load4(x.v + row), u = load4(x.u + row);
 
     Vec dot[kRows] = {};
     UNROLL for (int q = 0; q < kVecs; ++q) {
@@ -165,7 +166,7 @@ void sweep(Token<N>* chunk, const Rows<N>* before, int tokens, float* dstate, in
         dot[i] += d[i][q] * b;
       }
     }
-    store4(du, sums(dot[0], dot[1], dot[2], dot[3]));
+    const Quad du = sums(dot[0], dot[1], dot[2], dot[3]);
 
     UNROLL for (int i = 0; i < kRows; ++i) dot[i] = Vec{};
     UNROLL for (int q = 0; q < kVecs; ++q) {

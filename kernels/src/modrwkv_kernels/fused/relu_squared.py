@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from modrwkv_kernels.fused import arguments
@@ -19,4 +20,6 @@ def relu_squared(x: Tensor) -> Tensor:
         from modrwkv_kernels.fused import relu_squared_triton
 
         return relu_squared_triton.apply(x)
-    return x.relu().square()
+    positive = x.relu()
+    # Fresh memory costs more than the arithmetic.
+    return positive.square() if torch.is_grad_enabled() else positive.mul_(positive)
