@@ -34,6 +34,7 @@ def _plan_of(
     block: int,
     tuning: Tuning,
 ) -> Plan:
+    # A plan's binaries are for tensors of these types on this device, so each has a plan of its own.
     return Plan(shape, dtypes[0], sequences, packed=packed, block=block, tuning=tuning)
 
 
