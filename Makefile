@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.set-up
 INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt
 DISTRIBUTIONS := kernels $(sort $(dir $(wildcard plugins/*/*/pyproject.toml)))
-PROJECTS := pyproject.toml kernels/pyproject.toml $(wildcard kernels/csrc/* plugins/*/*/pyproject.toml)
+PROJECTS := pyproject.toml kernels/pyproject.toml kernels/hatch_build.py $(wildcard kernels/csrc/* plugins/*/*/pyproject.toml)
 
 # Without compiled bytecode every start of Python compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE

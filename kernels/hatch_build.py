@@ -94,7 +94,8 @@ def compile_library(sources: Path, folder: Path, torch: Path) -> None:
             commands.append([*compiler, *common, *flags, "-c", str(sources / f"{source}.cpp"), "-o", objects[-1]])
 
         for op in OPS:
-            add(op, op, ["-O2", f"-isystem{torch / 'include'}"])
+            # Without OpenMP at::parallel_for is a plain loop. Its runtime is not linked: it must be the one of torch.
+            add(op, op, ["-O2", "-fopenmp", f"-isystem{torch / 'include'}"])
         for name, (lanes, flags) in instruction_sets.items():
             defines = [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
             for kernel in KERNELS:

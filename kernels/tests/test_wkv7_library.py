@@ -47,6 +47,42 @@ def test_each_instruction_set_of_cpu(capability, isa):
     assert float(worst) < 1e-6
 
 
+# Prints how many hundredths of a second each thread worked, most first. Waiting threads must sleep for that, not spin.
+WORK_OF_THREADS = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from conftest import Workbench
+from modrwkv_kernels import wkv7
+
+def work():
+    tasks = Path("/proc/self/task").iterdir()
+    return {task.name: sum(map(int, (task / "stat").read_text().rpartition(")")[2].split()[11:13])) for task in tasks}
+
+torch.set_num_threads(2)
+six = Workbench().inputs("easy", 1, 1024, 8, 64, dtype=torch.float32)
+wkv7(*six, backend="cpu")
+before, end = work(), time.monotonic() + 1.5
+while time.monotonic() < end:
+    wkv7(*six, backend="cpu")
+print(*sorted((ticks - before.get(name, 0) for name, ticks in work().items()), reverse=True))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux does")
+def test_heads_are_shared_out_among_threads():
+    process = subprocess.run(
+        [sys.executable, "-c", WORK_OF_THREADS, str(Path(__file__).parent)],
+        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, *_ = map(int, process.stdout.split())
+    assert second > 0.2 * first > 0
+
+
 def _capabilities() -> tuple[str, ...]:
     best = torch.backends.cpu.get_cpu_capability()
     return {"AVX512": ("AVX2", "AVX512"), "AVX2": ("AVX2",)}.get(best, ())
