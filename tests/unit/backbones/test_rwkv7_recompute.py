@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from modrwkv_core.backbones.rwkv7.recompute import cheap, recomputing
+
 
 class Counting(TorchDispatchMode):
     """Counts the operations of each kind."""
@@ -95,18 +97,25 @@ def test_results_are_made_again_in_every_backward_pass(make_model: Any) -> None:
     assert torch.equal(first, again)
 
 
-@pytest.mark.parametrize("kind", ["none", "cheap"])
-def test_mixed_precision_is_that_of_the_forward_pass(make_model: Any, kind: str) -> None:
-    model = make_model().float()
-    model.config = model.config.model_copy(update={"recompute": kind})
-    x = torch.randn(1, 8, 16, requires_grad=True)
+def test_results_are_made_again_once_a_pass_in_the_precision_of_the_forward_pass() -> None:
+    x, made = torch.randn(4, 4, requires_grad=True), []
+
+    def make() -> tuple[Tensor]:
+        made.append((x @ x).dtype)
+        return (x @ x,)
+
+    def module(x: Tensor) -> Tensor:
+        product = x @ x
+        cheap((product,), make)
+        return (product * product.exp()).sum() + product.square().sum()
+
     with torch.autocast("cpu", torch.bfloat16):
-        hidden, _ = model(x)
-    gradient = torch.autograd.grad(hidden.square().sum(), x)[0]
-    model.config = model.config.model_copy(update={"recompute": "none"})
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden, _ = model(x)
-    assert torch.equal(gradient, torch.autograd.grad(hidden.square().sum(), x)[0])
+        kept, forgotten = module(x), recomputing("cheap")(module, x)
+    expected = torch.autograd.grad(kept, x)[0]
+    assert made == []
+    for passes in (1, 2):
+        assert torch.equal(torch.autograd.grad(forgotten, x, retain_graph=True)[0], expected)
+        assert made == [torch.bfloat16] * passes
 
 
 def test_nothing_is_kept_or_made_again_without_gradients(make_model: Any) -> None:
