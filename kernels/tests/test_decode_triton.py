@@ -60,11 +60,11 @@ HALF = {"weights", "up", "shift"}
 def compiled(name, constants, warps, capability):
     """Compile a kernel for weights in bfloat16, without a GPU."""
     import triton
-    from modrwkv_kernels import decode_triton
+    from modrwkv_kernels import decode_kernels
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = getattr(decode_triton, name)
+    kernel = getattr(decode_kernels, name)
     names = kernel.arg_names
     constants = {"D": 2048} | constants
     if "EARLY" in names:
