@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_kernels import available_backends, explain_dispatch, wkv7
+from torch.utils._python_dispatch import TorchDispatchMode
 
 FLOAT64 = [("torch", 16), ("torch", 32), ("torch", 64)]
 # Largest relative error of outputs and states, and of gradients, in float32.
@@ -148,3 +149,25 @@ def test_compiles_without_graph_break(bench, backend):
     gradients, truth = (torch.autograd.grad(x.square().sum(), six) for x in (y, expected))
     for x, expected in zip(gradients, truth, strict=True):
         assert torch.equal(x, expected)
+
+
+@pytest.mark.parametrize(("backend", "op"), [("torch", "wkv7_chunked"), ("cpu", "wkv7_cpu")])
+def test_modes_see_the_op_and_change_nothing(bench, backend, op):
+    seen = set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.add(function.name())
+            return function(*args, **(kwargs or {}))
+
+    def run():
+        six = [x.requires_grad_() for x in bench.inputs("easy", 1, 20, 1, 32, dtype=torch.float32)]
+        y, final = wkv7(*six, output_state=True, backend=backend)
+        return y, final, *torch.autograd.grad(y.square().sum() + final.square().sum(), six)
+
+    alone = run()
+    assert not seen
+    with Watch():
+        watched = run()
+    assert {f"modrwkv_kernels::{op}", f"modrwkv_kernels::{op}_backward"} <= seen
+    assert all(torch.equal(x, z) for x, z in zip(alone, watched, strict=True))

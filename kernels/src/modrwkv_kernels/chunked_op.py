@@ -84,13 +84,15 @@ torch.library.define("modrwkv_kernels::wkv7_chunked", FORWARD_SCHEMA)
 torch.library.define("modrwkv_kernels::wkv7_chunked_backward", BACKWARD_SCHEMA)
 torch.library.impl("modrwkv_kernels::wkv7_chunked", "default", _forward)
 torch.library.impl("modrwkv_kernels::wkv7_chunked_backward", "default", _backward)
-connect("modrwkv_kernels::wkv7_chunked", "modrwkv_kernels::wkv7_chunked_backward")
+_wkv7 = connect(
+    "modrwkv_kernels::wkv7_chunked", "modrwkv_kernels::wkv7_chunked_backward", forward=_forward, backward=_backward
+)
 
 
 def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    y, final, _ = torch.ops.modrwkv_kernels.wkv7_chunked(
+    y, final = _wkv7(
         *inputs.to(compute_dtype(inputs.r.dtype)),
         state,
         cu_seqlens,

@@ -13,13 +13,13 @@ __all__ = ["BACKEND"]
 
 torch.library.define("modrwkv_kernels::wkv7_cpu", FORWARD_SCHEMA)
 torch.library.define("modrwkv_kernels::wkv7_cpu_backward", BACKWARD_SCHEMA)
-connect("modrwkv_kernels::wkv7_cpu", "modrwkv_kernels::wkv7_cpu_backward")
+_wkv7 = connect("modrwkv_kernels::wkv7_cpu", "modrwkv_kernels::wkv7_cpu_backward")
 
 
 def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    y, final, _ = torch.ops.modrwkv_kernels.wkv7_cpu(
+    y, final = _wkv7(
         *inputs.to(torch.float32),
         state,
         cu_seqlens,

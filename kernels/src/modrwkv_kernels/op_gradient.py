@@ -28,6 +28,10 @@ BACKWARD_SCHEMA = (
 )
 
 
+Implementation = Callable[..., tuple[Tensor, ...]]
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
 def _fake_forward(
     r: Tensor,
     log_w: Tensor,
@@ -81,30 +85,62 @@ def connect(
     forward_op: str,
     backward_op: str,
     *,
-    fake_forward: Callable[..., tuple[Tensor, ...]] = _fake_forward,
-    fake_backward: Callable[..., tuple[Tensor, ...]] = _fake_backward,
-) -> None:
+    forward: Implementation | None = None,
+    backward: Implementation | None = None,
+    fake_forward: Implementation = _fake_forward,
+    fake_backward: Implementation = _fake_backward,
+) -> Implementation:
     """Register shape functions and the gradient formula of an op pair.
 
     Args:
         forward_op: Qualified name of an op with :data:`FORWARD_SCHEMA`, or one that returns more than the states at
             chunk starts behind the final state.
         backward_op: Qualified name of an op with :data:`BACKWARD_SCHEMA`, or one that takes all of that.
+        forward: What the forward op runs, where that is a Python function.
+        backward: What the backward op runs, where that is a Python function.
         fake_forward: Shape function of the forward op.
         fake_backward: Shape function of the backward op.
+
+    Returns:
+        A function that takes the forward op's arguments and returns its first two results. It passes by torch's
+        dispatcher, which takes longer than a short kernel runs, wherever nothing watches the ops of a call.
     """
-    run, run_backward = _op(forward_op), _op(backward_op)
+    op, op_backward = _op(forward_op), _op(backward_op)
+    op_alone, forward_alone = _below_autograd(op), _below_autograd(forward or op)
+    watched = _differentiable(op_alone, op_backward, returns_kept=True)
+    direct = _differentiable(forward_alone, _below_autograd(backward or op_backward), returns_kept=False)
+
+    def differentiate(*inputs: Any) -> tuple[Tensor, ...]:
+        *six, state, _, _, _ = inputs
+        return (watched if needs_gradient(Inputs(*six), state) else op_alone)(*inputs)
+
+    def call(*inputs: Any) -> tuple[Tensor, ...]:
+        *tensors, _, keep = inputs
+        if _watched(tensors):
+            return op(*inputs)[:2]  # type: ignore[no-any-return]
+        return direct(*inputs) if keep else forward_alone(*inputs)[:2]
+
+    torch.library.register_fake(forward_op, fake_forward)
+    torch.library.register_fake(backward_op, fake_backward)
+    # What torch.library.register_autograd does, in half the time.
+    torch.library.impl(forward_op, "Autograd", differentiate)
+    return call
+
+
+def _differentiable(run: Implementation, run_backward: Implementation, *, returns_kept: bool) -> Implementation:
+    """What the two functions are to autograd; with what the backward needs among its outputs, or without."""
 
     class Differentiable(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
             *six, state, cu_seqlens, ctx.chunk_size, _ = inputs
-            with torch._C._AutoDispatchBelowAutograd():
-                y, final, *kept = run(*inputs)
+            y, final, *kept = run(*inputs)
             ctx.set_materialize_grads(False)
-            ctx.mark_non_differentiable(*kept)
             ctx.save_for_backward(*six, *kept, cu_seqlens)
             ctx.has_state = state is not None
+            if not returns_kept:
+                return y, final
+            ctx.mark_non_differentiable(*kept)
             return y, final, *kept
 
         @staticmethod
@@ -112,17 +148,28 @@ def connect(
             *gradients, dstate = run_backward(dy, dfinal, *ctx.saved_tensors, ctx.chunk_size)
             return *gradients, dstate if ctx.has_state else None, None, None, None
 
-    def differentiate(*inputs: Any) -> tuple[Tensor, ...]:
-        *six, state, _, _, _ = inputs
-        if needs_gradient(Inputs(*six), state):
-            return Differentiable.apply(*inputs)  # type: ignore[no-any-return,no-untyped-call]
-        with torch._C._AutoDispatchBelowAutograd():
-            return run(*inputs)  # type: ignore[no-any-return]
+    return Differentiable.apply
 
-    torch.library.register_fake(forward_op, fake_forward)
-    torch.library.register_fake(backward_op, fake_backward)
-    # What torch.library.register_autograd does, in half the time.
-    torch.library.impl(forward_op, "Autograd", differentiate)
+
+def _below_autograd(run: Implementation) -> Implementation:
+    """The same function, invisible to autograd."""
+
+    def alone(*inputs: Any) -> tuple[Tensor, ...]:
+        with torch._C._AutoDispatchBelowAutograd():
+            return run(*inputs)
+
+    return alone
+
+
+def _watched(tensors: list[Tensor | None]) -> bool:
+    """Whether a compiler, a mode, a transform or a kind of tensor wants to see the ops of a call."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or not all(x is None or type(x) in _PLAIN for x in tensors)
+    )
 
 
 def _op(name: str) -> Any:

@@ -177,9 +177,11 @@ torch.library.impl("modrwkv_kernels::wkv7_triton", "default", _forward)
 torch.library.impl("modrwkv_kernels::wkv7_triton_backward", "default", _backward)
 torch.library.impl("modrwkv_kernels::wkv7_triton_step", "default", _step_op)
 torch.library.register_fake("modrwkv_kernels::wkv7_triton_step", _fake_step)
-connect(
+_wkv7 = connect(
     "modrwkv_kernels::wkv7_triton",
     "modrwkv_kernels::wkv7_triton_backward",
+    forward=_forward,
+    backward=_backward,
     fake_forward=_fake_forward,
     fake_backward=_fake_backward,
 )
@@ -188,9 +190,8 @@ connect(
 def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    y, final, *_ = torch.ops.modrwkv_kernels.wkv7_triton(
-        *inputs, state, cu_seqlens, chunk_size or _BLOCK_SIZES[inputs.r.dtype], needs_gradient(inputs, state)
-    )
+    size = chunk_size or _BLOCK_SIZES[inputs.r.dtype]
+    y, final = _wkv7(*inputs, state, cu_seqlens, size, needs_gradient(inputs, state))
     return y, final
 
 
