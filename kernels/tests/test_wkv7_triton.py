@@ -84,25 +84,27 @@ def test_why_it_is_not_used(bench):
         wkv7_step(*(x[:, 0] for x in six), bench.state(1, 1, 32, dtype=torch.float32), backend="triton")
 
 
-# Kernel, its module, what is None, its constants, warps, and the most registers and bytes of stack and shared memory.
+# Kernel, its module, what is None, its constants, warps, and the most registers, bytes of stack, KiB of memory.
 KEPT = ("y", "final", "starts", "u", "state", "entering", "reading", "direct")
 KEPT_BACK = ("dends", "du", "dinitial", "dstate", "returning", "returned")
 WALK = {"C": 16, "PARTS": 2, "STAGES": 3}
 KERNELS = [
-    ("prepare_kernel", "forward", (), {"C": 16, "PARTS": 2, "STAGES": 2}, 1, 255, 128, 24),
+    ("prepare_kernel", "forward", (), {"C": 16, "PARTS": 2, "STAGES": 3}, 1, 255, 96, 28),
+    ("prepare_kernel", "forward", ("bounds",), {"C": 16, "PARTS": 2, "STAGES": 3}, 1, 255, 32, 28),
     ("walk_kernel", "forward", (), {**WALK, "VALUES": 64}, 4, 255, 0, 96),
     ("walk_kernel", "forward", (), {**WALK, "VALUES": 16}, 1, 255, 64, 64),
     ("walk_kernel", "forward", KEPT, {**WALK, "VALUES": 64}, 4, 255, 0, 64),
     ("walk_back_kernel", "backward", (), {**WALK, "VALUES": 64}, 4, 255, 0, 96),
     ("walk_back_kernel", "backward", (), {**WALK, "VALUES": 16}, 1, 255, 64, 64),
     ("walk_back_kernel", "backward", KEPT_BACK, {**WALK, "VALUES": 64}, 4, 255, 0, 64),
-    ("gradient_kernel", "backward", (), {"C": 32}, 4, 255, 1792, 64),
+    ("gradient_kernel", "backward", (), {"C": 16}, 4, 255, 0, 32),
+    ("gradient_kernel", "backward", (), {"C": 32}, 4, 168, 48, 64),
     ("step_kernel", "step", (), {"VALUES": 16}, 1, 128, 0, 4),
 ]
 FLOAT32 = {"log_w", "dlog_w", "kept", "state", "final", "dstate", "dinitial", "operators", "out"}
 
 
-def compiled(name, module, absent, constants, warps, capability):
+def compiled(name, module, absent, constants, warps, registers, capability):
     """Compile a kernel for packed bfloat16 tensors, without a GPU."""
     from importlib import import_module
 
@@ -129,7 +131,7 @@ def compiled(name, module, absent, constants, warps, capability):
     aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n == "segment" or signature[n][0] == "*"}
     source = ASTSource(kernel, signature, {(names.index(n),): value for n, value in constants.items()}, aligned)
     return triton.compile(
-        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "maxnreg": 255}
+        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "maxnreg": registers}
     )
 
 
@@ -147,7 +149,9 @@ def test_compiles_within_its_means(
 ):
     import triton
 
-    kernel = compiled(name, module, absent, constants, warps, capability)
+    if constants.get("C") == 32 and capability != 90:
+        pytest.skip("blocks of 32 tokens are for Hopper")
+    kernel = compiled(name, module, absent, constants, warps, registers, capability)
     (tmp_path / "kernel.cubin").write_bytes(kernel.asm["cubin"])
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     usage = subprocess.run(

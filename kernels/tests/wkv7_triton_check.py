@@ -101,12 +101,14 @@ def check_registration(device: str) -> None:
     leaves = [x.requires_grad_() for x in (*six, state[:1].clone())]
     torch.library.opcheck(ops.wkv7_triton.default, (*leaves, None, 16, True))
     compiled = torch.compile(wkv7, fullgraph=True, backend="aot_eager")
-    for run in (compiled, wkv7):
-        y, final = run(*leaves[:6], state=leaves[6], output_state=True, backend="triton")
-        gradients = torch.autograd.grad(y.square().sum() + final.square().sum(), leaves)
-        if run is compiled:
-            expected = (y, final, *gradients)
-    assert all(torch.equal(x, z) for x, z in zip((y, final, *gradients), expected, strict=True))
+    for dtype in (torch.float32, torch.bfloat16) if device != "cpu" else (torch.float32,):
+        found = []
+        for run in (compiled, wkv7):
+            inputs = [x.detach().to(dtype).requires_grad_() for x in leaves[:6]]
+            y, final = run(*inputs, state=leaves[6], output_state=True, backend="triton")
+            loss = y.float().square().sum() + final.square().sum()
+            found.append((y, final, *torch.autograd.grad(loss, (*inputs, leaves[6]))))
+        assert all(torch.equal(x, z) for x, z in zip(*found, strict=True))
 
 
 def main(device: str, dtype: torch.dtype) -> None:

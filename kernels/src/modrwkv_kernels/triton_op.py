@@ -22,9 +22,7 @@ _HEAD_SIZES = (32, 64)
 # Tokens of a chunk, and sizes of blocks of them: a block's start is where a state is kept.
 _CHUNK = 16
 _BLOCKS = (16, 32)
-# Float32 tiles of 32 tokens spill their registers.
-_BLOCK_SIZES = {torch.bfloat16: 32, torch.float16: 16, torch.float32: 16}
-_DTYPES = tuple(_BLOCK_SIZES)
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 # The first generation with bfloat16 matrix units, Ampere.
 _CAPABILITY = (8, 0)
 _INSTALLED = importlib.util.find_spec("triton") is not None
@@ -190,9 +188,15 @@ _wkv7 = connect(
 def _run(
     inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    size = chunk_size or _BLOCK_SIZES[inputs.r.dtype]
+    size = chunk_size or _block_size(inputs.r)
     y, final = _wkv7(*inputs, state, cu_seqlens, size, needs_gradient(inputs, state))
     return y, final
+
+
+def _block_size(r: Tensor) -> int:
+    # Tiles of 32 tokens spill their registers, unless Hopper multiplies them: its products read shared memory.
+    hopper = r.is_cuda and torch.cuda.get_device_properties(r.device).major == 9
+    return 32 if hopper and r.dtype == torch.bfloat16 else 16
 
 
 def _step(token: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from modrwkv_kernels.wkv_triton.tiles import (
     decay,
     find_block,
     first_block,
+    origin,
     scaled,
     span,
     token_offsets,
@@ -59,7 +60,8 @@ def prepare_kernel(
 
     The inverse of a diagonal block of 2 rows is known; pairs of blocks are merged by ``T + T L T`` with L below the
     diagonal, until one is left. A power series would take as many products, and its terms grow where keys are alike.
-    Tiles are rounded to operands only at the end: where keys are alike, T amplifies what is rounded before.
+    Tiles are rounded to operands only at the end: where keys are alike, T amplifies what is rounded before. They are
+    found in the order in which they need the fewest registers: another one spills and is slower by a fifth.
     """
     row_C, key_K = tl.arange(0, C), tl.arange(0, N)
     up_to_CC, before_CC = row_C[:, None] >= row_C[None, :], row_C[:, None] > row_C[None, :]
@@ -71,13 +73,22 @@ def prepare_kernel(
         first, length = span(bounds, sequence, tokens)
         start = (index * PARTS + part) * C
         live_C1 = (start + row_C < length)[:, None]
-        at_CK = token_offsets(first + start, head, row_C, key_K, heads, N)
+        here, at_CK = origin(first + start, head, heads, N), token_offsets(row_C, key_K, heads, N)
 
-        step_CK, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
-        a_CK = scaled(a, at_CK, live_C1, before_CK)
-        r_CK = scaled(r, at_CK, live_C1, sum_CK)
-        k_CK = scaled(k, at_CK, live_C1, -sum_CK)
-        b_CK = scaled(b, at_CK, live_C1, -sum_CK)
+        step_CK, sum_CK, before_CK = decay(log_w + here, at_CK, live_C1, row_C, OPERAND)
+        a_CK = scaled(a + here, at_CK, live_C1, before_CK)
+        r_CK = scaled(r + here, at_CK, live_C1, sum_CK)
+        k_CK = scaled(k + here, at_CK, live_C1, -sum_CK)
+        b_CK = scaled(b + here, at_CK, live_C1, -sum_CK)
+
+        at = program.to(tl.int64)
+        tile_CK = at * C * N + row_C[:, None] * N + key_K[None, :]
+        tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
+        tl.store(replacement + tile_CK, b_CK.to(replacement.dtype.element_ty))
+        tl.store(kept + at * N + key_K, tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0)))
+        rk_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
+        ak_CC = tl.where(before_CC, tl.dot(a_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
+        rb_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(b_CK), input_precision=SOLVE), 0.0)
 
         low_CC = tl.where(before_CC, tl.dot(a_CK, tl.trans(b_CK), input_precision=SOLVE), 0.0)
         inverse_CC = tl.where(row_C[:, None] // 2 == row_C[None, :] // 2, low_CC, 0.0)
@@ -89,30 +100,22 @@ def prepare_kernel(
                 merge_CC = tl.dot(inverse_CC, tl.where(pair_CC & across_CC, low_CC, 0.0), input_precision=SOLVE)
                 inverse_CC = tl.dot(merge_CC, inverse_CC, inverse_CC, input_precision=SOLVE)
 
-        ak_CC = tl.where(before_CC, tl.dot(a_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
-        rb_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(b_CK), input_precision=SOLVE), 0.0)
-        rk_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
         removal_CK = tl.dot(inverse_CC, a_CK, input_precision=SOLVE)
-        entering_CC = tl.dot(inverse_CC, ak_CC, input_precision=SOLVE)
-        reading_CK = tl.dot(rb_CC, removal_CK, r_CK, input_precision=SOLVE)
-        direct_CC = tl.dot(rb_CC, entering_CC, rk_CC, input_precision=SOLVE)
-        writing_CK = tl.dot(tl.trans(entering_CC), b_CK, k_CK, input_precision=SOLVE)
-
-        at = program.to(tl.int64)
-        tile_CK = at * C * N + row_C[:, None] * N + key_K[None, :]
-        tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
         tl.store(removal + tile_CK, removal_CK.to(removal.dtype.element_ty))
-        tl.store(replacement + tile_CK, b_CK.to(replacement.dtype.element_ty))
+        reading_CK = tl.dot(rb_CC, removal_CK, r_CK, input_precision=SOLVE)
         tl.store(reading + tile_CK, reading_CK.to(reading.dtype.element_ty))
-        tl.store(writing + tile_CK, writing_CK.to(writing.dtype.element_ty))
+        entering_CC = tl.dot(inverse_CC, ak_CC, input_precision=SOLVE)
+        direct_CC = tl.dot(rb_CC, entering_CC, rk_CC, input_precision=SOLVE)
         tl.store(direct + tile_CC, direct_CC.to(direct.dtype.element_ty))
-        tl.store(kept + at * N + key_K, tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0)))
         if entering is not None:
             tl.store(entering + tile_CC, entering_CC.to(entering.dtype.element_ty))
-            returning_CK = tl.dot(tl.trans(inverse_CC), b_CK, input_precision=SOLVE)
             returned_CC = tl.dot(rb_CC, inverse_CC, input_precision=SOLVE)
-            tl.store(returning + tile_CK, returning_CK.to(returning.dtype.element_ty))
             tl.store(returned + tile_CC, returned_CC.to(returned.dtype.element_ty))
+        writing_CK = tl.dot(tl.trans(entering_CC), b_CK, k_CK, input_precision=SOLVE)
+        tl.store(writing + tile_CK, writing_CK.to(writing.dtype.element_ty))
+        if entering is not None:
+            returning_CK = tl.dot(tl.trans(inverse_CC), b_CK, input_precision=SOLVE)
+            tl.store(returning + tile_CK, returning_CK.to(returning.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["sequences", "tokens"])
@@ -180,11 +183,11 @@ def walk_kernel(
         for chunk in tl.static_range(PARTS):
             start = begin + (block * PARTS + chunk) * C
             live_C1 = (start + row_C < end)[:, None]
-            at_CV = token_offsets(first + start, head, row_C, value_V, heads, N)
+            here, at_CV = origin(first + start, head, heads, N), token_offsets(row_C, value_V, heads, N)
             at = at_block * PARTS + chunk
             tile_CK = at * C * N + row_C[:, None] * N + key_K[None, :]
             tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
-            v_VC = tl.trans(tl.load(v + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND))
+            v_VC = tl.trans(tl.load(v + here + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND))
             removal_CK, replacement_CK = tl.load(removal + tile_CK), tl.load(replacement + tile_CK)
             writing_CK, kept_K = tl.load(writing + tile_CK), tl.load(kept + at * N + key_K)
 
@@ -198,11 +201,11 @@ def walk_kernel(
                     low_VK = (state_VK - high_VK.to(tl.float32)).to(OPERAND)
                     y_VC = tl.dot(low_VK, tl.trans(reading_CK), y_VC, input_precision=PRECISION)
                 y_VC = tl.dot(v_VC, tl.trans(direct_CC), y_VC, input_precision=PRECISION)
-                tl.store(y + at_CV, tl.trans(y_VC).to(y.dtype.element_ty), mask=live_C1)
+                tl.store(y + here + at_CV, tl.trans(y_VC).to(y.dtype.element_ty), mask=live_C1)
                 if u is not None:
                     entering_CC = tl.load(entering + tile_CC)
                     u_VC = tl.dot(v_VC, tl.trans(entering_CC), x_VC, input_precision=PRECISION)
-                    tl.store(u + at_CV, tl.trans(u_VC).to(u.dtype.element_ty), mask=live_C1)
+                    tl.store(u + here + at_CV, tl.trans(u_VC).to(u.dtype.element_ty), mask=live_C1)
             state_VK = tl.dot(v_VC, writing_CK, state_VK, input_precision=PRECISION)
             state_VK = tl.dot(x_VC.to(OPERAND), replacement_CK, state_VK, input_precision=PRECISION)
             state_VK *= kept_K[None, :]

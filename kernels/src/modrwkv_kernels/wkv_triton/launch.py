@@ -13,7 +13,7 @@ from torch import Tensor
 from modrwkv_kernels.backend import Inputs
 from modrwkv_kernels.wkv_triton.backward import gradient_kernel, walk_back_kernel
 from modrwkv_kernels.wkv_triton.forward import prepare_kernel, walk_kernel
-from modrwkv_kernels.wkv_triton.plan import CHUNK, Plan, Tuning, aligned
+from modrwkv_kernels.wkv_triton.plan import CHUNK, Plan, Tuning, aligned, running_sums
 from modrwkv_kernels.wkv_triton.step import step_kernel
 
 __all__ = ["TUNING", "Kept", "backward", "forward", "step"]
@@ -35,7 +35,7 @@ def _plan_of(
     tuning: Tuning,
 ) -> Plan:
     # A plan's binaries are for tensors of these types on this device, so each has a plan of its own.
-    return Plan(shape, dtypes[0], sequences, packed=packed, block=block, tuning=tuning)
+    return Plan(shape, dtypes[0], device, sequences, packed=packed, block=block, tuning=tuning)
 
 
 def _plan(inputs: list[Tensor], bounds: Tensor | None, block: int, tuning: Tuning) -> Plan:
@@ -169,7 +169,8 @@ def backward(
         if operators is not None:
             plan.walk(walk_back_kernel, *prepared, None, None, None, None, operators, bounds, double=True)
         plan.walk(walk_back_kernel, *prepared, dfinal, dstate, dends, du, operators, bounds)
-        plan.gradients(gradient_kernel, *x, dy, kept.u, du, kept.starts, dends, *gradients, bounds)
+        sums = running_sums(block, plan.operand, dy.device)
+        plan.gradients(gradient_kernel, *x, dy, kept.u, du, kept.starts, dends, sums, *gradients, bounds)
     return gradients, dstate
 
 

@@ -19,7 +19,7 @@ from triton.runtime import driver
 
 from modrwkv_kernels.ragged import block_capacity
 
-__all__ = ["CHUNK", "Plan", "Tuning", "aligned"]
+__all__ = ["CHUNK", "Plan", "Tuning", "aligned", "running_sums"]
 
 CHUNK = 16
 """Tokens whose inputs are multiplied at once; a block, at whose start the state is kept, has one chunk or more."""
@@ -35,6 +35,7 @@ _REGISTERS = 255
 # How a binary is launched is known of these versions of Triton; others look at every argument.
 _KNOWN_TRITON = triton.__version__.startswith("3.6.")
 _ALIGNMENT = 16  # bytes
+_RUNNING_SUMS: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,21 +46,24 @@ class Tuning:
         programs: Programs a walk should have, one of which can carry the state of a head. Where sequences and heads are
             much fewer, time is split; where they are somewhat fewer, states are cut into slices.
         shortest: Blocks that a segment has at least.
-        prepare_programs: Programs, of one warp, that prepare chunks.
+        prepare_programs: Programs, of one warp, that prepare chunks, for each multiprocessor.
         prepare_stages: How many chunks' inputs each of them has in flight.
         walk_stages: How many blocks' tiles the walk has in flight in bfloat16; in float32 there is room for one.
         back_stages: The same of the walk back.
         gradient_warps: Warps of a program that finds the gradients of a block.
+        gradient_registers: Registers of each thread of theirs on Hopper: few enough for three programs on a
+            multiprocessor. Elsewhere products pass through registers, and a thread has all there are.
         step_values: Width of the slice of a state that one program of a step carries.
     """
 
     programs: int = 128
     shortest: int = 8
-    prepare_programs: int = 1056
-    prepare_stages: int = 2
+    prepare_programs: int = 8
+    prepare_stages: int = 3
     walk_stages: int = 3
     back_stages: int = 3
     gradient_warps: int = 4
+    gradient_registers: int = 168
     step_values: int = 16
 
 
@@ -80,7 +84,15 @@ class Plan:
     """
 
     def __init__(
-        self, shape: torch.Size, dtype: torch.dtype, sequences: int, *, packed: bool, block: int, tuning: Tuning
+        self,
+        shape: torch.Size,
+        dtype: torch.dtype,
+        device: torch.device,
+        sequences: int,
+        *,
+        packed: bool,
+        block: int,
+        tuning: Tuning,
     ) -> None:
         rows, self.tokens, self.heads, self.size = shape
         self.sequences = sequences
@@ -96,6 +108,12 @@ class Plan:
         self.operand = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
         self._tuning = tuning
         self._dtype = dtype
+        self._device = device
+        self._hopper, multiprocessors = False, 1
+        if device.type == "cuda":
+            properties = torch.cuda.get_device_properties(device)
+            self._hopper, multiprocessors = properties.major == 9, properties.multi_processor_count
+        self._prepare_programs = tuning.prepare_programs * multiprocessors
         self._binaries: dict[tuple[object, ...], tuple[Any, list[Any]]] = {}
 
     @property
@@ -115,7 +133,7 @@ class Plan:
 
     def prepare(self, kernel: Any, *tensors: Tensor | None) -> None:
         """Launch the kernel that prepares all chunks."""
-        self._launch(kernel, min(self.chunks, self._tuning.prepare_programs), tensors)
+        self._launch(kernel, min(self.chunks, self._prepare_programs), tensors)
 
     def walk(self, kernel: Any, *tensors: Tensor | None, double: bool = False) -> None:
         """Launch a walk; a `double` one has twice as many rows."""
@@ -155,6 +173,7 @@ class Plan:
                 "SOLVE": _SOLVE_PRECISION[self._dtype],
                 "STAGES": tuning.prepare_stages,
                 "num_warps": 1,
+                "maxnreg": _REGISTERS,
             },
             "walk_kernel": {**walk, "STAGES": tuning.walk_stages if whole else 1},
             "walk_back_kernel": {**walk, "STAGES": tuning.back_stages if whole else 1},
@@ -163,7 +182,7 @@ class Plan:
                 "C": self.parts * CHUNK,
                 "PRECISION": _PRECISION[self._dtype],
                 "num_warps": tuning.gradient_warps,
-                "maxnreg": _REGISTERS,
+                "maxnreg": tuning.gradient_registers if self._hopper else _REGISTERS,
             },
         }
 
@@ -176,14 +195,36 @@ class Plan:
         known = self._binaries.get(key)
         if known is not None:
             binary, constants = known
-            stream = driver.active.get_current_stream(torch.cuda.current_device())
+            stream = driver.active.get_current_stream(self._device.index)
             options = (binary.function, binary.packed_metadata, None, None, None)
-            binary.run(programs, 1, 1, stream, *options, *tensors, *constants)
+            # Of tensors Triton would ask the driver again where they are.
+            addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+            binary.run(programs, 1, 1, stream, *options, *addresses, *constants)
             return
         named: Any = self._options[name]
         binary = kernel[(programs,)](*tensors, **named)
         if _KNOWN_TRITON and isinstance(kernel, triton.JITFunction):
             self._binaries[key] = (binary, [named[parameter] for parameter in kernel.arg_names[len(tensors) :]])
+
+
+def running_sums(size: int, operand: torch.dtype, device: torch.device) -> Tensor:
+    """Tiles of ones and zeros with which the gradients of a block of `size` tokens are summed, flat.
+
+    The rows of the first two stand for the writes of all tokens and for their reads, each stacked twice, the columns
+    for the decays that they come after; a token's second read comes before its own decay. The other two are their
+    transposes. They are loaded, because a tile that a kernel makes itself passes to its products element by element.
+    """
+    found = _RUNNING_SUMS.get((size, operand, device))
+    if found is None:
+        token, row = torch.arange(2 * size, device=device) % size, torch.arange(size, device=device)
+        first = torch.arange(2 * size, device=device) < size
+        written = token[:, None] >= row
+        read = torch.where(first, token, token - 1)[:, None] >= row
+        found = torch.stack([x.flatten() for x in (written, read, written.T, read.T)]).to(operand)
+        # What is computed while a CUDA graph is recorded is there only when that runs.
+        if not (found.is_cuda and torch.cuda.is_current_stream_capturing()):
+            _RUNNING_SUMS[size, operand, device] = found
+    return found
 
 
 def aligned(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ __all__ = [
     "decay",
     "find_block",
     "first_block",
+    "origin",
     "scaled",
     "select_sum",
     "span",
@@ -88,9 +89,15 @@ def begin_state(
 
 
 @triton.jit
-def token_offsets(first, head, row_C, column, heads: tl.constexpr, size: tl.constexpr):
-    """Where the elements of a `[rows, columns]` tile of tokens lie in `[tokens, heads, head size]`."""
-    return ((first + row_C) * heads + head)[:, None] * size + column[None, :]
+def origin(first, head, heads: tl.constexpr, size: tl.constexpr):
+    """Where the elements of a head of a token lie in `[tokens, heads, head size]`."""
+    return (first * heads + head) * size
+
+
+@triton.jit
+def token_offsets(row_C, column, heads: tl.constexpr, size: tl.constexpr):
+    """Where the elements of a `[rows, columns]` tile lie, seen from its origin; 32 bits, to save registers."""
+    return row_C[:, None] * (heads * size) + column[None, :]
 
 
 @triton.jit
@@ -113,16 +120,22 @@ def scaled(x, at_CK, live_C1, power_CK):
 
 
 @triton.jit
-def select_sum(chosen_XY, x_YK, OPERAND: tl.constexpr):
-    """Sums of chosen rows, as a product with ones and zeros in which float32 keeps 16 bits or more."""
+def select_sum(chosen_XY, x_YK, OPERAND: tl.constexpr, AGAIN: tl.constexpr = False):
+    """Sums of chosen rows, as a product with ones and zeros in which float32 keeps 16 bits or more.
+
+    With AGAIN sums of bfloat16 products that were found before are found anew, where registers are too scarce to keep
+    them.
+    """
+    # bfloat16 heeds no precision, but the compiler takes products that name different ones for different.
+    PRECISION: tl.constexpr = "ieee" if AGAIN else "tf32"
     if x_YK.dtype == tl.bfloat16:
-        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), x_YK)
+        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), x_YK, input_precision=PRECISION)
     elif tl.bfloat16 == OPERAND:
         # Cutting bits off is cheaper than rounding.
         high_YK = (x_YK.to(tl.uint32, bitcast=True) & 0xFFFF0000).to(tl.float32, bitcast=True)
         low_YK = (x_YK - high_YK).to(tl.bfloat16)
-        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), high_YK.to(tl.bfloat16))
-        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), low_YK, total_XK)
+        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), high_YK.to(tl.bfloat16), input_precision=PRECISION)
+        total_XK = tl.dot(chosen_XY.to(tl.bfloat16), low_YK, total_XK, input_precision=PRECISION)
     else:
         total_XK = tl.dot(chosen_XY.to(tl.float32), x_YK.to(tl.float32), input_precision="tf32x3")
     return total_XK
