@@ -26,9 +26,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 LIBRARY = "libwkv7_cpu.so"
 PACKAGE_FOLDER = "modrwkv_kernels/_native"
 COMPILERS = ("c++", "g++", "clang++")
-OPS = ("instruction_set", "wkv7_op", "decode_op")
+OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op")
 # Compiled once for each instruction set.
-KERNELS = ("wkv7_kernel", "decode_kernel")
+KERNELS = ("wkv7_kernel", "decode_kernel", "stages_kernel")
 # Instruction set -> floats per vector and compiler flags.
 PORTABLE: dict[str, tuple[int, list[str]]] = {"portable": (4, [])}
 X86_64 = {

@@ -11,7 +11,7 @@
 #endif
 
 #include "decode.h"
-#include "simd.h"
+#include "functions.h"
 
 namespace modrwkv::ISA {
 namespace {
@@ -62,8 +62,6 @@ struct Int8 {
   using Element = int8_t;
   static Vec widen(const int8_t* from) { return __builtin_convertvector(widen_integers(from), Vec); }
 };
-
-inline float sum(Vec x) { return sums(x, x, x, x)[0]; }
 
 // The products of R rows of weights, some rows apart, with B rows of the batch.
 template <class Weights, int R, int B>
@@ -180,22 +178,6 @@ void accumulate(const Product& p, int64_t batch, const int32_t* listed, int64_t 
   }
 }
 
-// (x - mean) / sqrt(variance + eps) weight + bias
-void normalise_by(const float* x, const float* weight, const float* bias, int64_t width, float eps, float* y) {
-  Vec total = {};
-  for (int64_t j = 0; j < width; j += LANES) total += load(x + j);
-  const float mean = sum(total) / width;
-  Vec squares = {};
-  for (int64_t j = 0; j < width; j += LANES) {
-    const Vec centred = load(x + j) - mean;
-    squares += centred * centred;
-  }
-  const float scale = 1.0f / std::sqrt(sum(squares) / width + eps);
-  for (int64_t j = 0; j < width; j += LANES) {
-    store(y + j, (load(x + j) - mean) * scale * load(weight + j) + load(bias + j));
-  }
-}
-
 void normalise(const float* x, const float* weight, const float* bias, int64_t width, float* y) {
   normalise_by(x, weight, bias, width, kLayerNormEps, y);
 }
@@ -205,11 +187,6 @@ void mix(const float* x, const float* before, const float* mix, int64_t width, f
     const Vec now = load(x + j);
     store(y + j, now + (load(before + j) - now) * load(mix + j));
   }
-}
-
-inline Vec sigmoid_of(Vec x) {
-  const Vec e = exp_of_nonpositive(x < 0.0f ? x : -x);
-  return (x < 0.0f ? e : Vec{} + 1.0f) / (e + 1.0f);
 }
 
 void sigmoid(float* x, int64_t count) {

@@ -16,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "dense.h"
 #include "instruction_set.h"
 #include "wkv7.h"
 
@@ -41,28 +42,6 @@ Kernels kernels_for(const Tensor& r) {
   TORCH_CHECK_VALUE(kernels.forward, "the cpu backend takes heads of 32, 64 or 128, not ", r.size(3));
   return kernels;
 }
-
-void check(const Tensor& x, const char* name, at::IntArrayRef shape) {
-  TORCH_CHECK_VALUE(x.scalar_type() == at::kFloat, name, " must be float32, not ", x.scalar_type());
-  TORCH_CHECK_VALUE(x.sizes() == shape, name, " is ", x.sizes(), " but must be ", shape);
-}
-
-// Memory of the dense tensors that the kernels read; keeps the copies it had to make.
-class Dense {
- public:
-  const float* operator()(const Tensor& x, const char* name, at::IntArrayRef shape) {
-    check(x, name, shape);
-    kept_.push_back(x.contiguous());
-    return kept_.back().const_data_ptr<float>();
-  }
-
-  const float* operator()(const OptionalTensor& x, const char* name, at::IntArrayRef shape) {
-    return x ? (*this)(*x, name, shape) : nullptr;
-  }
-
- private:
-  std::vector<Tensor> kept_;
-};
 
 std::vector<Sequence> sequences_of(const Tensor& r, const OptionalTensor& cu_seqlens, int64_t chunk_size) {
   std::vector<int64_t> bounds;

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import LOG_DECAY_MIN, compute_dtype
-from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused import arguments, stages_cpu
 from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["KEY_NORM_EPS", "Prepared", "ValueResidual", "time_mix_prepare"]
@@ -89,6 +89,9 @@ def time_mix_prepare(
         from modrwkv_kernels.fused import prepare_triton
 
         return prepare_triton.apply(k, v, decay, rate, k_k, k_a, head_size, residual)
+    pair = (None, None) if residual is None else residual
+    if stages_cpu.serve(k, v, decay, rate, k_k, k_a, *pair, head_size=head_size):
+        return Prepared(*stages_cpu.prepare(k, v, decay, rate, k_k, k_a, head_size, *pair))
     return _plain(k, v, decay, rate, k_k, k_a, head_size, residual)
 
 

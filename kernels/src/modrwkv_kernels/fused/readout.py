@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused import arguments, stages_cpu
 from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["readout"]
@@ -62,6 +62,8 @@ def readout(
         from modrwkv_kernels.fused import readout_triton
 
         return readout_triton.apply(y, r, k, v, gate, r_k, norm_weight, norm_bias, eps)
+    if stages_cpu.serve(y, r, k, v, gate, r_k, norm_weight, norm_bias, head_size=size):
+        return stages_cpu.readout(y, r, k, v, gate, r_k, norm_weight, norm_bias, eps)
     return _plain(y, r, k, v, gate, r_k, norm_weight, norm_bias, eps)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.fused import arguments, stages_cpu
 from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["token_shift_mix"]
@@ -63,6 +63,8 @@ def token_shift_mix(
         from modrwkv_kernels.fused import token_shift_triton
 
         return token_shift_triton.apply(x, before, mix, norm_weight, norm_bias, update, first, eps)
+    if stages_cpu.serve(x, before, mix, norm_weight, norm_bias, update):
+        return stages_cpu.token_shift(x, before, mix, norm_weight, norm_bias, update, first, eps)
     return _plain(x, before, mix, norm_weight, norm_bias, update, first, eps)
 
 
