@@ -33,7 +33,7 @@ WARM_UP, STEPS, ROUNDS = 3, 5, 2
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 GROUPS = {
-    "recurrence": "^(inverse|walk|walk_back|gradient|scan)_kernel|wkv",
+    "recurrence": "^(prepare|walk|walk_back|gradient)_kernel|wkv",
     "fused stages": "token_shift|_prepare_|_readout_|relu_squared",
     "cross-entropy": "cross_entropy",
     "stages of the compiler": "^triton_",
