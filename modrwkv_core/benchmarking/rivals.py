@@ -85,15 +85,15 @@ def llama(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
         return transformers.LlamaForCausalLM(size.llama_config()).to(dtype)
 
 
-def official_step(model: Any, prompt: list[int]) -> Callable[[], Tensor]:
-    """Decode one token after another with BlinkDL's package."""
+def official_step(model: Any, prompt: list[int]) -> Callable[[Tensor], Tensor]:
+    """Decode one token after another with BlinkDL's package: ``[1]`` to logits ``[1, V]``."""
     _, state = model.forward(prompt, None)
 
-    def step() -> Tensor:
+    def step(ids: Tensor) -> Tensor:
         nonlocal state
         logits: Tensor
-        logits, state = model.forward(1, state)
-        return logits
+        logits, state = model.forward(int(ids), state)
+        return logits[None]
 
     return step
 
@@ -120,16 +120,18 @@ def fla_model(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
         return models.RWKV7ForCausalLM(config).to(dtype)
 
 
-def causal_step(model: Any, rows: int, context: int, device: str) -> Callable[[], Tensor]:
-    """Decode one token after another behind a context, with a model and its cache as transformers has them."""
+def causal_step(model: Any, rows: int, context: int, device: str) -> Callable[[Tensor], Tensor]:
+    """Decode one token after another behind a context, with a model and its cache as transformers has them.
+
+    From ``[B]`` to logits ``[B, V]``.
+    """
     model.eval()
     with torch.inference_mode():
         cache = model(torch.ones(rows, context, dtype=torch.int64, device=device), use_cache=True).past_key_values
-    token = torch.ones(rows, 1, dtype=torch.int64, device=device)
 
     @torch.inference_mode()
-    def step() -> Tensor:
-        logits: Tensor = model(token, past_key_values=cache, use_cache=True).logits
-        return logits
+    def step(ids: Tensor) -> Tensor:
+        logits: Tensor = model(ids[:, None], past_key_values=cache, use_cache=True).logits
+        return logits[:, -1]
 
     return step
