@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modrwkv_kernels import ValueResidual, readout, time_mix_prepare, token_shift_mix
+from modrwkv_kernels import ValueResidual, readout, relu_squared, time_mix_prepare, token_shift_mix
 from modrwkv_kernels.fused import stages_cpu
 from modrwkv_kernels.native import why_missing
 
@@ -108,6 +108,17 @@ def test_result_does_not_depend_on_threads():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
+
+
+def test_squared_rectifier_takes_the_memory_it_may():
+    x = normal(3, 50)
+    expected, kept = x.clamp_min(0).square(), x.clone()
+    with torch.no_grad():
+        assert torch.equal(relu_squared(x), expected)
+        assert torch.equal(x, kept)
+        result = relu_squared(x, overwrite=True)
+    assert torch.equal(result, expected)
+    assert result.data_ptr() == x.data_ptr()
 
 
 def test_serves_no_gradients_and_no_other_types_or_sizes():

@@ -31,7 +31,7 @@ class ChannelMix(nn.Module):
     def forward(self, x_k_BTD: Tensor) -> Tensor:
         """Map tokens that are mixed with their predecessors by :meth:`mix`."""
         key_BTF = self.key(x_k_BTD)
-        active_BTF = relu_squared(key_BTF)
+        active_BTF = relu_squared(key_BTF, overwrite=not torch.is_grad_enabled())
         cheap((active_BTF,), lambda: (relu_squared(key_BTF),))
         out_BTD: Tensor = self.value(active_BTF)
         return out_BTD
