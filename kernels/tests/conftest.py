@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from modrwkv_kernels import LOG_DECAY_MIN, explain_dispatch, wkv7
@@ -79,3 +85,25 @@ def _skip_what_was_not_compiled(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def bench() -> Workbench:
     return Workbench()
+
+
+@pytest.fixture(params=["portable", "avx2", "avx512"])
+def on_instruction_set(request: pytest.FixtureRequest) -> Callable[[str], float]:
+    """Runs a script with one translation of the CPU kernels, and returns the error that it prints behind its name."""
+    isa, best = request.param, torch.backends.cpu.get_cpu_capability()
+    if isa not in ("portable", *{"AVX512": ("avx2", "avx512"), "AVX2": ("avx2",)}.get(best, ())):
+        pytest.skip(f"this machine has no {isa}")
+
+    def run(script: str) -> float:
+        result = subprocess.run(
+            [sys.executable, "-c", script, str(Path(__file__).parent)],
+            env=os.environ | {"ATEN_CPU_CAPABILITY": "default" if isa == "portable" else isa},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        name, error = result.stdout.split()
+        assert name == isa
+        return float(error)
+
+    return run

@@ -1,10 +1,5 @@
 """The compiled stages around the recurrence: what float64 gives, on every instruction set and any number of threads."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -161,18 +156,5 @@ print(torch.ops.modrwkv_kernels.wkv7_cpu_isa(), worst)
 """
 
 
-@pytest.mark.parametrize(("capability", "isa"), [("default", "portable"), ("avx2", "avx2"), ("avx512", "avx512")])
-def test_each_instruction_set_of_the_stages(capability, isa):
-    best = torch.backends.cpu.get_cpu_capability()
-    if capability != "default" and capability.upper() not in {"AVX512": ("AVX2", "AVX512")}.get(best, (best,)):
-        pytest.skip(f"this machine has no {isa}")
-    result = subprocess.run(
-        [sys.executable, "-c", ON_ONE_INSTRUCTION_SET, str(Path(__file__).parent)],
-        env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    name, error = result.stdout.split()
-    assert name == isa
-    assert float(error) < BAR
+def test_each_instruction_set_of_the_stages(on_instruction_set):
+    assert on_instruction_set(ON_ONE_INSTRUCTION_SET) < BAR

@@ -31,20 +31,8 @@ print(torch.ops.modrwkv_kernels.wkv7_cpu_isa(), worst)
 """
 
 
-@pytest.mark.parametrize(("capability", "isa"), [("default", "portable"), ("avx2", "avx2"), ("avx512", "avx512")])
-def test_each_instruction_set_of_cpu(capability, isa):
-    if capability != "default" and capability.upper() not in _capabilities():
-        pytest.skip(f"this machine has no {isa}")
-    result = subprocess.run(
-        [sys.executable, "-c", ON_ONE_INSTRUCTION_SET, str(Path(__file__).parent)],
-        env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    name, worst = result.stdout.split()
-    assert name == isa
-    assert float(worst) < 1e-6
+def test_each_instruction_set_of_cpu(on_instruction_set):
+    assert on_instruction_set(ON_ONE_INSTRUCTION_SET) < 1e-6
 
 
 # Prints how many hundredths of a second each thread worked, most first. Waiting threads must sleep for that, not spin.
@@ -81,11 +69,6 @@ def test_heads_are_shared_out_among_threads():
     )
     first, second, *_ = map(int, process.stdout.split())
     assert second > 0.2 * first > 0
-
-
-def _capabilities() -> tuple[str, ...]:
-    best = torch.backends.cpu.get_cpu_capability()
-    return {"AVX512": ("AVX2", "AVX512"), "AVX2": ("AVX2",)}.get(best, ())
 
 
 def write_record(folder: Path, **fields: str | None) -> None:
