@@ -22,7 +22,6 @@ constexpr int kRows = 4;     // rows of weights multiplied together, as many as 
 constexpr int kBatch = 4;    // rows of the batch that share a load of weights
 constexpr int kAhead = 512;   // bytes of each row that are on their way from memory
 constexpr int kTilesAhead = 3;  // the same in tiles, where rows are skipped
-constexpr float kLogDecayMin = -0.60653066f;  // -exp(-1/2)
 constexpr float kGroupNormEps = 64e-5f, kLayerNormEps = 1e-5f, kKeyNormEps = 1e-12f;
 
 // Compilers would turn the portable form into instructions for each lane.

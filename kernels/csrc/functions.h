@@ -7,6 +7,8 @@
 
 namespace modrwkv::ISA {
 
+constexpr float kLogDecayMin = -0.60653066f;  // -exp(-1/2)
+
 inline float sum(Vec x) { return sums(x, x, x, x)[0]; }
 
 inline Vec sigmoid_of(Vec x) {

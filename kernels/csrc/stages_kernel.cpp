@@ -13,7 +13,6 @@
 namespace modrwkv::ISA {
 namespace {
 
-constexpr float kLogDecayMin = -0.60653066f;  // -exp(-1/2)
 constexpr float kSquaredKeyNormEps = 1e-24f;
 
 void shift(const Shift& s, int64_t tokens, float* scratch) {

@@ -120,6 +120,14 @@ def test_gradient_through_one_output_alone(bench, backend, pick):
         assert bench.error(x, expected) < 1e-6
 
 
+@pytest.mark.parametrize("backend", ["torch", "cpu"])
+def test_second_gradients_are_refused(bench, backend):
+    six = [x.requires_grad_() for x in bench.inputs("easy", 1, 5, 1, 32, dtype=torch.float32)]
+    gradient = torch.autograd.grad(wkv7(*six, backend=backend)[0].square().sum(), six[0], create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        (gradient.sum() + six[2].sum()).backward()
+
+
 @pytest.mark.parametrize("op", ["wkv7_chunked", "wkv7_cpu"])
 def test_ops_are_registered_correctly(bench, op):
     if op == "wkv7_cpu" and "cpu" not in available_backends():

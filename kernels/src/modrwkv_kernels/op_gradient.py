@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from modrwkv_kernels.backend import Inputs
 from modrwkv_kernels.ragged import chunk_capacity
@@ -144,6 +145,7 @@ def _differentiable(run: Implementation, run_backward: Implementation, *, return
             return y, final, *kept
 
         @staticmethod
+        @once_differentiable
         def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
             *gradients, dstate = run_backward(dy, dfinal, *ctx.saved_tensors, ctx.chunk_size)
             return *gradients, dstate if ctx.has_state else None, None, None, None

@@ -61,7 +61,7 @@ class RWKV7Config(BackboneConfig):
 
     recompute: Literal["none", "cheap", "all"] = "none"
     """What training computes twice to save memory: nothing; what lies between the matrix products, which on a GPU takes
-    40 % of the memory for 8 % of the time; or everything, which keeps the inputs of the blocks only."""
+    40 % of the memory for 7 % of the time; or everything, which keeps the inputs of the blocks only."""
 
     @model_validator(mode="after")
     def _has_sizes(self) -> Self:

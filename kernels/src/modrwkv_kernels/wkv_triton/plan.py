@@ -223,6 +223,8 @@ def running_sums(size: int, operand: torch.dtype, device: torch.device) -> Tenso
         found = torch.stack([x.flatten() for x in (written, read, written.T, read.T)]).to(operand)
         # What is computed while a CUDA graph is recorded is there only when that runs.
         if not (found.is_cuda and torch.cuda.is_current_stream_capturing()):
+            if found.is_cuda:  # Other streams read it, too.
+                torch.cuda.current_stream(device).synchronize()
             _RUNNING_SUMS[size, operand, device] = found
     return found
 
