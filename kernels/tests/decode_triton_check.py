@@ -30,7 +30,7 @@ def errors(device: str, weights: str) -> dict[str, float]:
             worst = []
             for token in range(TOKENS):
                 ids = torch.arange(len(slots)) + token
-                x = packed.embedding[ids.to(device)].float()
+                x = packed.embedding[ids.to(device)]
                 logits = decode_triton(packed, x, torch.tensor(slots, device=device), *state).cpu()
                 for row, slot in enumerate(slots):
                     worst.append(error(logits[row], step(tensors, int(ids[row]), expected, slot)))

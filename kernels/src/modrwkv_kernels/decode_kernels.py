@@ -8,7 +8,14 @@ K keys), R = rank of a low-rank map.
 import triton
 import triton.language as tl
 
-__all__ = ["added_product_kernel", "head_kernel", "mix_kernel", "mixed_product_kernel"]
+__all__ = [
+    "added_product_kernel",
+    "head_kernel",
+    "mix_kernel",
+    "mixed_product_kernel",
+    "norm_kernel",
+    "normed_product_kernel",
+]
 
 LAYER_NORM_EPS = tl.constexpr(1e-5)
 GROUP_NORM_EPS = tl.constexpr(64e-5)
@@ -40,6 +47,53 @@ def _sigmoid(x):
 @triton.jit
 def _tanh(x):
     return 2.0 * _sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def norm_kernel(
+    x,  # [rows, D]
+    norm,  # [2, D]: weight, bias
+    y,  # [rows, D]
+    D: tl.constexpr,
+    POWER_D: tl.constexpr,
+):
+    """Layer norm."""
+    at_D = tl.arange(0, POWER_D)
+    inside_D = at_D < D
+    row = tl.program_id(0).to(tl.int64) * D
+    weight_D = tl.load(norm + at_D, mask=inside_D, other=0.0)
+    bias_D = tl.load(norm + D + at_D, mask=inside_D, other=0.0)
+    x_D = tl.load(x + row + at_D, mask=inside_D, other=0.0).to(tl.float32)
+    y_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    tl.store(y + row + at_D, y_D.to(y.dtype.element_ty), mask=inside_D)
+
+
+@triton.jit
+def normed_product_kernel(
+    x,  # [D]
+    norm,  # [2, D]: weight, bias
+    weights,  # [outputs, D]
+    y,  # [outputs]
+    outputs,
+    D: tl.constexpr,
+    O: tl.constexpr,  # noqa: E741
+    POWER_D: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    """Norm, multiply."""
+    at_D, at_O = tl.arange(0, POWER_D), tl.program_id(0) * O + tl.arange(0, O)
+    inside_D = at_D < D
+    weights_OD = tl.load(
+        weights + at_O[:, None].to(tl.int64) * D + at_D[None, :],
+        mask=(at_O[:, None] < outputs) & inside_D[None, :],
+        other=0.0,
+    )
+    weight_D = tl.load(norm + at_D, mask=inside_D, other=0.0)
+    bias_D = tl.load(norm + D + at_D, mask=inside_D, other=0.0)
+    _await_inputs(EARLY)
+    x_D = tl.load(x + at_D, mask=inside_D, other=0.0)
+    normed_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    tl.store(y + at_O, tl.sum(weights_OD.to(tl.float32) * normed_D[None, :], axis=1), mask=at_O < outputs)
 
 
 @triton.jit

@@ -1,9 +1,9 @@
 """One token of one or many rows through a whole RWKV-7 on a GPU, in few launches that a CUDA graph can hold.
 
-A single row needs five launches a layer, each reading its weights once: products of a matrix with one vector, with the
-norm and the mixing in front and the activation behind. From Hopper on each begins to read its weights before the one in
-front of it has ended. Many rows take torch's matrix products instead, with a kernel for what lies between them. Either
-way states are read and written where they lie in their pool.
+A single row needs five launches a layer and one for the logits, each reading its weights once: products of a matrix
+with one vector, with the norm and the mixing in front and the activation behind. From Hopper on each begins to read its
+weights before the one in front of it has ended. Many rows take torch's matrix products instead, with a kernel for what
+lies between them. Either way states are read and written where they lie in their pool.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -14,21 +14,24 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from modrwkv_kernels.decode_kernels import (
     added_product_kernel,
     head_kernel,
     mix_kernel,
     mixed_product_kernel,
+    norm_kernel,
+    normed_product_kernel,
 )
 from modrwkv_kernels.decode_weights import DecodeLayer, DecodeWeights
 
 __all__ = ["decode_triton"]
 
 _LAYER_TENSORS = len(DecodeLayer._fields) - 1  # all but the scales
-_MIXED_PRODUCT = (4, 4)  # rows that a program of `mixed_product_kernel` takes, unless they are very wide; its warps
-_ADDED_PRODUCT = (2, 2048, 4)  # rows and inputs that a program of `added_product_kernel` takes at once; its warps
+# Rows that a program of a product behind a norm takes, unless they are very wide, and its warps.
+_NORMED_PRODUCT = (8, 4)
+# Rows and inputs that a program of a product which is added takes at once, and its warps, of square and wide matrices.
+_SQUARE_PRODUCT, _WIDE_PRODUCT = (2, 2048, 2), (4, 1024, 2)
 _HEAD_WARPS = 8
 _LN1, _LN2, _MIX, _BIASES, _LN_X, _FFN_MIX = 0, 2, 4, 10, 16, 18  # rows of DecodeLayer.vectors
 
@@ -57,7 +60,7 @@ def decode_triton(
 
     Args:
         weights: In float32 or half precision, with value matrices `[D, F]`.
-        x: Embeddings, float32 `[rows, D]`.
+        x: Embeddings, `[rows, D]`.
         slots: Which slot of the states each row continues, int64 `[rows]`, no two the same.
         states: `[layers, slots, heads, value, key]`, float32, updated in place.
         time_shift: `[layers, slots, D]`, updated in place.
@@ -93,23 +96,49 @@ def _decode(
     head_size: int,
     ranks: list[int],
 ) -> Tensor:
-    width = x.shape[1]
-    stream = F.layer_norm(x, (width,), norms[0], norms[1])
+    rows, width = x.shape
+    stream = x.new_empty(rows, width, dtype=torch.float32)
     v_first = torch.empty_like(stream)
-    step = _one_row if len(x) == 1 else _many_rows
+    _norm(x, norms[:2], stream)
+    step = _one_row if rows == 1 else _many_rows
     for index in range(len(layers) // _LAYER_TENSORS):
         tensors, first = layers[index * _LAYER_TENSORS : (index + 1) * _LAYER_TENSORS], index == 0
         decay, rate, residual, gate = ranks
         named = {"DECAY": decay, "RATE": rate, "RESIDUAL": 0 if first else residual, "GATE": gate}
         pools = (states[index], time_shift[index], channel_shift[index])
         step(_Sizes(width, head_size, named), DecodeLayer._make([*tensors, ()]), first, stream, v_first, slots, *pools)
-    hidden = F.layer_norm(stream, (width,), norms[2], norms[3])
-    return (hidden.to(head.dtype) @ head.mT).float()
+    if rows == 1:
+        return _normed_product(stream, norms[2:], head)
+    hidden = torch.empty_like(stream, dtype=head.dtype)
+    _norm(stream, norms[2:], hidden)
+    return (hidden @ head.mT).float()
+
+
+def _norm(x: Tensor, norm: Tensor, y: Tensor) -> None:
+    rows, width = x.shape
+    norm_kernel[(rows,)](x, norm, y, D=width, POWER_D=triton.next_power_of_2(width), num_warps=4)
+
+
+def _normed_rows(width: int) -> tuple[int, int]:
+    """Rows and warps of a program of a product behind a norm."""
+    rows, warps = _NORMED_PRODUCT
+    return max(1, min(rows, rows * 2048 // triton.next_power_of_2(width))), warps
+
+
+def _normed_product(x: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
+    outputs, width = matrix.shape
+    y = x.new_empty(1, outputs)
+    power = triton.next_power_of_2(width)
+    rows, warps = _normed_rows(width)
+    normed_product_kernel[(triton.cdiv(outputs, rows),)](
+        x, norm, matrix, y, outputs, D=width, O=rows, POWER_D=power, num_warps=warps, **_early(x)
+    )
+    return y
 
 
 def _fake(x: Tensor, *others: Any) -> Tensor:
     head: Tensor = others[6]
-    return x.new_empty(x.shape[0], head.shape[0])
+    return x.new_empty(x.shape[0], head.shape[0], dtype=torch.float32)
 
 
 _OP = "modrwkv_kernels::rwkv7_decode_triton"
@@ -179,8 +208,7 @@ def _one_row(
 
     def mixed(matrix: Tensor, norm: int, mix: int, shift: Tensor, *, time: bool) -> Tensor:
         y = x.new_empty(1, len(matrix))
-        rows, warps = _MIXED_PRODUCT
-        rows = max(1, min(rows, rows * 2048 // power))
+        rows, warps = _normed_rows(width)
         mixed_product_kernel[(triton.cdiv(len(matrix), rows),)](
             x,
             layer.vectors[norm],
@@ -205,7 +233,7 @@ def _one_row(
 
     def add(matrix: Tensor, y: Tensor, shift: Tensor) -> None:
         inputs = matrix.shape[1]
-        rows, most, warps = _ADDED_PRODUCT
+        rows, most, warps = _SQUARE_PRODUCT if inputs == width else _WIDE_PRODUCT
         added_product_kernel[(triton.cdiv(width, rows),)](
             x, matrix, y, normed, shift, slots, INPUTS=inputs, D=width, O=rows,
             I=min(most, triton.next_power_of_2(inputs)), num_warps=warps, **early,
@@ -216,7 +244,8 @@ def _one_row(
     gated = torch.empty_like(x)
     _heads(sizes, layer, first, (r, k, v), (low,), v_first, states, slots, gated)
     add(layer.output, gated, time_shift)
-    add(layer.value, mixed(layer.key, _LN2, _FFN_MIX, channel_shift, time=False), channel_shift)
+    hidden = mixed(layer.key, _LN2, _FFN_MIX, channel_shift, time=False)
+    add(layer.value, hidden, channel_shift)
 
 
 def _many_rows(
