@@ -37,7 +37,7 @@ test-slow: $(SETUP) ## Run the tests that take minutes
 	$(PYTHON) -m pytest -m "slow"
 
 test-gpu: $(SETUP) ## Run the tests that need a CUDA device
-	$(PYTHON) -m pytest -m "gpu"
+	$(PYTHON) -m pytest tests/gpu
 
 lint: $(SETUP) ## Check format, style, types, import rules and spelling
 	$(VENV)/bin/ruff format --check .
@@ -59,7 +59,7 @@ bench: $(SETUP) ## Print start-up times, training speed and loading speed of thi
 	$(PYTHON) benchmarks/processors.py
 
 bench-gpu: $(SETUP) ## Check and time everything that runs on a CUDA device, in turns with installed rivals
-	$(PYTHON) -m pytest -m "gpu"
+	$(PYTHON) -m pytest tests/gpu
 	$(PYTHON) benchmarks/gpu_wkv7.py --no-sweep --fla
 	$(PYTHON) benchmarks/gpu_train.py --rounds 1
 	$(PYTHON) benchmarks/gpu_train.py --rounds 1 --recompute cheap --cases 0.45B:8:4096 --rivals llama fla

@@ -1,9 +1,12 @@
-"""A tiny model that reads, looks at series and forecasts: whole pipelines in seconds."""
+"""Tiny trunks with random weights, whole pipelines in seconds, and checks in processes of their own."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import Tensor
+
+from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
+
+ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
 
@@ -31,7 +39,10 @@ def _write_data(folder: Path) -> None:
 
 @pytest.fixture
 def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
-    """Write a manifest of a two-layer model with one modality and its data; keyword arguments replace sections."""
+    """Write a manifest of a two-layer model that reads, looks at series and forecasts, and its data.
+
+    Keyword arguments replace sections.
+    """
 
     def write(**sections: Any) -> Path:
         folder = tmp_path / "project"
@@ -88,3 +99,60 @@ def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def _noisy_trunk(vocab: int, *, layers: int, width: int, **sizes: Any) -> RWKV7:
+    """Make an RWKV-7 with noise that bfloat16 holds exactly: the recipe's zeros would hide half of the model."""
+    torch.manual_seed(layers * width)
+    model = RWKV7(RWKV7Config(layers=layers, width=width, **sizes), vocab)
+    for parameter in model.parameters():
+        fan_in = parameter.shape[-1] if parameter.dim() == 2 else 10
+        noisy = parameter.detach() + torch.randn_like(parameter) / fan_in**0.5
+        parameter.data.copy_(noisy.bfloat16())
+    return model
+
+
+@pytest.fixture
+def make_model() -> Callable[..., RWKV7]:
+    """Make a trunk whose every parameter matters, the same for the same sizes."""
+
+    def make(
+        layers: int = 2,
+        width: int = 16,
+        head_size: int = 8,
+        vocab: int = 32,
+        kernel: str = "auto",
+        dtype: torch.dtype = torch.float64,
+    ) -> RWKV7:
+        return _noisy_trunk(vocab, layers=layers, width=width, head_size=head_size, kernel=kernel).to(dtype)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trunk() -> Callable[..., dict[str, Tensor]]:
+    """Make the official tensors of such a trunk of ranks 8, 10, 6 and 12, in bfloat16."""
+
+    def make(layers: int = 2, width: int = 128, vocab: int = 96, head_size: int = 64) -> dict[str, Tensor]:
+        ranks = {"decay_rank": 8, "rate_rank": 10, "value_rank": 6, "gate_rank": 12}
+        model = _noisy_trunk(vocab, layers=layers, width=width, head_size=head_size, ffn=160, **ranks)
+        return {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}
+
+    return make
+
+
+@pytest.fixture
+def run_check() -> Callable[..., Any]:
+    """Run a script of the repository in a process of its own and return the judgement that it prints."""
+
+    def run(script: str, *arguments: str, **environment: str) -> Any:
+        finished = subprocess.run(
+            [sys.executable, str(ROOT / script), *arguments],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return json.loads(finished.stdout)
+
+    return run

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +87,23 @@ def _skip_what_was_not_compiled(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def bench() -> Workbench:
     return Workbench()
+
+
+@pytest.fixture
+def interpreted() -> Callable[[str], Any]:
+    """Runs a check of Triton's kernels on its interpreter, in float32, and returns its judgement."""
+
+    def run(script: str) -> Any:
+        result = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name(script)), "cpu", "float32"],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return json.loads(result.stdout)
+
+    return run
 
 
 @pytest.fixture(params=["portable", "avx2", "avx512"])

@@ -1,8 +1,8 @@
-"""Run the Triton kernels of the fused functions and measure their errors against plain torch in float64.
+"""Run the Triton kernels of the fused functions and judge their errors against plain torch in float64.
 
 A script of its own, because Triton decides when it is imported whether its interpreter runs the kernels. Without a
-GPU: ``TRITON_INTERPRET=1 python fused_check.py cpu float32``. Prints the relative errors of outputs and gradients of
-every case, and of the checks of torch.library, as a JSON object.
+GPU: ``TRITON_INTERPRET=1 python fused_check.py cpu float32``. Runs the checks of torch.library, and prints as JSON how
+many cases there are and the worst relative errors, ours and plain torch's, of those beyond the bar.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from modrwkv_kernels.fused import arguments, token_shift_triton
 from torch import Tensor
 
 Case = tuple[str, Callable[..., Any], list[Tensor]]
+
+# Largest relative error against float64. Rounding to bfloat16 alone costs 2e-3; where plain torch, which rounds in more
+# places, does no better, the inputs are to blame.
+BARS = {"float32": 2e-6, "bfloat16": 6e-3}
 
 
 def random(*shape: int, scale: float = 1.0) -> Tensor:
@@ -159,19 +163,19 @@ def check_registrations(device: str) -> None:
     torch.library.opcheck(ops.readout.default, (*four, x[0], make(2, 16), *vectors[:2], 1e-3))
 
 
-def main() -> None:
-    """Check and measure on the device and in the dtype of the command line."""
-    device, dtype = sys.argv[1], getattr(torch, sys.argv[2])
+def main(device: str, dtype: str) -> None:
+    """Print what is beyond the bar on a device, in a dtype."""
     torch.manual_seed(0)
     if device == "cpu":
         arguments.runs_triton = lambda x: x.dtype != torch.float64
         # So that a few tokens need several programs.
         token_shift_triton._FORWARD_TOKENS = 4
         token_shift_triton._BACKWARD_PROGRAMS = 3
-    found = errors(device, dtype)
+    found = errors(device, getattr(torch, dtype))
     check_registrations(device)
-    sys.stdout.write(json.dumps(found))
+    beyond = {name: (ours, plain) for name, (ours, plain) in found.items() if not ours <= max(BARS[dtype], plain)}
+    sys.stdout.write(json.dumps({"cases": len(found), "beyond": beyond}))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

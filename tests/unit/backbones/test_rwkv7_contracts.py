@@ -178,22 +178,3 @@ def test_autocast_trains_float32_parameters(make_model: Any) -> None:
     assert all(
         p.grad is not None and p.grad.dtype == torch.float32 for n, p in model.named_parameters() if n != "head.weight"
     )
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:
-    model, cu_seqlens = make_model(width=128, head_size=64), torch.tensor([0, 3, 50])
-    x = model.embed(torch.randint(0, 32, (1, 50))).detach()
-    outcomes = []
-    for device in ("cpu", "cuda"):
-        model.to(device).zero_grad()
-        state = model.init_state(2)
-        for part, bounds in ((x, cu_seqlens), (x[:, :2], torch.tensor([0, 1, 2]))):
-            hidden, state = model(part.to(device), state, bounds.to(device))
-        hidden, state = model(x[:, :1].expand(2, 1, 128).to(device), state)
-        hidden.square().sum().backward()
-        gradients = [parameter.grad.clone().cpu() for parameter in model.parameters() if parameter.grad is not None]
-        outcomes.append([hidden.cpu(), *(tensor.cpu() for tensor in tensors_of(state)), *gradients])
-    for ours, expected in zip(*outcomes, strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-10)

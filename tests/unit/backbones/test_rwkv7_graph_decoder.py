@@ -1,12 +1,7 @@
-"""Decoding in a pool of states, on Triton's interpreter or in a CUDA graph, against the trunk."""
+"""Decoding in a pool of states, on Triton's interpreter, against the trunk."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,31 +10,11 @@ import torch
 from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
 from modrwkv_core.errors import ComponentError
 
-SCRIPT = Path(__file__).with_name("graph_decoder_check.py")
-BAR = 1e-5
 
-
-def errors(device: str, **environment: str) -> dict[str, float]:
-    process = subprocess.run(
-        [sys.executable, str(SCRIPT), device], env=os.environ | environment, capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stderr
-    found: dict[str, float] = json.loads(process.stdout)
-    return found
-
-
-def test_rows_that_come_and_go_equal_the_trunk_when_interpreted() -> None:
+def test_rows_that_come_and_go_equal_the_trunk_when_interpreted(run_check: Any) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    found = errors("cpu", TRITON_INTERPRET="1")
-    assert len(found) == 6 * 4 + 1
-    assert {name: error for name, error in found.items() if not error < BAR} == {}
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_rows_that_come_and_go_equal_the_trunk_in_a_graph() -> None:
-    found = errors("cuda")
-    assert {name: error for name, error in found.items() if not error < BAR} == {}
+    found = run_check("tests/unit/backbones/graph_decoder_check.py", "cpu", TRITON_INTERPRET="1")
+    assert found == {"cases": 6 * 4 + 1, "beyond": {}}
 
 
 def test_only_the_models_own_weights_are_offered(make_model: Any) -> None:

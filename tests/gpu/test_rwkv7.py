@@ -1,0 +1,56 @@
+"""The trunk, its blocks and its decoder compute on a GPU what they compute on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from modrwkv_core.backbones.rwkv7.block import LayerState
+from modrwkv_core.backbones.rwkv7.token_shift import Packing
+
+
+def test_rows_that_come_and_go_equal_the_trunk_in_a_graph(run_check: Any) -> None:
+    found = run_check("tests/unit/backbones/graph_decoder_check.py", "cuda")
+    assert found == {"cases": 6 * 4 + 1, "beyond": {}}
+
+
+@pytest.mark.parametrize("compiles", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("bounds", [None, [0, 3, 100]], ids=["dense", "packed"])
+def test_a_block_agrees_with_float64(make_model: Any, bounds: list[int] | None, compiles: bool) -> None:
+    exact = make_model(width=128, head_size=64)
+    rough = make_model(width=128, head_size=64, dtype=torch.float32).cuda()
+    x = torch.randn(1 if bounds else 2, 100, 128)
+    outcomes = []
+    torch._dynamo.reset()
+    for model in (exact, rough):
+        block = model.blocks[1]
+        run = torch.compile(block, fullgraph=True) if compiles and model is rough else block
+        inputs = [x.to(block.ln1.weight).detach().requires_grad_() for _ in range(2)]
+        packing = None if bounds is None else Packing.of(torch.tensor(bounds), inputs[0])
+        state = model.init_state(2)
+        before = LayerState(state.matrix[1], state.time_shift[1], state.channel_shift[1])
+        out, _, after = run(*inputs, before, packing)
+        loss = out.square().sum() + sum(tensor.square().sum() for tensor in after)
+        outcomes.append([out, *after, *torch.autograd.grad(loss, [*inputs, *block.parameters()])])
+    for ours, expected in zip(outcomes[1], outcomes[0], strict=True):
+        assert (ours.double().cpu() - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:
+    model, cu_seqlens = make_model(width=128, head_size=64), torch.tensor([0, 3, 50])
+    x = model.embed(torch.randint(0, 32, (1, 50))).detach()
+    outcomes = []
+    for device in ("cpu", "cuda"):
+        model.to(device).zero_grad()
+        state = model.init_state(2)
+        for part, bounds in ((x, cu_seqlens), (x[:, :2], torch.tensor([0, 1, 2]))):
+            hidden, state = model(part.to(device), state, bounds.to(device))
+        hidden, state = model(x[:, :1].expand(2, 1, 128).to(device), state)
+        hidden.square().sum().backward()
+        gradients = [parameter.grad.clone().cpu() for parameter in model.parameters() if parameter.grad is not None]
+        tensors = (hidden, state.matrix, state.time_shift, state.channel_shift)
+        outcomes.append([*(tensor.cpu() for tensor in tensors), *gradients])
+    for ours, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-10)
