@@ -20,6 +20,15 @@ inline Vec load(const float* from) {
 
 inline void store(float* to, Vec x) { std::memcpy(to, &x, sizeof x); }
 
+// One number in all lanes, loaded as such: on AVX2 compilers also load it into one lane first and spend a shuffle.
+inline Vec splat(const float* from) {
+#if LANES == 8
+  return __builtin_ia32_vbroadcastss256(from);
+#else
+  return *from - Vec{};
+#endif
+}
+
 // Ask for the memory of N floats that will soon be read, or written.
 template <int N, bool kWritten>
 inline void prefetch(const float* at) {

@@ -5,6 +5,7 @@
 // This file is compiled once per instruction set, with ISA (a namespace) and LANES (floats per vector) defined.
 // N is the head size.
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "simd.h"
@@ -25,13 +26,22 @@ constexpr int kRows = 4;  // state rows that the backward pass keeps in register
 // Offset of a token's vector of one head.
 inline int64_t at(const Inputs& in, int64_t token, int64_t head, int size) { return (token * in.heads + head) * size; }
 
+// Multiply the rows of a state, which are keys here, by the decays that were left out of it, and begin anew.
 template <int N>
-void exp_row(const float* log_w, float* w) {
-  for (int j = 0; j < N; j += LANES) store(w + j, exp_of_nonpositive(load(log_w + j)));
+void restore(float* state, float* decay) {
+  for (int j = 0; j < N; ++j) {
+    const Vec w = splat(decay + j);
+    for (int i = 0; i < N; i += LANES) store(state + j * N + i, load(state + j * N + i) * w);
+  }
+  std::fill_n(decay, N, 1.0f);
 }
 
 // The state is held transposed here, values in vector lanes, so that both products with it (S r, and S a of the next
 // token) are sums over rows, and one pass over it does all of a token's work.
+//
+// Within a chunk the decays are left out of it: with W the product of w since the chunk's start, S diag(1/W) is what is
+// held. b and k are divided by W instead, and a and r multiplied by it, which leaves four of five operations on the
+// state. Chunks are short enough that W does not vanish.
 template <int N>
 void forward(const Forward& f, const Sequence& sequence, int64_t head, float* scratch) {
   // Vectors of values done together: their sums for y and u stay in the registers, of which AVX-512 has more.
@@ -41,29 +51,32 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
   const int64_t state_offset = (sequence.index * in.heads + head) * N * N;
   float* state = scratch;  // [key][value]
   float* u = state + N * N;
-  float* w = u + N;
+  float* decay = u + N;  // W
+  float *r = decay + N, *a = r + N, *k = a + N, *b = k + N;  // multiplied by it, or divided
 
   if (f.state) {
     transpose<N>(f.state + state_offset, state);
   } else {
     std::memset(state, 0, sizeof(float) * N * N);
   }
+  std::fill_n(decay, N, 1.0f);
   std::memset(u, 0, sizeof(float) * N);
   if (f.state && sequence.begin < sequence.end) {
-    const float* a = in.a + at(in, sequence.begin, head, N);
+    const float* first_a = in.a + at(in, sequence.begin, head, N);
     for (int j = 0; j < N; ++j) {
-      for (int i = 0; i < N; i += LANES) store(u + i, load(u + i) + load(state + j * N + i) * a[j]);
+      for (int i = 0; i < N; i += LANES) store(u + i, load(u + i) + load(state + j * N + i) * first_a[j]);
     }
   }
 
   for (int64_t t = sequence.begin; t < sequence.end; ++t) {
     const int64_t done = t - sequence.begin;
-    if (f.starts && done % in.chunk_size == 0) {
+    if (done % in.chunk_size == 0) {
+      restore<N>(state, decay);
       const int64_t chunk = sequence.first_chunk + done / in.chunk_size;
-      transpose<N>(state, f.starts + (chunk * in.heads + head) * N * N);
+      if (f.starts) transpose<N>(state, f.starts + (chunk * in.heads + head) * N * N);
     }
     const int64_t here = at(in, t, head, N);
-    const float *r = in.r + here, *k = in.k + here, *v = in.v + here, *b = in.b + here;
+    const float* v = in.v + here;
     // Tokens of one head lie far apart, so the processor does not foresee these reads and writes.
     if (t + 2 < sequence.end) {
       const int64_t later = at(in, t + 2, head, N);
@@ -71,7 +84,14 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
       prefetch<N, true>(f.y + later);
     }
     const float* next_a = in.a + (t + 1 < sequence.end ? at(in, t + 1, head, N) : here);
-    exp_row<N>(in.log_w + here, w);
+    for (int j = 0; j < N; j += LANES) {
+      const Vec w = load(decay + j) * exp_of_nonpositive(load(in.log_w + here + j)), inverse = 1.0f / w;
+      store(decay + j, w);
+      store(r + j, load(in.r + here + j) * w);
+      store(a + j, load(next_a + j) * w);
+      store(k + j, load(in.k + here + j) * inverse);
+      store(b + j, load(in.b + here + j) * inverse);
+    }
     for (int i = 0; i < N; i += kTile * LANES) {
       Vec y_sum[kTile] = {}, u_sum[kTile] = {}, u_here[kTile], v_here[kTile];
       for (int p = 0; p < kTile; ++p) {
@@ -81,9 +101,9 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
       for (int j = 0; j < N; ++j) {
         float* row = state + j * N + i;
         // Read once: for all that the compiler knows, the stores below might change them.
-        const float w_j = w[j], b_j = b[j], k_j = k[j], r_j = r[j], a_j = next_a[j];
+        const Vec b_j = splat(b + j), k_j = splat(k + j), r_j = splat(r + j), a_j = splat(a + j);
         for (int p = 0; p < kTile; ++p) {
-          const Vec s = load(row + p * LANES) * w_j + u_here[p] * b_j + v_here[p] * k_j;
+          const Vec s = load(row + p * LANES) + u_here[p] * b_j + v_here[p] * k_j;
           store(row + p * LANES, s);
           y_sum[p] += s * r_j;
           u_sum[p] += s * a_j;
@@ -95,7 +115,13 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
       }
     }
   }
+  restore<N>(state, decay);
   transpose<N>(state, f.final + state_offset);
+}
+
+template <int N>
+void exp_row(const float* log_w, float* w) {
+  for (int j = 0; j < N; j += LANES) store(w + j, exp_of_nonpositive(load(log_w + j)));
 }
 
 // All that the backward pass knows of one token, in one piece of memory. Those from `dr` on are gradients that add up

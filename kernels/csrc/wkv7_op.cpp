@@ -26,6 +26,8 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
+// Over this many tokens the strongest decays multiply to 1e-17; float32 holds its inverse, and products with it.
+constexpr int64_t kLongestChunk = 64;
 // A thread should have at least this many tokens of one head to work on.
 constexpr int64_t kTokensPerThread = 32;
 
@@ -91,7 +93,8 @@ std::tuple<Tensor, Tensor, Tensor> wkv7(const Tensor& r, const Tensor& log_w, co
                                         const OptionalTensor& cu_seqlens, int64_t chunk_size, bool keep_starts) {
   const auto shape = r.sizes();
   TORCH_CHECK_VALUE(r.dim() == 4, "r must be [batch, tokens, heads, head size], not ", shape);
-  TORCH_CHECK_VALUE(chunk_size > 0, "chunk_size must be positive, not ", chunk_size);
+  TORCH_CHECK_VALUE(0 < chunk_size && chunk_size <= kLongestChunk, "chunk_size must be from 1 to ", kLongestChunk,
+                    ", not ", chunk_size);
   const Kernels kernels = kernels_for(r);
   const std::vector<Sequence> sequences = sequences_of(r, cu_seqlens, chunk_size);
   const int64_t count = sequences.size(), heads = r.size(2), size = r.size(3);
@@ -126,7 +129,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> wkv7_backward
     int64_t chunk_size) {
   const auto shape = r.sizes();
   TORCH_CHECK_VALUE(r.dim() == 4, "r must be [batch, tokens, heads, head size], not ", shape);
-  TORCH_CHECK_VALUE(chunk_size > 0, "chunk_size must be positive, not ", chunk_size);
+  TORCH_CHECK_VALUE(0 < chunk_size && chunk_size <= kLongestChunk, "chunk_size must be from 1 to ", kLongestChunk,
+                    ", not ", chunk_size);
   const Kernels kernels = kernels_for(r);
   const std::vector<Sequence> sequences = sequences_of(r, cu_seqlens, chunk_size);
   const int64_t count = sequences.size(), heads = r.size(2), size = r.size(3);
