@@ -1,14 +1,15 @@
 // What the kernels compute on: plain pointers, so that they compile without torch and once per instruction set.
 //
 // Tensors are dense float32: inputs, outputs and their gradients [tokens of all sequences, heads, head size], states
-// [sequences, heads, value, key], states at chunk starts [chunks, heads, value, key].
+// [sequences, heads, value, key]. What is kept for the backward pass is [chunks, heads, value + chunk size, key]: the state
+// at the start of a chunk, and u of its tokens.
 #pragma once
 
 #include <cstdint>
 
 namespace modrwkv {
 
-// One sequence: its tokens and the first of its chunks in the list of saved states.
+// One sequence: its tokens and the first of its chunks.
 struct Sequence {
   int64_t index, begin, end, first_chunk;
 };
@@ -21,12 +22,12 @@ struct Inputs {
 struct Forward {
   Inputs in;
   const float* state;  // null: zeros
-  float *y, *final, *starts;  // starts null: not kept
+  float *y, *final, *kept;  // kept null: there will be no backward pass
 };
 
 struct Backward {
   Inputs in;
-  const float *starts, *dy;
+  const float *kept, *dy;
   const float* dfinal;  // null: zeros
   float *dr, *dlog_w, *dk, *dv, *da, *db, *dstate;
 };

@@ -26,6 +26,11 @@ constexpr int kRows = 4;  // state rows that the backward pass keeps in register
 // Offset of a token's vector of one head.
 inline int64_t at(const Inputs& in, int64_t token, int64_t head, int size) { return (token * in.heads + head) * size; }
 
+// Offset of what is kept of a chunk of one head: the state at its start, and u of its tokens.
+inline int64_t kept_offset(const Inputs& in, int64_t chunk, int64_t head, int size) {
+  return (chunk * in.heads + head) * (size + in.chunk_size) * size;
+}
+
 // Multiply the rows of a state, which are keys here, by the decays that were left out of it, and begin anew.
 template <int N>
 void restore(float* state, float* decay) {
@@ -70,11 +75,15 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
 
   for (int64_t t = sequence.begin; t < sequence.end; ++t) {
     const int64_t done = t - sequence.begin;
+    float* kept = f.kept ? f.kept + kept_offset(in, sequence.first_chunk + done / in.chunk_size, head, N) : nullptr;
     if (done % in.chunk_size == 0) {
       restore<N>(state, decay);
-      const int64_t chunk = sequence.first_chunk + done / in.chunk_size;
-      if (f.starts) transpose<N>(state, f.starts + (chunk * in.heads + head) * N * N);
+      if (kept) {
+        transpose<N>(state, kept);
+        std::memset(kept + N * N, 0, sizeof(float) * in.chunk_size * N);  // The last chunk may be short.
+      }
     }
+    if (kept) std::memcpy(kept + (N + done % in.chunk_size) * N, u, sizeof(float) * N);
     const int64_t here = at(in, t, head, N);
     const float* v = in.v + here;
     // Tokens of one head lie far apart, so the processor does not foresee these reads and writes.
@@ -143,29 +152,22 @@ int64_t scratch(int64_t chunk_size) {
   return N * N + chunk_size * (sizeof(Token<N>) + sizeof(Rows<N>)) / sizeof(float);
 }
 
-// Run kRows rows of the state through a chunk, keeping what they were before each token, and u.
+// Run kRows rows of the state through a chunk, keeping what they were before each token.
 template <int N>
-void replay(Token<N>* chunk, Rows<N>* before, int tokens, const float* start, int row) {
-  constexpr int kVecs = N / LANES;
-  Vec s[kRows][kVecs];
-  for (int i = 0; i < kRows; ++i) {
-    UNROLL for (int q = 0; q < kVecs; ++q) s[i][q] = load(start + (row + i) * N + q * LANES);
-  }
-  for (int t = 0; t < tokens; ++t) {
-    Token<N>& x = chunk[t];
-    Vec dot[kRows] = {};
-    UNROLL for (int q = 0; q < kVecs; ++q) {
-      const Vec a = load(x.a + q * LANES);
-      UNROLL for (int i = 0; i < kRows; ++i) {
-        store(before[t].row[i] + q * LANES, s[i][q]);
-        dot[i] += s[i][q] * a;
-      }
+void replay(const Token<N>* chunk, Rows<N>* before, int tokens, const float* start, int row) {
+  std::memcpy(before[0].row, start + row * N, sizeof before[0].row);
+  for (int t = 0; t + 1 < tokens; ++t) {
+    const Token<N>& x = chunk[t];
+    Vec v[kRows], u[kRows];
+    for (int i = 0; i < kRows; ++i) {
+      v[i] = splat(x.v + row + i);
+      u[i] = splat(x.u + row + i);
     }
-    const Quad v = load4(x.v + row), u = sums(dot[0], dot[1], dot[2], dot[3]);
-    store4(x.u + row, u);
-    UNROLL for (int q = 0; q < kVecs; ++q) {
-      const Vec w = load(x.w + q * LANES), b = load(x.b + q * LANES), k = load(x.k + q * LANES);
-      UNROLL for (int i = 0; i < kRows; ++i) s[i][q] = s[i][q] * w + k * v[i] + b * u[i];
+    for (int q = 0; q < N; q += LANES) {
+      const Vec w = load(x.w + q), k = load(x.k + q), b = load(x.b + q);
+      for (int i = 0; i < kRows; ++i) {
+        store(before[t + 1].row[i] + q, load(before[t].row[i] + q) * w + (k * v[i] + b * u[i]));
+      }
     }
   }
 }
@@ -237,7 +239,7 @@ float dot_product(const float* x, const float* y) {
 }
 
 // Rows of the state, held as they are here, are independent of each other in both directions; so a few of them at a
-// time go forth through a chunk, from its saved start, and back again without leaving the registers.
+// time go forth through a chunk, from its start, and back again without leaving the registers.
 template <int N>
 void backward(const Backward& f, const Sequence& sequence, int64_t head, float* scratch) {
   constexpr size_t kBytes = sizeof(float) * N;
@@ -257,6 +259,7 @@ void backward(const Backward& f, const Sequence& sequence, int64_t head, float* 
     const int64_t first = sequence.begin + index * in.chunk_size;
     const int64_t left = sequence.end - first;
     const int tokens = static_cast<int>(left < in.chunk_size ? left : in.chunk_size);
+    const float* start = f.kept + kept_offset(in, sequence.first_chunk + index, head, N);
     for (int t = 0; t < tokens; ++t) {
       Token<N>& x = chunk[t];
       const int64_t here = at(in, first + t, head, N);
@@ -267,10 +270,10 @@ void backward(const Backward& f, const Sequence& sequence, int64_t head, float* 
       std::memcpy(x.a, in.a + here, kBytes);
       std::memcpy(x.b, in.b + here, kBytes);
       std::memcpy(x.g, f.dy + here, kBytes);
+      std::memcpy(x.u, start + (N + t) * N, kBytes);
       std::memset(x.dr, 0, 5 * kBytes);
     }
 
-    const float* start = f.starts + ((sequence.first_chunk + index) * in.heads + head) * N * N;
     for (int row = 0; row < N; row += kRows) {
       // Meanwhile, the memory of this chunk's gradients and of the inputs of the chunk before comes in.
       for (int64_t t = row * in.chunk_size / N; t < (row + kRows) * in.chunk_size / N; ++t) {

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import DEFAULT_CHUNK_SIZE, Backend, Inputs, Request, compute_dtype
 from modrwkv_kernels.native import HEAD_SIZES, why_missing
-from modrwkv_kernels.op_gradient import BACKWARD_SCHEMA, FORWARD_SCHEMA, connect, needs_gradient
+from modrwkv_kernels.op_gradient import BACKWARD_SCHEMA, FORWARD_SCHEMA, connect, fake_forward, needs_gradient
 
 __all__ = ["BACKEND"]
 
+
+def _fake_forward(*arguments: Any) -> tuple[Tensor, ...]:
+    # Behind the state at a chunk's start it keeps what states held in the removal directions of the chunk's tokens.
+    y, final, starts = fake_forward(*arguments)
+    chunks, heads, size, _ = starts.shape
+    chunk_size = arguments[-2]
+    return y, final, starts.new_empty(chunks, heads, size + chunk_size, size)
+
+
 torch.library.define("modrwkv_kernels::wkv7_cpu", FORWARD_SCHEMA)
 torch.library.define("modrwkv_kernels::wkv7_cpu_backward", BACKWARD_SCHEMA)
-_wkv7 = connect("modrwkv_kernels::wkv7_cpu", "modrwkv_kernels::wkv7_cpu_backward")
+_wkv7 = connect("modrwkv_kernels::wkv7_cpu", "modrwkv_kernels::wkv7_cpu_backward", fake_forward=_fake_forward)
 
 
 def _run(

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from modrwkv_kernels.backend import Inputs
 from modrwkv_kernels.ragged import chunk_capacity
 
-__all__ = ["BACKWARD_SCHEMA", "FORWARD_SCHEMA", "connect", "needs_gradient"]
+__all__ = ["BACKWARD_SCHEMA", "FORWARD_SCHEMA", "connect", "fake_forward", "needs_gradient"]
 
 FORWARD_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
@@ -33,7 +33,7 @@ Implementation = Callable[..., tuple[Tensor, ...]]
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
-def _fake_forward(
+def fake_forward(
     r: Tensor,
     log_w: Tensor,
     k: Tensor,
@@ -45,6 +45,7 @@ def _fake_forward(
     chunk_size: int,
     keep_starts: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of what an op with :data:`FORWARD_SCHEMA` returns."""
     batch, tokens, heads, size = r.shape
     if cu_seqlens is None:
         sequences, chunks = batch, batch * ((tokens + chunk_size - 1) // chunk_size)
@@ -88,7 +89,7 @@ def connect(
     *,
     forward: Implementation | None = None,
     backward: Implementation | None = None,
-    fake_forward: Implementation = _fake_forward,
+    fake_forward: Implementation = fake_forward,
     fake_backward: Implementation = _fake_backward,
 ) -> Implementation:
     """Register shape functions and the gradient formula of an op pair.
