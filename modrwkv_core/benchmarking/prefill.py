@@ -51,8 +51,8 @@ def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) 
 
 @torch.inference_mode()
 def _read(model: RWKV7, ids: torch.Tensor) -> torch.Tensor:
-    hidden, _ = model(model.embed(ids))
-    return model.logits(hidden[:, -1])
+    last, _ = model.read(model.embed(ids))
+    return model.logits(last)
 
 
 def _rivals(

@@ -163,9 +163,8 @@ class Session:
         """
         batch = pack([self._conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():
-            hidden, state = self.model(batch)
-            last = (batch.cu_seqlens[1:] - 1).to(hidden.device)
-            return self.model.backbone.logits(hidden[0, last]), state
+            last, state = self.model.read(batch)
+            return self.model.backbone.logits(last), state
 
     def _tokens(
         self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling

@@ -148,6 +148,15 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
             Hidden vectors of the shape of ``x``, and the state behind the last token of each row or sequence.
         """
 
+    def read(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+        """Read ``x`` as :meth:`forward` does, for the sake of what comes next.
+
+        Returns:
+            The last hidden vector of each row or packed sequence, ``[B, D]``, and the state behind it.
+        """
+        hidden, after = self(x, state=state, cu_seqlens=cu_seqlens)
+        return (hidden[:, -1] if cu_seqlens is None else hidden[0, cu_seqlens[1:].to(hidden.device) - 1]), after
+
     @property
     @abstractmethod
     def output_weight(self) -> Tensor:

@@ -93,6 +93,21 @@ class BackboneContract(NeuralContract):
                 parts.append(hidden)
             assert_near(torch.cat(parts, dim=1), whole, SAME, f"{self.name} in chunks of {chunk} differs")
 
+    def test_reading_gives_the_last_hidden_vectors(self, settings: Mapping[str, Any]) -> None:
+        """``read`` is ``forward`` for the sake of what comes next: the last hidden vectors, and the same state.
+
+        Remedy: leave ``read`` as it is inherited, or let it return one vector for each row or packed sequence.
+        """
+        module, x_BTD = self.embedded(settings)
+        bounds = torch.tensor([0, 1, self.tokens])
+        with torch.no_grad():
+            for x, cu_seqlens, last in ((x_BTD, None, -1), (x_BTD[:1], bounds, [0, -1])):
+                hidden, after = module(x, cu_seqlens=cu_seqlens)
+                read, state = module.read(x, cu_seqlens=cu_seqlens)
+                expected = hidden[:, last].reshape(read.shape)
+                assert_near(read, expected, SAME, f"{self.name} reads other vectors than the last hidden ones")
+                self.assert_same_state(module, state, after, f"{self.name} leaves another state behind when reading")
+
     def test_row_in_a_batch_equals_the_row_alone(self, settings: Mapping[str, Any]) -> None:
         """Rows do not mix.
 

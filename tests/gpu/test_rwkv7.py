@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from modrwkv_core.backbones.rwkv7.block import LayerState
+from modrwkv_core.backbones.rwkv7.graph_reader import graph_reader
 from modrwkv_core.backbones.rwkv7.token_shift import Packing
 
 
@@ -36,6 +37,31 @@ def test_a_block_agrees_with_float64(make_model: Any, bounds: list[int] | None, 
         outcomes.append([out, *after, *torch.autograd.grad(loss, [*inputs, *block.parameters()])])
     for ours, expected in zip(outcomes[1], outcomes[0], strict=True):
         assert (ours.double().cpu() - expected).norm() <= 1e-4 * expected.norm()
+
+
+@torch.no_grad()
+def test_prompts_read_in_a_graph_equal_the_forward_pass(make_model: Any) -> None:
+    model = make_model(width=128, head_size=64, dtype=torch.float32).cuda()
+
+    def assert_reads(tokens: int) -> None:
+        x, state = torch.randn(1, tokens, 128, device="cuda"), model(torch.randn(1, 3, 128, device="cuda"))[1]
+        hidden, after = model(x, state)
+        last, ours = model.read(x, state, torch.tensor([0, tokens]))
+        assert (last - hidden[:, -1]).norm() <= 1e-5 * hidden[:, -1].norm()
+        assert (ours.matrix - after.matrix).norm() <= 1e-5 * after.matrix.norm()
+        assert (ours.time_shift - after.time_shift).norm() <= 1e-5 * after.time_shift.norm()
+
+    for tokens in (5, 512, 513, 1, 1200):
+        assert_reads(tokens)
+    model.read(torch.full((1, 512, 128), float("nan"), device="cuda"))
+    assert_reads(7)
+    recorded = graph_reader(model)
+    assert recorded is not None
+    for parameter in model.parameters():
+        parameter.data = 1.1 * parameter.data
+    for _ in range(3):
+        assert_reads(40)
+    assert graph_reader(model) not in (None, recorded)
 
 
 def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:

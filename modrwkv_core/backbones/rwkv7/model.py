@@ -18,6 +18,7 @@ from modrwkv_core.backbones.rwkv7.checkpoint import load_into
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
 from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
+from modrwkv_core.backbones.rwkv7.graph_reader import GraphReader, graph_reader
 from modrwkv_core.backbones.rwkv7.init import (
     initialise_channel_mix,
     initialise_embedding,
@@ -35,6 +36,7 @@ from modrwkv_core.interfaces.state import State
 __all__ = ["RWKV7"]
 
 _COMPONENT = "backbone/rwkv7"
+_LONGEST = 2048  # tokens of a prompt that is read piece by piece; the device takes longer for more than Python does
 
 
 class RWKV7(Backbone[RWKV7Config]):
@@ -158,15 +160,29 @@ class RWKV7(Backbone[RWKV7Config]):
         Raises:
             ComponentError: ``x``, ``state`` and ``cu_seqlens`` do not fit the model or each other.
         """
-        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.width:
-            raise ComponentError(
-                f"the trunk reads [rows, tokens, {self.width}] with at least one token, not {list(x.shape)}",
-                component=_COMPONENT,
-            )
+        self._check_vectors(x)
         packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
         rows = x.shape[0] if packing is None else len(packing.first)
-        before = self.init_state(rows) if state is None else self._checked(state, rows)
+        return self.run(x, self.init_state(rows) if state is None else self._checked(state, rows), packing)
 
+    def read(
+        self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, RWKV7State]:
+        """Read ``x`` as :meth:`forward` does; return the last hidden vector of each row or sequence, and the state.
+
+        On a GPU a single sequence is read in a CUDA graph from the second call on, without gradients.
+        """
+        self._check_vectors(x)
+        packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
+        rows = x.shape[0] if packing is None else len(packing.first)
+        if rows == 1 and x.shape[1] <= _LONGEST and (reader := self._graph_reader(x)) is not None:
+            return reader(x, self.init_state(1) if state is None else self._checked(state, 1))
+        last, after = super().read(x, state, cu_seqlens)
+        assert isinstance(after, RWKV7State)
+        return last, after
+
+    def run(self, x: Tensor, before: RWKV7State, packing: Packing | None) -> tuple[Tensor, RWKV7State]:
+        """Do what :meth:`forward` does, with arguments that are known to fit; nothing waits for a GPU."""
         run = recomputing(self.config.recompute if torch.is_grad_enabled() else "none")
         v_first: Tensor | None = None
         layers: list[LayerState] = []
@@ -218,6 +234,18 @@ class RWKV7(Backbone[RWKV7Config]):
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
+
+    def _graph_reader(self, x: Tensor) -> GraphReader | None:
+        if torch.is_grad_enabled() or x.dtype != self.emb.weight.dtype or GraphDecoder.unusable(self) is not None:
+            return None
+        return graph_reader(self)
+
+    def _check_vectors(self, x: Tensor) -> None:
+        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.width:
+            raise ComponentError(
+                f"the trunk reads [rows, tokens, {self.width}] with at least one token, not {list(x.shape)}",
+                component=_COMPONENT,
+            )
 
     def _checked(self, state: State, rows: int) -> RWKV7State:
         sizes = self.sizes
