@@ -15,7 +15,7 @@ from modrwkv_core.backbones.rwkv7.channel_mix import ChannelMix
 from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.backbones.rwkv7.time_mix import TimeMix
-from modrwkv_core.backbones.rwkv7.token_shift import Packing, last_tokens
+from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail, last_tokens
 
 __all__ = ["Block", "LayerState"]
 
@@ -40,16 +40,29 @@ class Block(nn.Module):
         self.ffn = ChannelMix(sizes)
 
     def forward(
-        self, x_BTD: Tensor, v_first_BTD: Tensor | None, before: LayerState, packing: Packing | None
+        self,
+        x_BTD: Tensor,
+        v_first_BTD: Tensor | None,
+        before: LayerState,
+        packing: Packing | None,
+        tail: Tail | None = None,
     ) -> tuple[Tensor, Tensor, LayerState]:
-        """Return the new residual stream, the values of the first layer, and the layer's state."""
+        """Return the new residual stream, the values of the first layer, and the layer's state.
+
+        With ``tail`` the stream is that of the last tokens, ``[S, D]``, and nothing is done for others that neither
+        these nor the state need.
+        """
         if self.ln0 is not None:
             x_BTD = self.ln0(x_BTD)
         x_BTD, mixes = _mixed(self.ln1, self.att.mix(), x_BTD, None, before.time_shift, packing)
         time_SD = self.ln1(last_tokens(x_BTD, packing))
-        out_BTD, v_first_BTD, matrix_SHNN = self.att(mixes, v_first_BTD, before.matrix, packing)
+        out_BTD, v_first_BTD, matrix_SHNN = self.att(mixes, v_first_BTD, before.matrix, packing, tail)
+        if tail is not None:
+            x_BTD, packing = tail.of(x_BTD), None
         x_BTD, (x_k_BTD,) = _mixed(self.ln2, self.ffn.mix(), x_BTD, out_BTD, before.channel_shift, packing)
         channel_SD = self.ln2(last_tokens(x_BTD, packing))
+        if tail is not None:
+            x_BTD, x_k_BTD = tail.last(x_BTD), tail.last(x_k_BTD)
         return x_BTD + self.ffn(x_k_BTD), v_first_BTD, LayerState(matrix_SHNN, time_SD, channel_SD)
 
 

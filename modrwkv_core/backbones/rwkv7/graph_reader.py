@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
-from modrwkv_core.backbones.rwkv7.token_shift import Packing
+from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
 
 if TYPE_CHECKING:
     from modrwkv_core.backbones.rwkv7.model import RWKV7
@@ -69,8 +69,8 @@ class GraphReader:
     @torch.inference_mode()
     def _run(self, model: RWKV7) -> tuple[Tensor, RWKV7State]:
         packing = Packing(self._bounds, self._bounds[:-1], self._bounds[1:] - 1)
-        hidden_1TD, after = model.run(self._x, self._before, packing)
-        return hidden_1TD[0, packing.last[:1]], after
+        hidden_2D, after = model.run(self._x, self._before, packing, Tail(packing))
+        return hidden_2D[:1], after
 
     def _record(self, model: RWKV7) -> None:
         # What is compiled and chosen in a first run must be so before the recording.

@@ -27,7 +27,7 @@ from modrwkv_core.backbones.rwkv7.init import (
 )
 from modrwkv_core.backbones.rwkv7.recompute import recomputing
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
-from modrwkv_core.backbones.rwkv7.token_shift import Packing
+from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone
 from modrwkv_core.interfaces.decoding import Decoder
@@ -160,10 +160,7 @@ class RWKV7(Backbone[RWKV7Config]):
         Raises:
             ComponentError: ``x``, ``state`` and ``cu_seqlens`` do not fit the model or each other.
         """
-        self._check_vectors(x)
-        packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
-        rows = x.shape[0] if packing is None else len(packing.first)
-        return self.run(x, self.init_state(rows) if state is None else self._checked(state, rows), packing)
+        return self.run(x, *self._checked(x, state, cu_seqlens))
 
     def read(
         self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None
@@ -172,22 +169,26 @@ class RWKV7(Backbone[RWKV7Config]):
 
         On a GPU a single sequence is read in a CUDA graph from the second call on, without gradients.
         """
-        self._check_vectors(x)
-        packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
-        rows = x.shape[0] if packing is None else len(packing.first)
-        if rows == 1 and x.shape[1] <= _LONGEST and (reader := self._graph_reader(x)) is not None:
-            return reader(x, self.init_state(1) if state is None else self._checked(state, 1))
-        last, after = super().read(x, state, cu_seqlens)
-        assert isinstance(after, RWKV7State)
-        return last, after
+        before, packing = self._checked(x, state, cu_seqlens)
+        if before.rows == 1 and x.shape[1] <= _LONGEST and (reader := self._graph_reader(x)) is not None:
+            return reader(x, before)
+        return self.run(x, before, packing, Tail(packing))
 
-    def run(self, x: Tensor, before: RWKV7State, packing: Packing | None) -> tuple[Tensor, RWKV7State]:
-        """Do what :meth:`forward` does, with arguments that are known to fit; nothing waits for a GPU."""
+    def run(
+        self, x: Tensor, before: RWKV7State, packing: Packing | None, tail: Tail | None = None
+    ) -> tuple[Tensor, RWKV7State]:
+        """Do what :meth:`forward` does, or with ``tail`` :meth:`read`, with arguments that are known to fit.
+
+        Nothing waits for a GPU.
+        """
         run = recomputing(self.config.recompute if torch.is_grad_enabled() else "none")
         v_first: Tensor | None = None
         layers: list[LayerState] = []
-        for block, *layer in zip(self._blocks(), before.matrix, before.time_shift, before.channel_shift, strict=True):
-            x, v_first, after = run(block, x, v_first, LayerState(*layer), packing)
+        blocks = self._blocks()
+        for block, *layer in zip(blocks, before.matrix, before.time_shift, before.channel_shift, strict=True):
+            x, v_first, after = run(
+                block, x, v_first, LayerState(*layer), packing, tail if block is blocks[-1] else None
+            )
             layers.append(after)
         hidden: Tensor = self.ln_out(x)
         return hidden, RWKV7State(*(torch.stack(tensors) for tensors in zip(*layers, strict=True)))
@@ -240,14 +241,18 @@ class RWKV7(Backbone[RWKV7Config]):
             return None
         return graph_reader(self)
 
-    def _check_vectors(self, x: Tensor) -> None:
+    def _checked(self, x: Tensor, state: State | None, cu_seqlens: Tensor | None) -> tuple[RWKV7State, Packing | None]:
+        """Where to begin, and where packed sequences lie."""
         if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.width:
             raise ComponentError(
                 f"the trunk reads [rows, tokens, {self.width}] with at least one token, not {list(x.shape)}",
                 component=_COMPONENT,
             )
+        packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
+        rows = x.shape[0] if packing is None else len(packing.first)
+        return self.init_state(rows) if state is None else self._checked_state(state, rows), packing
 
-    def _checked(self, state: State, rows: int) -> RWKV7State:
+    def _checked_state(self, state: State, rows: int) -> RWKV7State:
         sizes = self.sizes
         expected = [sizes.layers, rows, sizes.heads, sizes.head_size, sizes.head_size]
         if not isinstance(state, RWKV7State) or list(state.matrix.shape) != expected:

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
-from modrwkv_core.backbones.rwkv7.token_shift import Packing
+from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
 
 __all__ = ["TimeMix"]
 
@@ -72,6 +72,7 @@ class TimeMix(nn.Module):
         v_first_BTD: Tensor | None,
         matrix_SHNN: Tensor,
         packing: Packing | None,
+        tail: Tail | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mix tokens over time.
 
@@ -80,6 +81,7 @@ class TimeMix(nn.Module):
             v_first_BTD: Values of the first layer; None in the first layer.
             matrix_SHNN: State of the recurrence before the first tokens.
             packing: Where sequences begin, if several are packed.
+            tail: Which tokens the output is wanted of; None for all.
 
         Returns:
             The output, the values of the first layer, and the state behind the last tokens.
@@ -88,7 +90,6 @@ class TimeMix(nn.Module):
         r_BTD, k_BTD, v_BTD = self.receptance(x_r_BTD), self.key(x_k_BTD), self.value(x_v_BTD)
         decay_BTD = _biased((x_w_BTD @ self.w1).tanh(), self.w2, self.w0)
         rate_BTD = _biased(x_a_BTD @ self.a1, self.a2, self.a0)
-        gate_BTD = (x_g_BTD @ self.g1).sigmoid() @ self.g2
         residual = None
         if v_first_BTD is None:
             v_first_BTD = v_BTD
@@ -110,6 +111,10 @@ class TimeMix(nn.Module):
         r_BTHN = r_BTD.view_as(k_BTHN)
         inputs = (r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN)
         y_BTHN, matrix_SHNN = self._recur(inputs, matrix_SHNN, packing)
+        if tail is not None:
+            y_BTHN, r_BTHN, k_BTHN, v_BTHN = (tail.of(x) for x in (y_BTHN, r_BTHN, k_BTHN, v_BTHN))
+            x_g_BTD = tail.of(x_g_BTD)
+        gate_BTD = (x_g_BTD @ self.g1).sigmoid() @ self.g2
         read_BTD = readout(
             y_BTHN,
             r_BTHN,

@@ -1,6 +1,6 @@
 """Where sequences begin and end, for the token that stands before each of them.
 
-B = rows, T = tokens, D = width, S = packed sequences.
+B = rows, T = tokens, D = width, S = rows or packed sequences.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modrwkv_core.errors import ComponentError
 
-__all__ = ["Packing", "last_tokens"]
+__all__ = ["Packing", "Tail", "last_tokens"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,3 +60,29 @@ class Packing:
 def last_tokens(x_BTD: Tensor, packing: Packing | None) -> Tensor:
     """Return the last token of each row or packed sequence, ``[S, D]``."""
     return x_BTD[:, -1] if packing is None else x_BTD[0, packing.last]
+
+
+class Tail:
+    """The last two tokens of each row or packed sequence, the last and the one that it is mixed with.
+
+    Args:
+        packing: Where sequences lie, if several are packed.
+    """
+
+    def __init__(self, packing: Packing | None) -> None:
+        self._packing = packing
+
+    def of(self, x_BT: Tensor) -> Tensor:
+        """Take them from ``[B, T, ...]``: ``[S, 2, ...]``, or ``[B, 1, ...]`` where there is one token."""
+        if self._packing is None:
+            return x_BT[:, -2:]
+        first_S, last_S = self._packing.first, self._packing.last
+        # The only token of a sequence is taken twice; the first time it stands behind what came before the sequence.
+        return x_BT[0, torch.stack((torch.maximum(first_S, last_S - 1), last_S), dim=1)]
+
+    def last(self, x_S2D: Tensor) -> Tensor:
+        """Take the last token from what was made of them: ``[S, D]``."""
+        if self._packing is None:
+            return x_S2D[:, -1]
+        place_S = (self._packing.first != self._packing.last).long()
+        return x_S2D[torch.arange(len(x_S2D), device=x_S2D.device), place_S]

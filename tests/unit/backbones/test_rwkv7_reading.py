@@ -1,4 +1,4 @@
-"""Reading in pieces, as a CUDA graph does it on a GPU, against the trunk's forward pass. In float64, on the CPU."""
+"""Reading prompts, also in pieces as a CUDA graph does it, against the trunk's forward pass. In float64, on the CPU."""
 
 from __future__ import annotations
 
@@ -69,15 +69,25 @@ def test_a_pass_is_recorded_for_the_second_prompt_and_again_where_weights_have_m
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("bounds", [None, [0, 1, 7, 9]], ids=["dense", "packed"])
-def test_the_trunk_reads_rows_and_packed_sequences(make_model: Any, bounds: list[int] | None) -> None:
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("begun", [False, True], ids=["anew", "begun"])
+@pytest.mark.parametrize("tokens", [1, 2, 9])
+def test_the_trunk_reads_rows(make_model: Any, layers: int, begun: bool, tokens: int) -> None:
+    model = make_model(layers=layers, width=WIDTH)
+    x = torch.randn(2, tokens, WIDTH, dtype=torch.float64)
+    state = model(torch.randn_like(x))[1] if begun else None
+    assert_same(model.read(x, state), model(x, state))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("begun", [False, True], ids=["anew", "begun"])
+def test_the_trunk_reads_packed_sequences(make_model: Any, begun: bool) -> None:
     model = make_model(width=WIDTH)
-    x = torch.randn(1 if bounds else 2, 9, WIDTH, dtype=torch.float64)
-    cu_seqlens = None if bounds is None else torch.tensor(bounds)
-    hidden, after = model(x, cu_seqlens=cu_seqlens)
-    last, state = model.read(x, cu_seqlens=cu_seqlens)
-    assert torch.equal(last, hidden[:, -1] if bounds is None else hidden[0, [0, 6, 8]])
-    assert torch.equal(state.matrix, after.matrix)
+    cu_seqlens = torch.tensor([0, 1, 3, 9])
+    x = torch.randn(1, 9, WIDTH, dtype=torch.float64)
+    state = model(torch.randn(3, 4, WIDTH, dtype=torch.float64))[1] if begun else None
+    hidden, after = model(x, state, cu_seqlens)
+    assert_same(model.read(x, state, cu_seqlens), (hidden[0, [0, 2, 8]].unsqueeze(1), after))
 
 
 def test_what_does_not_fit_is_refused(make_model: Any) -> None:
