@@ -12,6 +12,7 @@ from modrwkv_kernels import explain_dispatch
 from modrwkv_kernels.decode_weights import pack
 from torch import Tensor
 
+from modrwkv_core.backbones.rwkv7.recording import record
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.decoding import Decoder, Decoding
@@ -129,17 +130,9 @@ class _Step:
         return decode_triton(self._weights, x_BD, self._slots, *pool)
 
     def _record(self) -> None:
-        # What is compiled and chosen in a first run must be so before the recording, and must not touch the pool.
+        # A first run must not touch the pool.
         others = tuple(tensor[:, :1].repeat_interleave(len(self._ids), dim=1) for tensor in self._pool)
-        stream = torch.cuda.Stream(self._ids.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._ids.device))
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                self._run(others)
-        torch.cuda.current_stream(self._ids.device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._logits = self._run(self._pool)
+        self._graph, self._logits = record(lambda: self._run(self._pool), lambda: self._run(others), self._ids.device)
 
 
 class _GraphDecoding(Decoding):

@@ -8,12 +8,14 @@ B = rows, T = tokens, D = width.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from modrwkv_core.backbones.rwkv7.recording import record
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
 
@@ -44,45 +46,36 @@ class GraphReader:
         self._before = model.init_state(2)
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._x.is_cuda:
-            self._record(model)
+            run = partial(self._run, model)
+            self._graph, (self._hidden, self._after) = record(run, run, self._x.device)
         else:
             self._model = model
 
     @torch.inference_mode()
     def __call__(self, x_1TD: Tensor, state: RWKV7State) -> tuple[Tensor, RWKV7State]:
         """Read ``[1, T, D]``; return the last hidden vector ``[1, D]`` and the state behind it."""
-        hidden_1D = x_1TD[:, -1]
-        for piece_1TD in torch.split(x_1TD, self.piece, dim=1):
-            tokens = piece_1TD.shape[1]
-            self._x[:, :tokens].copy_(piece_1TD)
-            self._bounds[1:2].fill_(tokens)
-            for ours, given in zip(_tensors(self._before), _tensors(state), strict=True):
-                ours[:, :1].copy_(given)
-            if self._graph is None:
-                self._hidden, self._after = self._run(self._model)
-            else:
-                self._graph.replay()
-            hidden_1D = self._hidden.clone()
-            state = RWKV7State(*(tensor[:, :1].clone() for tensor in _tensors(self._after)))
-        return hidden_1D, state
+        *earlier, final_1TD = torch.split(x_1TD, self.piece, dim=1)
+        for piece_1TD in earlier:
+            _, state = self._pass(piece_1TD, state)
+        return self._pass(final_1TD, state)
+
+    def _pass(self, piece_1TD: Tensor, state: RWKV7State) -> tuple[Tensor, RWKV7State]:
+        tokens = piece_1TD.shape[1]
+        self._x[:, :tokens].copy_(piece_1TD)
+        self._bounds[1:2].fill_(tokens)
+        for ours, given in zip(_tensors(self._before), _tensors(state), strict=True):
+            ours[:, :1].copy_(given)
+        if self._graph is None:
+            self._hidden, self._after = self._run(self._model)
+        else:
+            self._graph.replay()
+        return self._hidden.clone(), RWKV7State(*(tensor[:, :1].clone() for tensor in _tensors(self._after)))
 
     @torch.inference_mode()
     def _run(self, model: RWKV7) -> tuple[Tensor, RWKV7State]:
         packing = Packing(self._bounds, self._bounds[:-1], self._bounds[1:] - 1)
         hidden_2D, after = model.run(self._x, self._before, packing, Tail(packing))
         return hidden_2D[:1], after
-
-    def _record(self, model: RWKV7) -> None:
-        # What is compiled and chosen in a first run must be so before the recording.
-        stream = torch.cuda.Stream(self._x.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._x.device))
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                self._run(model)
-        torch.cuda.current_stream(self._x.device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._hidden, self._after = self._run(model)
 
 
 _READERS: WeakKeyDictionary[RWKV7, tuple[tuple[int, ...], GraphReader | None]] = WeakKeyDictionary()

@@ -1,0 +1,39 @@
+"""Recording of CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+__all__ = ["record"]
+
+_WARM_UP = 2
+
+Result = TypeVar("Result")
+
+
+def record(
+    run: Callable[[], Result], warm_up: Callable[[], object], device: torch.device
+) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """Record what ``run`` launches.
+
+    Args:
+        run: Launches kernels on ``device`` and waits for none of them.
+        warm_up: Does the same elsewhere: what is compiled and chosen in a first run must be so before the recording.
+        device: A GPU.
+
+    Returns:
+        The graph, and what ``run`` has returned, which each replay writes anew.
+    """
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):
+            warm_up()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = run()
+    return graph, result
