@@ -1,8 +1,8 @@
 // What the kernels compute on: plain pointers, so that they compile without torch and once per instruction set.
 //
 // Tensors are dense float32: inputs, outputs and their gradients [tokens of all sequences, heads, head size], states
-// [sequences, heads, value, key]. What is kept for the backward pass is [chunks, heads, value + chunk size, key]: the state
-// at the start of a chunk, and u of its tokens.
+// [sequences, heads, value, key]. What is kept for the backward pass is [chunks, heads, value + chunk size, key]: the
+// state at the start of a chunk, and u of its tokens.
 #pragma once
 
 #include <cstdint>

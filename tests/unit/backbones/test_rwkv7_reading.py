@@ -1,4 +1,4 @@
-"""Reading prompts, also in pieces as a CUDA graph does it, against the trunk's forward pass. In float64, on the CPU."""
+"""Reading prompts, also in pieces as a CUDA graph does it, against the trunk's forward pass, on the CPU."""
 
 from __future__ import annotations
 
@@ -88,6 +88,19 @@ def test_the_trunk_reads_packed_sequences(make_model: Any, begun: bool) -> None:
     state = model(torch.randn(3, 4, WIDTH, dtype=torch.float64))[1] if begun else None
     hidden, after = model(x, state, cu_seqlens)
     assert_same(model.read(x, state, cu_seqlens), (hidden[0, [0, 2, 8]].unsqueeze(1), after))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bounds", [None, [0, 1, 3, 9]], ids=["dense", "packed"])
+def test_compiled_stages_read_the_same(make_model: Any, bounds: list[int] | None) -> None:
+    model = make_model(width=64, head_size=32, dtype=torch.float32)
+    x = torch.randn(1, 9, 64)
+    cu_seqlens = None if bounds is None else torch.tensor(bounds)
+    hidden, after = model(x, cu_seqlens=cu_seqlens)
+    last, state = model.read(x, cu_seqlens=cu_seqlens)
+    torch.testing.assert_close(last, hidden[:, -1] if bounds is None else hidden[0, [0, 2, 8]], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state.channel_shift, after.channel_shift, rtol=1e-4, atol=1e-5)
+    assert torch.equal(state.matrix, after.matrix)
 
 
 def test_what_does_not_fit_is_refused(make_model: Any) -> None:
