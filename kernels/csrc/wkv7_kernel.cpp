@@ -80,7 +80,9 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
       restore<N>(state, decay);
       if (kept) {
         transpose<N>(state, kept);
-        std::memset(kept + N * N, 0, sizeof(float) * in.chunk_size * N);  // The last chunk may be short.
+        // What no token writes of a short chunk must not be left to chance.
+        const int64_t tokens = std::min(sequence.end - t, in.chunk_size);
+        std::fill(kept + (N + tokens) * N, kept + (N + in.chunk_size) * N, 0.0f);
       }
     }
     if (kept) std::memcpy(kept + (N + done % in.chunk_size) * N, u, sizeof(float) * N);

@@ -70,19 +70,18 @@ class Tail:
     """
 
     def __init__(self, packing: Packing | None) -> None:
-        self._packing = packing
+        self._tokens: Tensor | None = None
+        if packing is not None:
+            # The only token of a sequence is taken twice; the first time it stands behind what came before the
+            # sequence.
+            self._tokens = torch.stack((torch.maximum(packing.first, packing.last - 1), packing.last), dim=1)
+            self._rows = torch.arange(len(self._tokens), device=self._tokens.device)
+            self._place = (packing.first != packing.last).long()
 
     def of(self, x_BT: Tensor) -> Tensor:
         """Take them from ``[B, T, ...]``: ``[S, 2, ...]``, or ``[B, 1, ...]`` where there is one token."""
-        if self._packing is None:
-            return x_BT[:, -2:]
-        first_S, last_S = self._packing.first, self._packing.last
-        # The only token of a sequence is taken twice; the first time it stands behind what came before the sequence.
-        return x_BT[0, torch.stack((torch.maximum(first_S, last_S - 1), last_S), dim=1)]
+        return x_BT[:, -2:] if self._tokens is None else x_BT[0, self._tokens]
 
     def last(self, x_S2D: Tensor) -> Tensor:
         """Take the last token from what was made of them: ``[S, D]``."""
-        if self._packing is None:
-            return x_S2D[:, -1]
-        place_S = (self._packing.first != self._packing.last).long()
-        return x_S2D[torch.arange(len(x_S2D), device=x_S2D.device), place_S]
+        return x_S2D[:, -1] if self._tokens is None else x_S2D[self._rows, self._place]
