@@ -26,15 +26,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 LIBRARY = "libwkv7_cpu.so"
 PACKAGE_FOLDER = "modrwkv_kernels/_native"
 COMPILERS = ("c++", "g++", "clang++")
-OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op")
+OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op", "product_op")
 # Compiled once for each instruction set.
 KERNELS = ("wkv7_kernel", "decode_kernel", "stages_kernel")
 # Instruction set -> floats per vector and compiler flags.
 PORTABLE: dict[str, tuple[int, list[str]]] = {"portable": (4, [])}
-X86_64 = {
-    "avx2": (8, ["-mavx2", "-mfma"]),
-    "avx512": (16, ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]),
-}
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+X86_64 = {"avx2": (8, ["-mavx2", "-mfma"]), "avx512": (16, AVX512)}
+AMX = ("amx", 16, [*AVX512, "-mamx-tile", "-mamx-bf16"])
 
 
 class CompileError(Exception):
@@ -76,6 +75,11 @@ def run(command: list[str]) -> None:
         raise CompileError(f"{command[0]} failed: {complaint}")
 
 
+def kernel_flags(name: str, lanes: int) -> list[str]:
+    """What every kernel is compiled with, for the instruction set of that name."""
+    return [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
+
+
 def compile_library(sources: Path, folder: Path, torch: Path) -> None:
     """Compile the kernels once per instruction set and the ops once, and link them into `folder`."""
     if not sys.platform.startswith("linux"):
@@ -97,9 +101,11 @@ def compile_library(sources: Path, folder: Path, torch: Path) -> None:
             # Without OpenMP at::parallel_for is a plain loop. Its runtime is not linked: it must be the one of torch.
             add(op, op, ["-O2", "-fopenmp", f"-isystem{torch / 'include'}"])
         for name, (lanes, flags) in instruction_sets.items():
-            defines = [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
             for kernel in KERNELS:
-                add(kernel, f"{kernel}_{name}", [*defines, *flags])
+                add(kernel, f"{kernel}_{name}", [*kernel_flags(name, lanes), *flags])
+        if platform.machine() == "x86_64":
+            name, lanes, flags = AMX
+            add("product_amx", "product_amx", [*kernel_flags(name, lanes), *flags])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, commands))
         target = ["-o", str(folder / LIBRARY)]

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 __all__ = ["Ceilings", "measure_ceilings"]
 
@@ -33,8 +35,10 @@ class Ceilings:
         return max(nbytes / self.bytes_per_second, flops / self.flops)
 
 
-def measure_ceilings(device: str, dtype: torch.dtype) -> Ceilings:
-    """Measure a device's memory and its matrix products in ``dtype``."""
+def measure_ceilings(
+    device: str, dtype: torch.dtype, product: Callable[[Tensor, Tensor], Tensor] = F.linear
+) -> Ceilings:
+    """Measure a device's memory and its matrix products in ``dtype``, with weights of bfloat16 numbers."""
     if device == "cpu":
         words = torch.ones(2**26)  # 256 MiB, more than caches hold
         moved = words.nbytes
@@ -43,9 +47,9 @@ def measure_ceilings(device: str, dtype: torch.dtype) -> Ceilings:
         words = torch.ones(2**28, device=device)
         moved = 2 * words.nbytes
         side = 8192
-    x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    x, y = (torch.randn(side, side, device=device).bfloat16().to(dtype) for _ in range(2))
     move: Callable[[], object] = words.sum if device == "cpu" else words.clone
-    return Ceilings(moved / _best(move, device), 2 * side**3 / _best(lambda: x @ y, device))
+    return Ceilings(moved / _best(move, device), 2 * side**3 / _best(lambda: product(x, y), device))
 
 
 def _best(run: Callable[[], object], device: str) -> float:

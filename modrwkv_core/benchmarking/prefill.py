@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from modrwkv_kernels import linear
 
 from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.benchmarking.fingerprint import fingerprint
@@ -31,7 +32,7 @@ def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) 
         {"layers": size.layers, "width": size.width, "vocabulary": size.vocab, "tokens": tokens, "dtype": str(dtype)},
         fingerprint(device),
     )
-    ceilings = measure_ceilings(device, dtype)
+    ceilings = measure_ceilings(device, dtype, linear)
     ids = torch.randint(0, size.vocab, (1, tokens), generator=torch.Generator().manual_seed(1)).to(device)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.pth"

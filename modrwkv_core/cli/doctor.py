@@ -71,6 +71,7 @@ def _kernels() -> list[tuple[str, str]]:
     import torch
     from modrwkv_kernels import explain_dispatch
     from modrwkv_kernels.decode_op import why_no_cpu_decode
+    from modrwkv_kernels.fused.linear import why_no_amx
 
     rows = []
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
@@ -87,6 +88,8 @@ def _kernels() -> list[tuple[str, str]]:
             rows.append(("cuda: decoding", f"{TRUNK}: {reason}" if reason else "Triton kernels in a CUDA graph"))
     missing = why_no_cpu_decode()
     rows.append(("cpu: decoding", f"{TRUNK}: {missing}" if missing else "compiled, a token in one call"))
+    missing = why_no_amx()
+    rows.append(("cpu: products", f"those of torch: {missing}" if missing else "on AMX units for bfloat16 weights"))
     return rows
 
 

@@ -4,6 +4,7 @@ from modrwkv_kernels.backend import LOG_DECAY_MIN
 from modrwkv_kernels.dispatch import Dispatch, available_backends, explain_dispatch
 from modrwkv_kernels.fused import (
     ValueResidual,
+    linear,
     linear_cross_entropy,
     readout,
     relu_squared,
@@ -18,6 +19,7 @@ __all__ = [
     "ValueResidual",
     "available_backends",
     "explain_dispatch",
+    "linear",
     "linear_cross_entropy",
     "readout",
     "relu_squared",

@@ -9,6 +9,7 @@ import torch
 from modrwkv_kernels import relu_squared
 from torch import Tensor, nn
 
+from modrwkv_core.backbones.rwkv7.linear import Linear
 from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 
@@ -21,8 +22,8 @@ class ChannelMix(nn.Module):
     def __init__(self, sizes: RWKV7Sizes) -> None:
         super().__init__()
         self.x_k = nn.Parameter(torch.empty(1, 1, sizes.width))
-        self.key = nn.Linear(sizes.width, sizes.ffn, bias=False)
-        self.value = nn.Linear(sizes.ffn, sizes.width, bias=False)
+        self.key = Linear(sizes.width, sizes.ffn)
+        self.value = Linear(sizes.ffn, sizes.width)
 
     def mix(self) -> Tensor:
         """Weights of the token before, ``[1, D]``."""

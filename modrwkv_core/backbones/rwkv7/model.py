@@ -25,6 +25,7 @@ from modrwkv_core.backbones.rwkv7.init import (
     initialise_head,
     initialise_time_mix,
 )
+from modrwkv_core.backbones.rwkv7.linear import Linear
 from modrwkv_core.backbones.rwkv7.recompute import recomputing
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
@@ -70,7 +71,7 @@ class RWKV7(Backbone[RWKV7Config]):
         self.emb = nn.Embedding(vocab_size, sizes.width)
         self.blocks = nn.ModuleList(Block(sizes, layer, config.kernel) for layer in range(sizes.layers))
         self.ln_out = nn.LayerNorm(sizes.width)
-        self.head = nn.Linear(sizes.width, vocab_size, bias=False)
+        self.head = Linear(sizes.width, vocab_size)
 
         if config.weights is None:
             self._initialise()

@@ -13,6 +13,7 @@ from modrwkv_kernels import ValueResidual, readout, time_mix_prepare, wkv7, wkv7
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from modrwkv_core.backbones.rwkv7.linear import Linear
 from modrwkv_core.backbones.rwkv7.recompute import cheap
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
@@ -56,10 +57,10 @@ class TimeMix(nn.Module):
         self.g1, self.g2 = low_rank(sizes.gate_rank)
         self.k_k, self.k_a = vector(), vector()
         self.r_k = nn.Parameter(torch.empty(sizes.heads, sizes.head_size))
-        self.receptance = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
+        self.receptance = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.output = Linear(width, width)
         self.ln_x = nn.GroupNorm(sizes.heads, width, eps=_GROUP_NORM_EPS)
 
     def mix(self) -> Tensor:

@@ -1,0 +1,102 @@
+// A linear layer on the matrix units of the processor, as a torch op.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "dense.h"
+#include "instruction_set.h"
+#include "product.h"
+
+namespace modrwkv {
+namespace {
+
+using at::Tensor;
+
+// Blocks of rows, and of outputs, that are held as tiles at once.
+constexpr int64_t kRowBlocks = 16, kOutputBlocks = 32;
+
+bool usable() {
+#if defined(__x86_64__)
+  return instruction_set() == InstructionSet::kAvx512 && amx::usable();
+#else
+  return false;
+#endif
+}
+
+#if defined(__x86_64__)
+
+// Memory for tiles, which the thread keeps: fresh memory costs as much as the products.
+uint32_t* tiles(std::vector<uint32_t>& kept, int64_t words) {
+  constexpr size_t kLine = 16;  // words of a cache line
+  kept.resize(std::max(kept.size(), static_cast<size_t>(words) + kLine));
+  return kept.data() + (-reinterpret_cast<uintptr_t>(kept.data()) / 4) % kLine;
+}
+
+// False when some weights are no bfloat16's; y is unfinished then.
+bool multiply(const Product& whole) {
+  static thread_local std::vector<uint32_t> kept_pieces, kept_packed;
+  const int64_t words = kProductBlock * whole.inputs / 2;  // of a block
+  uint32_t* pieces = tiles(kept_pieces, kRowBlocks * kPieces * words);
+  uint32_t* packed = tiles(kept_packed, kOutputBlocks * words);
+  std::atomic<bool> exact = true;
+  for (int64_t row = 0; row < whole.rows; row += kRowBlocks * kProductBlock) {
+    Product p = whole;
+    p.x += row * p.inputs;
+    p.y += row * p.outputs;
+    p.rows = std::min(p.rows - row, kRowBlocks * kProductBlock);
+    at::parallel_for(0, (p.rows + kProductBlock - 1) / kProductBlock, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) amx::split(p, i, pieces + i * kPieces * words);
+    });
+    const int64_t blocks = p.outputs / kProductBlock;
+    for (int64_t output = 0; output < blocks; output += kOutputBlocks) {
+      at::parallel_for(output, std::min(blocks, output + kOutputBlocks), 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          if (!amx::pack(p, i, packed + (i - output) * words)) exact = false;
+        }
+        amx::multiply(p, begin, end, pieces, packed + (begin - output) * words);
+      });
+      if (!exact) return false;
+    }
+  }
+  return true;
+}
+
+#endif
+
+Tensor linear(const Tensor& x, const Tensor& weight) {
+  TORCH_CHECK_VALUE(usable(), "this processor has no AMX units that this process may use");
+  TORCH_CHECK_VALUE(weight.dim() == 2 && x.dim() > 0 && x.size(-1) == weight.size(1), "x is ", x.sizes(),
+                    " but weight is ", weight.sizes(), "; it needs [outputs, inputs]");
+  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+  TORCH_CHECK_VALUE(outputs % kProductBlock == 0 && inputs % kProductBlock == 0, "weight must be of multiples of ",
+                    kProductBlock, ", not ", weight.sizes());
+  if (inputs == 0) return at::linear(x, weight);
+  auto shape = x.sizes().vec();
+  shape.back() = outputs;
+  Tensor y = at::empty(shape, x.options());
+#if defined(__x86_64__)
+  Dense dense;
+  const Product whole{dense(x, "x", x.sizes()),
+                      dense(weight, "weight", weight.sizes()),
+                      y.mutable_data_ptr<float>(),
+                      x.numel() / inputs,
+                      inputs,
+                      outputs};
+  if (!multiply(whole)) return at::linear(x, weight);
+#endif
+  return y;
+}
+
+}  // namespace
+}  // namespace modrwkv
+
+TORCH_LIBRARY_IMPL(modrwkv_kernels, CPU, m) { m.impl("linear_amx", &modrwkv::linear); }
+
+TORCH_LIBRARY_FRAGMENT(modrwkv_kernels, m) { m.def("amx_usable() -> bool", &modrwkv::usable); }

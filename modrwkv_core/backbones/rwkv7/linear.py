@@ -1,0 +1,19 @@
+"""A linear layer without a bias, by the products of :mod:`modrwkv_kernels`."""
+
+from __future__ import annotations
+
+from modrwkv_kernels import linear
+from torch import Tensor, nn
+
+__all__ = ["Linear"]
+
+
+class Linear(nn.Linear):
+    """``x @ weight.T``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., inputs]`` to ``[..., outputs]``."""
+        return linear(x, self.weight)
