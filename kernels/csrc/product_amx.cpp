@@ -3,6 +3,7 @@
 // A block of 32 rows, or of 32 outputs, is two tiles for every 32 inputs. The order of the inputs within these 32 does
 // not matter to a product: a word holds inputs j and j + 16, so that two vectors are paired without a shuffle.
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,9 +74,13 @@ inline void transpose(Words (&rows)[kTile]) {
 }  // namespace
 
 bool usable() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  static const bool found = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") &&
-                            syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  static const bool found = [] {
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    constexpr unsigned kUnits = 1u << 22 | 1u << 24;             // AMX-BF16, AMX-TILE
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kUnits) == kUnits &&
+           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
   return found;
 }
 

@@ -10,7 +10,7 @@ from modrwkv_kernels.native import why_missing
 
 __all__ = ["linear", "why_no_amx"]
 
-_FEWEST = 16  # rows that are worth being split
+_FEWEST = 32  # rows that are worth being split
 _BLOCK = 32  # that inputs and outputs are multiples of
 
 
