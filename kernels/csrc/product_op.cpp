@@ -57,10 +57,10 @@ bool multiply(const Product& whole) {
     const int64_t blocks = p.outputs / kProductBlock;
     for (int64_t output = 0; output < blocks; output += kOutputBlocks) {
       at::parallel_for(output, std::min(blocks, output + kOutputBlocks), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
+        for (int64_t i = begin; i < end && exact; ++i) {
           if (!amx::pack(p, i, packed + (i - output) * words)) exact = false;
         }
-        amx::multiply(p, begin, end, pieces, packed + (begin - output) * words);
+        if (exact) amx::multiply(p, begin, end, pieces, packed + (begin - output) * words);
       });
       if (!exact) return false;
     }
