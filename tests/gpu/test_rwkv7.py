@@ -64,6 +64,20 @@ def test_prompts_read_in_a_graph_equal_the_forward_pass(make_model: Any) -> None
     assert graph_reader(model) not in (None, recorded)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="this machine has one GPU at most")
+@torch.no_grad()
+def test_a_model_reads_and_decodes_where_it_lies(make_model: Any) -> None:
+    model = make_model(width=128, head_size=64, dtype=torch.float32).cuda(1)
+    assert torch.cuda.current_device() == 0
+    ids = torch.randint(0, 32, (1, 9), device="cuda:1")
+    expected, _ = model(model.embed(ids))
+    for _ in range(3):  # from the second one on in a graph
+        hidden, state = model.read(model.embed(ids[:, :-1]))
+        torch.testing.assert_close(hidden, expected[:, -2], rtol=1e-4, atol=1e-5)
+    decoding = model.decoder().start(state)
+    torch.testing.assert_close(decoding.step(ids[0, -1:]), model.logits(expected[:, -1]), rtol=1e-3, atol=1e-4)
+
+
 def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:
     model, cu_seqlens = make_model(width=128, head_size=64), torch.tensor([0, 3, 50])
     x = model.embed(torch.randint(0, 32, (1, 50))).detach()

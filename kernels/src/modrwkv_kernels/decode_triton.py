@@ -69,18 +69,19 @@ def decode_triton(
     Returns:
         Logits, float32 `[rows, vocabulary]`.
     """
-    logits: Tensor = torch.ops.modrwkv_kernels.rwkv7_decode_triton(
-        x,
-        slots,
-        states,
-        time_shift,
-        channel_shift,
-        weights.layer_tensors,
-        weights.norms,
-        weights.head,
-        weights.head_size,
-        weights.ranks,
-    )
+    with torch.cuda.device_of(x):
+        logits: Tensor = torch.ops.modrwkv_kernels.rwkv7_decode_triton(
+            x,
+            slots,
+            states,
+            time_shift,
+            channel_shift,
+            weights.layer_tensors,
+            weights.norms,
+            weights.head,
+            weights.head_size,
+            weights.ranks,
+        )
     return logits
 
 

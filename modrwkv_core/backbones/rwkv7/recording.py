@@ -22,18 +22,20 @@ def record(
     Args:
         run: Launches kernels on ``device`` and waits for none of them.
         warm_up: Does the same elsewhere: what is compiled and chosen in a first run must be so before the recording.
-        device: A GPU.
+        device: A GPU, current or not.
 
     Returns:
         The graph, and what ``run`` has returned, which each replay writes anew.
     """
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UP):
-            warm_up()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = run()
+    # A recording takes what is launched on its own device only.
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                warm_up()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            result = run()
     return graph, result
