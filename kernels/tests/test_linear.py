@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-Multiply = Callable[[Tensor, Tensor], Tensor | None]
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 needs_amx = pytest.mark.skipif(why_no_amx() is not None, reason=why_no_amx() or "")
@@ -42,85 +41,92 @@ def error(found: Tensor, x: Tensor, weight: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Multiply:
-    """The kernels compiled against emulated units: the product, or None where weights are no bfloat16's."""
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """The op on emulated units."""
     if COMPILER is None or os.uname().machine != "x86_64":
         pytest.skip("the emulation needs a C++ compiler on x86-64")
-    library = tmp_path_factory.mktemp("amx") / "product.so"
-    command = [COMPILER, "-std=c++17", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-shared", "-fPIC"]
-    definitions = ["-DISA=amx", "-DLANES=16", f"-I{HERE.parent / 'csrc'}"]
-    subprocess.run([*command, *definitions, HERE / "amx_product.cpp", "-o", library], check=True)
-    product = ctypes.CDLL(str(library)).product
-    product.restype = ctypes.c_bool
-    product.argtypes = [*[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 3]
+    library = tmp_path_factory.mktemp("amx") / "op.so"
+    torch_folder = Path(torch.__file__).parent
+    flags = ["-std=c++17", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-fopenmp", "-shared", "-fPIC"]
+    definitions = ["-DISA=amx", "-DLANES=16", "-Dmodrwkv_kernels=modrwkv_emulated"]
+    folders = [f"-I{HERE.parent / 'csrc'}", f"-isystem{torch_folder / 'include'}", f"-L{torch_folder / 'lib'}"]
+    linked = ["-ltorch_cpu", "-lc10", "-o", library]
+    subprocess.run([COMPILER, *flags, *definitions, *folders, HERE / "amx_op.cpp", *linked], check=True)
+    torch.library.define("modrwkv_emulated::linear_amx", "(Tensor x, Tensor weight) -> Tensor")
+    torch.ops.load_library(library)
+    op: Product = torch.ops.modrwkv_emulated.linear_amx
+    return op
 
-    def multiply(x: Tensor, weight: Tensor) -> Tensor | None:
-        y = torch.full((len(x), len(weight)), torch.nan)
-        done = product(x.data_ptr(), weight.data_ptr(), y.data_ptr(), *x.shape, len(weight))
-        return y if done else None
 
-    return multiply
+@pytest.fixture
+def units() -> Product:
+    """The op on the units of this processor."""
+    op: Product = torch.ops.modrwkv_kernels.linear_amx
+    return op
+
+
+@pytest.fixture(params=["emulated", pytest.param("units", marks=needs_amx)])
+def amx(request: pytest.FixtureRequest) -> Product:
+    """Either of them."""
+    op: Product = request.getfixturevalue(request.param)
+    return op
 
 
 @settings(max_examples=25, deadline=None)
-@given(rows=st.integers(1, 100), inputs=st.integers(1, 4), outputs=st.integers(1, 4))
-def test_pieces_lose_nothing(emulated: Multiply, rows: int, inputs: int, outputs: int) -> None:
-    x, weight = normal(rows, 32 * inputs), weights(32 * outputs, 32 * inputs)
-    y = emulated(x, weight)
-    assert y is not None
-    assert error(y, x, weight) < 3e-7
-
-
-def test_sums_that_wait_in_memory(emulated: Multiply) -> None:
-    x, weight = normal(41, 32 * 50), weights(32, 32 * 50)
-    y = emulated(x, weight)
-    assert y is not None
-    assert error(y, x, weight) < 5e-7
-
-
-@pytest.mark.parametrize("place", [(0, 0), (63, 95), (17, 33)])
-def test_a_weight_that_is_no_bfloat16_is_found(emulated: Multiply, place: tuple[int, int]) -> None:
-    weight = weights(64, 96)
-    weight[place] = 1 + 2**-23
-    assert emulated(normal(5, 96), weight) is None
+@given(rows=st.integers(1, 100), inputs=st.integers(0, 4), outputs=st.integers(0, 4))
+def test_pieces_lose_nothing(emulated: Product, rows: int, inputs: int, outputs: int) -> None:
+    x, weight = normal(1, rows, 32 * inputs), weights(32 * outputs, 32 * inputs)
+    assert error(emulated(x, weight), x, weight) < 3e-7
 
 
 @needs_amx
 @settings(max_examples=50, deadline=None)
 @given(rows=st.integers(1, 1100), inputs=st.integers(0, 30), outputs=st.integers(0, 70))
-def test_amx_units_lose_nothing(rows: int, inputs: int, outputs: int) -> None:
+def test_units_lose_nothing(units: Product, rows: int, inputs: int, outputs: int) -> None:
     x, weight = normal(1, rows, 32 * inputs), weights(32 * outputs, 32 * inputs)
-    assert error(torch.ops.modrwkv_kernels.linear_amx(x, weight), x, weight) < 5e-7
+    assert error(units(x, weight), x, weight) < 5e-7
 
 
-@needs_amx
-def test_amx_takes_other_weights_to_torch() -> None:
-    x, weight = normal(40, 64), normal(96, 64)
-    assert torch.equal(torch.ops.modrwkv_kernels.linear_amx(x, weight), F.linear(x, weight))
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(41, 50, 1), (1030, 1, 2), (5, 1, 70)], ids=["inputs", "rows", "outputs"]
+)
+def test_more_than_is_held_at_once(amx: Product, rows: int, inputs: int, outputs: int) -> None:
+    x, weight = normal(rows, 32 * inputs), weights(32 * outputs, 32 * inputs)
+    assert error(amx(x, weight), x, weight) < 5e-7
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1087, 95), (17, 33)])
+def test_a_weight_that_is_no_bfloat16_takes_all_to_torch(amx: Product, place: tuple[int, int]) -> None:
+    x, weight = normal(5, 96), weights(1088, 96)
+    weight[place] = 1 + 2**-23
+    assert torch.equal(amx(x, weight), F.linear(x, weight))
+
+
+def test_result_does_not_depend_on_threads(amx: Product) -> None:
+    before, results = torch.get_num_threads(), []
+    x, weight = normal(100, 256), weights(160, 256)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(amx(x, weight))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)
+    assert error(results[0], x, weight) < 2e-7
+
+
+def test_arguments_of_the_op(amx: Product) -> None:
+    with pytest.raises(ValueError, match=r"x is \[20, 32\] but weight is \[96, 64\]"):
+        amx(normal(20, 32), weights(96, 64))
+    with pytest.raises(ValueError, match="multiples of 32"):
+        amx(normal(20, 48), weights(96, 48))
+    with pytest.raises(ValueError, match="weight must be float32"):
+        amx(normal(20, 64), weights(96, 64).double())
 
 
 @needs_amx
 def test_amx_op_is_registered_correctly() -> None:
-    op = torch.ops.modrwkv_kernels.linear_amx.default
-    torch.library.opcheck(op, (normal(2, 20, 64), weights(96, 64)))
-    with pytest.raises(ValueError, match=r"x is \[20, 32\] but weight is \[96, 64\]"):
-        op(normal(20, 32), weights(96, 64))
-    with pytest.raises(ValueError, match="multiples of 32"):
-        op(normal(20, 48), weights(96, 48))
-
-
-@needs_amx
-def test_result_does_not_depend_on_threads() -> None:
-    before, results = torch.get_num_threads(), []
-    x, weight = normal(600, 1024), weights(1056, 1024)
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(linear(x, weight))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*results)
-    assert error(results[0], x, weight) < 2e-7  # torch's own product has 3.5e-7
+    torch.library.opcheck(torch.ops.modrwkv_kernels.linear_amx.default, (normal(2, 20, 64), weights(96, 64)))
 
 
 @pytest.mark.skipif(why_missing() is not None, reason=why_missing() or "")

@@ -1,0 +1,14 @@
+// The op of product_op.cpp on emulated units, in a namespace of its own: compile with -Dmodrwkv_kernels=<namespace>.
+
+#include "amx_tiles.h"
+#include "product.h"
+
+#define usable usable_here
+#include "product_amx.cpp"
+#undef usable
+
+bool modrwkv::amx::usable() { return true; }
+
+#include "product_op.cpp"
+
+modrwkv::InstructionSet modrwkv::instruction_set() { return InstructionSet::kAvx512; }
