@@ -27,13 +27,15 @@ LIBRARY = "libwkv7_cpu.so"
 PACKAGE_FOLDER = "modrwkv_kernels/_native"
 COMPILERS = ("c++", "g++", "clang++")
 OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op", "product_op")
-# Compiled once for each instruction set.
 KERNELS = ("wkv7_kernel", "decode_kernel", "stages_kernel")
-# Instruction set -> floats per vector and compiler flags.
-PORTABLE: dict[str, tuple[int, list[str]]] = {"portable": (4, [])}
+# Instruction set -> floats per vector, compiler flags, and what is compiled for it.
+PORTABLE: dict[str, tuple[int, list[str], tuple[str, ...]]] = {"portable": (4, [], KERNELS)}
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
-X86_64 = {"avx2": (8, ["-mavx2", "-mfma"]), "avx512": (16, AVX512)}
-AMX = ("amx", 16, [*AVX512, "-mamx-tile", "-mamx-bf16"])
+X86_64 = {
+    "avx2": (8, ["-mavx2", "-mfma"], KERNELS),
+    "avx512": (16, AVX512, KERNELS),
+    "amx": (16, [*AVX512, "-mamx-tile", "-mamx-bf16"], ("product_kernel",)),
+}
 
 
 class CompileError(Exception):
@@ -75,11 +77,6 @@ def run(command: list[str]) -> None:
         raise CompileError(f"{command[0]} failed: {complaint}")
 
 
-def kernel_flags(name: str, lanes: int) -> list[str]:
-    """What every kernel is compiled with, for the instruction set of that name."""
-    return [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
-
-
 def compile_library(sources: Path, folder: Path, torch: Path) -> None:
     """Compile the kernels once per instruction set and the ops once, and link them into `folder`."""
     if not sys.platform.startswith("linux"):
@@ -100,12 +97,10 @@ def compile_library(sources: Path, folder: Path, torch: Path) -> None:
         for op in OPS:
             # Without OpenMP at::parallel_for is a plain loop. Its runtime is not linked: it must be the one of torch.
             add(op, op, ["-O2", "-fopenmp", f"-isystem{torch / 'include'}"])
-        for name, (lanes, flags) in instruction_sets.items():
-            for kernel in KERNELS:
-                add(kernel, f"{kernel}_{name}", [*kernel_flags(name, lanes), *flags])
-        if platform.machine() == "x86_64":
-            name, lanes, flags = AMX
-            add("product_amx", "product_amx", [*kernel_flags(name, lanes), *flags])
+        for name, (lanes, flags, kernels) in instruction_sets.items():
+            defines = [f"-DISA={name}", f"-DLANES={lanes}", "-O3", "-ffp-contract=fast"]
+            for kernel in kernels:
+                add(kernel, f"{kernel}_{name}", [*defines, *flags])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, commands))
         target = ["-o", str(folder / LIBRARY)]

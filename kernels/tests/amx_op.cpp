@@ -4,7 +4,7 @@
 #include "product.h"
 
 #define usable usable_here
-#include "product_amx.cpp"
+#include "product_kernel.cpp"
 #undef usable
 
 bool modrwkv::amx::usable() { return true; }

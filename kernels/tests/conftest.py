@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -104,6 +105,18 @@ def interpreted() -> Callable[[str], Any]:
         return json.loads(result.stdout)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def hatch_build() -> Any:
+    """What compiles the CPU kernels."""
+    pytest.importorskip("hatchling")
+    spec = importlib.util.spec_from_file_location("kernels_hatch_build", Path(__file__).parents[1] / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(params=["portable", "avx2", "avx512"])

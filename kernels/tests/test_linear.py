@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 HERE = Path(__file__).parent
-COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -41,19 +41,23 @@ def error(found: Tensor, x: Tensor, weight: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Product:
+def emulated(hatch_build: Any, tmp_path_factory: pytest.TempPathFactory) -> Product:
     """The op on emulated units."""
-    if COMPILER is None or os.uname().machine != "x86_64":
-        pytest.skip("the emulation needs a C++ compiler on x86-64")
-    library = tmp_path_factory.mktemp("amx") / "op.so"
-    torch_folder = Path(torch.__file__).parent
-    flags = ["-std=c++17", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-fopenmp", "-shared", "-fPIC"]
+    if platform.machine() != "x86_64":
+        pytest.skip("the emulation needs the intrinsics of x86-64")
+    try:
+        compiler = hatch_build.find_compiler()
+    except hatch_build.CompileError as error:
+        pytest.skip(str(error))
+    folder, torch_folder = tmp_path_factory.mktemp("amx"), Path(torch.__file__).parent
+    flags = ["-std=c++17", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-fopenmp", "-fPIC", "-c"]
     definitions = ["-DISA=amx", "-DLANES=16", "-Dmodrwkv_kernels=modrwkv_emulated"]
-    folders = [f"-I{HERE.parent / 'csrc'}", f"-isystem{torch_folder / 'include'}", f"-L{torch_folder / 'lib'}"]
-    linked = ["-ltorch_cpu", "-lc10", "-o", library]
-    subprocess.run([COMPILER, *flags, *definitions, *folders, HERE / "amx_op.cpp", *linked], check=True)
+    folders = [f"-I{HERE.parent / 'csrc'}", f"-isystem{torch_folder / 'include'}"]
+    hatch_build.run([*compiler, *flags, *definitions, *folders, str(HERE / "amx_op.cpp"), "-o", str(folder / "op.o")])
+    linked = [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
+    hatch_build.run([*compiler, "-shared", str(folder / "op.o"), *linked, "-o", str(folder / "op.so")])
     torch.library.define("modrwkv_emulated::linear_amx", "(Tensor x, Tensor weight) -> Tensor")
-    torch.ops.load_library(library)
+    torch.ops.load_library(folder / "op.so")
     op: Product = torch.ops.modrwkv_emulated.linear_amx
     return op
 
@@ -129,7 +133,7 @@ def test_amx_op_is_registered_correctly() -> None:
     torch.library.opcheck(torch.ops.modrwkv_kernels.linear_amx.default, (normal(2, 20, 64), weights(96, 64)))
 
 
-@pytest.mark.skipif(why_missing() is not None, reason=why_missing() or "")
+@needs_amx
 def test_amx_is_off_where_torch_is_told_to_use_less() -> None:
     script = "import modrwkv_kernels, torch; print(torch.ops.modrwkv_kernels.amx_usable())"
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}

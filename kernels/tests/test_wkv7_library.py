@@ -1,6 +1,5 @@
 """The compiled library: one translation per instruction set, and a reason wherever it is missing."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -125,13 +124,9 @@ def test_cpu_op_called_directly_with_bad_input(bench):
 
 
 @pytest.fixture
-def build_hook(tmp_path):
-    pytest.importorskip("hatchling")
-    root = Path(__file__).parents[1]
-    spec = importlib.util.spec_from_file_location("kernels_hatch_build", root / "hatch_build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.KernelsBuildHook(str(root), {}, None, None, str(tmp_path), "wheel")
+def build_hook(hatch_build, tmp_path):
+    root = Path(hatch_build.__file__).parent
+    return hatch_build.KernelsBuildHook(str(root), {}, None, None, str(tmp_path), "wheel")
 
 
 @pytest.mark.parametrize(

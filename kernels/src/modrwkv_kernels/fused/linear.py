@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from modrwkv_kernels.fused import stages_cpu
 from modrwkv_kernels.native import why_missing
 
 __all__ = ["linear", "why_no_amx"]
@@ -63,10 +64,8 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 def _served(x: Tensor, weight: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        stages_cpu.serve(x, weight)
         and weight.shape[0] % _BLOCK == weight.shape[1] % _BLOCK == 0
         and x.numel() >= _FEWEST * x.shape[-1]
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
         and not torch.is_autocast_enabled("cpu")
     )

@@ -73,6 +73,7 @@ inline void transpose(Words (&rows)[kTile]) {
 
 }  // namespace
 
+// torch asks the same, but under names that change from version to version.
 bool usable() {
   static const bool found = [] {
     constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
