@@ -62,7 +62,7 @@ def emulated(hatch_build: Any, tmp_path_factory: pytest.TempPathFactory) -> Prod
     return op
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def units() -> Product:
     """The op on the units of this processor."""
     op: Product = torch.ops.modrwkv_kernels.linear_amx
