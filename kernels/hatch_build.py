@@ -25,7 +25,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "libwkv7_cpu.so"
 PACKAGE_FOLDER = "modrwkv_kernels/_native"
-COMPILERS = ("c++", "g++", "clang++")
+# clang's OpenMP calls another runtime than the one that torch brings, which is GCC's.
+COMPILERS = ("c++", "g++")
 OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op", "product_op")
 KERNELS = ("wkv7_kernel", "decode_kernel", "stages_kernel")
 # Instruction set -> floats per vector, compiler flags, and what is compiled for it.

@@ -47,7 +47,7 @@ def load_library(folder: Path) -> str | None:
     try:
         torch.ops.load_library(str(folder / record["library"]))  # type: ignore[no-untyped-call]
     except OSError as error:
-        return f"its library cannot be loaded: {error}; reinstall modrwkv-kernels"
+        return f"its library cannot be loaded: {error.__cause__ or error}; reinstall modrwkv-kernels"
     return None
 
 
