@@ -6,10 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #include "decode.h"
 #include "functions.h"
 

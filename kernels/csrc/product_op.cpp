@@ -13,6 +13,7 @@
 #include "dense.h"
 #include "instruction_set.h"
 #include "product.h"
+#include "scratch.h"
 
 namespace modrwkv {
 namespace {
@@ -32,19 +33,12 @@ bool usable() {
 
 #if defined(__x86_64__)
 
-// Memory for tiles, which the thread keeps: fresh memory costs as much as the products.
-uint32_t* tiles(std::vector<uint32_t>& kept, int64_t words) {
-  constexpr size_t kLine = 16;  // words of a cache line
-  kept.resize(std::max(kept.size(), static_cast<size_t>(words) + kLine));
-  return kept.data() + (-reinterpret_cast<uintptr_t>(kept.data()) / 4) % kLine;
-}
-
 // False when some weights are no bfloat16's; y is unfinished then.
 bool multiply(const Product& whole) {
   static thread_local std::vector<uint32_t> kept_pieces, kept_packed;
   const int64_t words = kProductBlock * whole.inputs / 2;  // of a block
-  uint32_t* pieces = tiles(kept_pieces, kRowBlocks * kPieces * words);
-  uint32_t* packed = tiles(kept_packed, kOutputBlocks * words);
+  uint32_t* pieces = scratch(kept_pieces, kRowBlocks * kPieces * words);
+  uint32_t* packed = scratch(kept_packed, kOutputBlocks * words);
   std::atomic<bool> exact = true;
   for (int64_t row = 0; row < whole.rows; row += kRowBlocks * kProductBlock) {
     Product p = whole;

@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if LANES > 4
+#include <immintrin.h>
+#endif
+
 namespace modrwkv::ISA {
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
@@ -23,7 +27,7 @@ inline void store(float* to, Vec x) { std::memcpy(to, &x, sizeof x); }
 // One number in all lanes, loaded as such: on AVX2 compilers also load it into one lane first and spend a shuffle.
 inline Vec splat(const float* from) {
 #if LANES == 8
-  return __builtin_ia32_vbroadcastss256(from);
+  return reinterpret_cast<Vec>(_mm256_broadcast_ss(from));
 #else
   return *from - Vec{};
 #endif
@@ -96,23 +100,25 @@ inline Quad sums(Vec a, Vec b, Vec c, Vec d) {
 }
 #endif
 
+// Transpose four rows of four numbers; rows are so many floats apart.
+inline void transpose4(const float* from, int64_t from_apart, float* to, int64_t to_apart) {
+  const Quad a = load4(from), b = load4(from + from_apart);
+  const Quad c = load4(from + 2 * from_apart), d = load4(from + 3 * from_apart);
+  const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Quad ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Quad cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  store4(to, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+  store4(to + to_apart, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+  store4(to + 2 * to_apart, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+  store4(to + 3 * to_apart, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
 // Transpose a square matrix of N rows, N a multiple of 4.
 template <int N>
 inline void transpose(const float* from, float* to) {
   for (int i = 0; i < N; i += 4) {
-    for (int j = 0; j < N; j += 4) {
-      const float* x = from + i * N + j;
-      const Quad a = load4(x), b = load4(x + N), c = load4(x + 2 * N), d = load4(x + 3 * N);
-      const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-      const Quad ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-      const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-      const Quad cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-      float* y = to + j * N + i;
-      store4(y, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
-      store4(y + N, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
-      store4(y + 2 * N, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
-      store4(y + 3 * N, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
-    }
+    for (int j = 0; j < N; j += 4) transpose4(from + i * N + j, N, to + j * N + i, N);
   }
 }
 

@@ -23,7 +23,7 @@ class ChannelMix(nn.Module):
         super().__init__()
         self.x_k = nn.Parameter(torch.empty(1, 1, sizes.width))
         self.key = Linear(sizes.width, sizes.ffn)
-        self.value = Linear(sizes.ffn, sizes.width)
+        self.value = Linear(sizes.ffn, sizes.width, sparse=True)
 
     def mix(self) -> Tensor:
         """Weights of the token before, ``[1, D]``."""

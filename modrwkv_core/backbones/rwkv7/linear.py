@@ -9,11 +9,18 @@ __all__ = ["Linear"]
 
 
 class Linear(nn.Linear):
-    """``x @ weight.T``."""
+    """``x @ weight.T``.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Args:
+        inputs: Width of ``x``.
+        outputs: Width of the result.
+        sparse: Whether many numbers of ``x`` are zeros.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, sparse: bool = False) -> None:
         super().__init__(inputs, outputs, bias=False)
+        self._sparse = sparse
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., inputs]`` to ``[..., outputs]``."""
-        return linear(x, self.weight)
+        return linear(x, self.weight, sparse=self._sparse)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from modrwkv_kernels.fused.linear import why_no_amx
+from modrwkv_kernels.native import why_missing
 
 from modrwkv_core.benchmarking import interleave as interleaving
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.floors import Ceilings, measure_ceilings
 from modrwkv_core.benchmarking.interleave import Timing, interleave
+from modrwkv_core.benchmarking.prefill import _flops_of_products
 from modrwkv_core.benchmarking.report import Report, Row
 from modrwkv_core.benchmarking.rivals import MissingRivalError, fla_module, official_rwkv
 from modrwkv_core.benchmarking.sizes import ModelSize, random_model
@@ -113,3 +116,13 @@ def test_missing_rivals_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingRivalError, match="not installed; pip install rwkv"):
         official_rwkv(tmp_path / "model.pth", "cpu fp32")
+
+
+@pytest.mark.skipif(why_missing() is not None or why_no_amx() is None, reason="no zeros are passed over here")
+def test_products_with_zeros_do_not_count_where_they_are_passed_over(tmp_path: Path) -> None:
+    model, ids = random_model(ModelSize(2, 64, 40), tmp_path / "model.pth").float(), torch.arange(70)[None] % 40
+    zeros: list[int] = []
+    model.blocks[0].ffn.value.register_forward_pre_hook(lambda _, x: zeros.append(int((x[0] == 0).sum())))
+    found = _flops_of_products(model, ids)
+    assert 0 < zeros[0] < 70 * 256
+    assert _flops_of_products(model.double(), ids) - found == 2 * zeros[0] * 64

@@ -11,8 +11,10 @@ from modrwkv_kernels.native import why_missing
 
 __all__ = ["linear", "why_no_amx"]
 
-_FEWEST = 32  # rows that are worth being split
-_BLOCK = 32  # that inputs and outputs are multiples of
+_FEWEST = 32  # rows that are worth being split for the matrix units
+_FEWEST_SPARSE = 64  # rows that are worth packing the weights for, where zeros are passed over
+_BLOCK = 32  # that inputs and outputs are multiples of on the matrix units
+_SPARSE_BLOCK = 16  # the same there
 
 
 def _fake_linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -20,7 +22,9 @@ def _fake_linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 torch.library.define("modrwkv_kernels::linear_amx", "(Tensor x, Tensor weight) -> Tensor")
+torch.library.define("modrwkv_kernels::linear_sparse", "(Tensor x, Tensor weight) -> Tensor")
 torch.library.register_fake("modrwkv_kernels::linear_amx", _fake_linear)
+torch.library.register_fake("modrwkv_kernels::linear_sparse", _fake_linear)
 
 
 def why_no_amx() -> str | None:
@@ -36,17 +40,22 @@ def why_no_amx() -> str | None:
 _AMX = why_no_amx() is None
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
+def linear(x: Tensor, weight: Tensor, *, sparse: bool = False) -> Tensor:
     """``x @ weight.T``, differentiable.
 
-    On processors with AMX units, in float32 and where no gradient is needed, weights that are all bfloat16 numbers, as
-    those of official checkpoints are, are multiplied by the three bfloat16 numbers that make up each float32, and the
-    products, which are exact, summed in float32. That takes a part of the time of torch's own product, which serves
-    everything else. Only inputs below 1e-33 lose digits, and infinite ones give NaN.
+    In float32 on CPUs, where no gradient is needed, two products take a part of the time of torch's own, which serves
+    everything else:
+
+    - On processors with AMX units weights that are all bfloat16 numbers, as those of official checkpoints are, are
+      multiplied by the three bfloat16 numbers that make up each float32, and the products, which are exact, summed in
+      float32. Only inputs below 1e-33 lose digits, and infinite ones give NaN.
+    - On others zeros of ``x`` are passed over, if it is said to be ``sparse`` and enough of it is: 45 % or more.
+      They are taken to give nothing, infinite weights or not.
 
     Args:
         x: `[..., inputs]`.
         weight: `[outputs, inputs]`.
+        sparse: Whether many numbers of ``x`` should be zeros, as they are behind a relu.
 
     Returns:
         `[..., outputs]`.
@@ -56,16 +65,20 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     """
     if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"x is {list(x.shape)} but weight is {list(weight.shape)}; it needs [outputs, inputs]")
-    if _AMX and _served(x, weight):
-        y: Tensor = torch.ops.modrwkv_kernels.linear_amx(x, weight)
-        return y
-    return F.linear(x, weight)
+    y: Tensor
+    if _AMX and _served(x, weight, _BLOCK, _FEWEST):
+        y = torch.ops.modrwkv_kernels.linear_amx(x, weight)
+    elif sparse and _served(x, weight, _SPARSE_BLOCK, _FEWEST_SPARSE):
+        y = torch.ops.modrwkv_kernels.linear_sparse(x, weight)
+    else:
+        y = F.linear(x, weight)
+    return y
 
 
-def _served(x: Tensor, weight: Tensor) -> bool:
+def _served(x: Tensor, weight: Tensor, block: int, fewest: int) -> bool:
     return (
         stages_cpu.serve(x, weight)
-        and weight.shape[0] % _BLOCK == weight.shape[1] % _BLOCK == 0
-        and x.numel() >= _FEWEST * x.shape[-1]
+        and weight.shape[0] % block == weight.shape[1] % block == 0
+        and x.numel() >= fewest * x.shape[-1]
         and not torch.is_autocast_enabled("cpu")
     )

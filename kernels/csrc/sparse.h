@@ -1,0 +1,45 @@
+// Products of rows that are largely zeros, as behind a relu, with a matrix: plain pointers, so that the kernels compile
+// without torch and once per instruction set. All is dense float32; inputs and outputs are multiples of 16.
+//
+// What is not zero is listed once, span by span of the inputs. Then each output panel, the weights of a few vectors of
+// outputs, is packed input by input; of a span it stays in the nearest cache while each row adds up what it needs.
+#pragma once
+
+#include <cstdint>
+
+namespace modrwkv {
+
+// y = x W'.
+struct SparseProduct {
+  const float* x;       // [rows, inputs]
+  const float* weight;  // W: [outputs, inputs]
+  float* y;             // [rows, outputs]
+  int64_t rows, inputs, outputs;
+};
+
+// What is not zero in each span, row behind row: span i begins at i * depth * rows.
+struct NonZeros {
+  float* value;     // [rows * inputs]
+  uint16_t* place;  // [rows * inputs], where the weights of its input lie, seen from those of its span
+  int32_t* count;   // [spans, rows]
+  int64_t* found;   // [spans]
+};
+
+struct SparseKernels {
+  int64_t depth;  // inputs of a span; the last one may have fewer
+  int64_t width;  // outputs of a panel; the last one may have fewer
+  // Fill the lists.
+  void (*find)(const SparseProduct&, const NonZeros&);
+  // The weights of a panel, [inputs, width]; zeros where there is no output.
+  void (*pack)(const SparseProduct&, int64_t panel, float* packed);
+  // y of a panel; `sums` has room for [rows, width].
+  void (*multiply)(const SparseProduct&, const NonZeros&, int64_t panel, const float* packed, float* sums);
+};
+
+SparseKernels sparse_kernels_portable();
+#if defined(__x86_64__)
+SparseKernels sparse_kernels_avx2();
+SparseKernels sparse_kernels_avx512();
+#endif
+
+}  // namespace modrwkv

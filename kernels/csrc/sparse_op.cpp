@@ -1,0 +1,147 @@
+// A linear layer for inputs that are largely zeros, as a torch op.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "dense.h"
+#include "instruction_set.h"
+#include "scratch.h"
+#include "sparse.h"
+
+namespace modrwkv {
+namespace {
+
+using at::Tensor;
+
+constexpr int64_t kRows = 512;     // whose lists are held at once
+constexpr int64_t kMultiple = 16;  // that inputs and outputs are multiples of
+constexpr double kDensest = 0.55;  // share of numbers that are not zero, beyond which torch's product is faster
+
+SparseKernels kernels() {
+#if defined(__x86_64__)
+  if (instruction_set() == InstructionSet::kAvx512) return sparse_kernels_avx512();
+  if (instruction_set() == InstructionSet::kAvx2) return sparse_kernels_avx2();
+#endif
+  return sparse_kernels_portable();
+}
+
+// Part `i` of rows that are cut into `parts`.
+SparseProduct part(const SparseProduct& whole, int64_t i, int64_t parts) {
+  const int64_t begin = whole.rows * i / parts, end = whole.rows * (i + 1) / parts;
+  SparseProduct p = whole;
+  p.x += begin * p.inputs;
+  p.y += begin * p.outputs;
+  p.rows = end - begin;
+  return p;
+}
+
+// Lists of the parts of at most kRows rows, one behind another.
+class Lists {
+ public:
+  Lists(const SparseProduct& whole, int64_t spans)
+      : first_(whole.x),
+        inputs_(whole.inputs),
+        spans_(spans),
+        value_(scratch(values_, whole.rows * inputs_)),
+        place_(scratch(places_, whole.rows * inputs_)),
+        count_(scratch(counts_, whole.rows * spans_)),
+        found_(scratch(finds_, whole.rows * spans_)) {}
+
+  NonZeros operator()(const SparseProduct& part) const {
+    const int64_t number = part.x - first_, row = number / inputs_;
+    return {value_ + number, place_ + number, count_ + row * spans_, found_ + row * spans_};
+  }
+
+  int64_t found(const SparseProduct& part) const {
+    const int64_t* found = (*this)(part).found;
+    int64_t total = 0;
+    for (int64_t span = 0; span < spans_; ++span) total += found[span];
+    return total;
+  }
+
+ private:
+  static thread_local std::vector<float> values_;
+  static thread_local std::vector<uint16_t> places_;
+  static thread_local std::vector<int32_t> counts_;
+  static thread_local std::vector<int64_t> finds_;
+  const float* first_;
+  int64_t inputs_, spans_;
+  float* value_;
+  uint16_t* place_;
+  int32_t* count_;
+  int64_t* found_;
+};
+
+thread_local std::vector<float> Lists::values_;
+thread_local std::vector<uint16_t> Lists::places_;
+thread_local std::vector<int32_t> Lists::counts_;
+thread_local std::vector<int64_t> Lists::finds_;
+
+// False when too few numbers are zero; y is unfinished then.
+bool multiply(const SparseProduct& whole) {
+  const SparseKernels kernel = kernels();
+  const int64_t panels = (whole.outputs + kernel.width - 1) / kernel.width;
+  const int64_t spans = (whole.inputs + kernel.depth - 1) / kernel.depth;
+  for (int64_t row = 0; row < whole.rows; row += kRows) {
+    SparseProduct rows = whole;
+    rows.x += row * rows.inputs;
+    rows.y += row * rows.outputs;
+    rows.rows = std::min(rows.rows - row, kRows);
+    const Lists lists(rows, spans);
+    const int64_t parts = std::min<int64_t>(at::get_num_threads(), rows.rows);
+    std::atomic<int64_t> found = 0;
+    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const SparseProduct p = part(rows, i, parts);
+        kernel.find(p, lists(p));
+        found += lists.found(p);
+      }
+    });
+    if (found > kDensest * rows.rows * rows.inputs) return false;
+    // Panels are too few to share them out whole.
+    at::parallel_for(0, panels * parts, 1, [&](int64_t begin, int64_t end) {
+      static thread_local std::vector<float> kept_packed, kept_sums;
+      float* packed = scratch(kept_packed, kernel.width * rows.inputs);
+      float* sums = scratch(kept_sums, kernel.width * kRows);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t panel = i / parts;
+        const SparseProduct p = part(rows, i % parts, parts);
+        if (i == begin || i % parts == 0) kernel.pack(rows, panel, packed);
+        kernel.multiply(p, lists(p), panel, packed, sums);
+      }
+    });
+  }
+  return true;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight) {
+  TORCH_CHECK_VALUE(weight.dim() == 2 && x.dim() > 0 && x.size(-1) == weight.size(1), "x is ", x.sizes(),
+                    " but weight is ", weight.sizes(), "; it needs [outputs, inputs]");
+  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+  TORCH_CHECK_VALUE(outputs % kMultiple == 0 && inputs % kMultiple == 0, "weight must be of multiples of ", kMultiple,
+                    ", not ", weight.sizes());
+  if (inputs == 0) return at::linear(x, weight);
+  auto shape = x.sizes().vec();
+  shape.back() = outputs;
+  Tensor y = at::empty(shape, x.options());
+  Dense dense;
+  const SparseProduct whole{dense(x, "x", x.sizes()),
+                            dense(weight, "weight", weight.sizes()),
+                            y.mutable_data_ptr<float>(),
+                            x.numel() / inputs,
+                            inputs,
+                            outputs};
+  return multiply(whole) ? y : at::linear(x, weight);
+}
+
+}  // namespace
+}  // namespace modrwkv
+
+TORCH_LIBRARY_IMPL(modrwkv_kernels, CPU, m) { m.impl("linear_sparse", &modrwkv::linear); }
