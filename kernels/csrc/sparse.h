@@ -30,7 +30,7 @@ struct SparseKernels {
   int64_t width;  // outputs of a panel; the last one may have fewer
   // Fill the lists.
   void (*find)(const SparseProduct&, const NonZeros&);
-  // The weights of a panel, [inputs, width]; zeros where there is no output.
+  // The weights of a panel, [inputs, width]; where there is no output it is left as it was, and does not matter.
   void (*pack)(const SparseProduct&, int64_t panel, float* packed);
   // y of a panel; `sums` has room for [rows, width].
   void (*multiply)(const SparseProduct&, const NonZeros&, int64_t panel, const float* packed, float* sums);

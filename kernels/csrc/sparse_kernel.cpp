@@ -88,16 +88,11 @@ void pack(const SparseProduct& p, int64_t panel, float* packed) {
   constexpr int64_t kLine = 16;
   static_assert(kWidth % kLine == 0);
   const int64_t outputs = std::min<int64_t>(kWidth, p.outputs - panel * kWidth);
-  for (int64_t line = 0; line < kWidth; line += kLine) {
+  for (int64_t line = 0; line < outputs; line += kLine) {
     const float* weight = p.weight + (panel * kWidth + line) * p.inputs;
     for (int64_t j = 0; j < p.inputs; j += 4) {
       for (int64_t i = 0; i < kLine; i += 4) {
-        float* to = packed + j * kWidth + line + i;
-        if (line < outputs) {
-          transpose4(weight + i * p.inputs + j, p.inputs, to, kWidth);
-        } else {
-          for (int64_t row = 0; row < 4; ++row) store4(to + row * kWidth, Quad{});
-        }
+        transpose4(weight + i * p.inputs + j, p.inputs, packed + j * kWidth + line + i, kWidth);
       }
     }
   }
