@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <torch/library.h>
 
@@ -10,8 +9,8 @@
 #include <atomic>
 #include <vector>
 
-#include "dense.h"
 #include "instruction_set.h"
+#include "linear.h"
 #include "scratch.h"
 #include "sparse.h"
 
@@ -33,9 +32,9 @@ SparseKernels kernels() {
 }
 
 // Part `i` of rows that are cut into `parts`.
-SparseProduct part(const SparseProduct& whole, int64_t i, int64_t parts) {
+Product part(const Product& whole, int64_t i, int64_t parts) {
   const int64_t begin = whole.rows * i / parts, end = whole.rows * (i + 1) / parts;
-  SparseProduct p = whole;
+  Product p = whole;
   p.x += begin * p.inputs;
   p.y += begin * p.outputs;
   p.rows = end - begin;
@@ -45,7 +44,7 @@ SparseProduct part(const SparseProduct& whole, int64_t i, int64_t parts) {
 // Lists of the parts of at most kRows rows, one behind another.
 class Lists {
  public:
-  Lists(const SparseProduct& whole, int64_t spans)
+  Lists(const Product& whole, int64_t spans)
       : first_(whole.x),
         inputs_(whole.inputs),
         spans_(spans),
@@ -54,12 +53,12 @@ class Lists {
         count_(scratch(counts_, whole.rows * spans_)),
         found_(scratch(finds_, whole.rows * spans_)) {}
 
-  NonZeros operator()(const SparseProduct& part) const {
+  NonZeros operator()(const Product& part) const {
     const int64_t number = part.x - first_, row = number / inputs_;
     return {value_ + number, place_ + number, count_ + row * spans_, found_ + row * spans_};
   }
 
-  int64_t found(const SparseProduct& part) const {
+  int64_t found(const Product& part) const {
     const int64_t* found = (*this)(part).found;
     int64_t total = 0;
     for (int64_t span = 0; span < spans_; ++span) total += found[span];
@@ -85,12 +84,12 @@ thread_local std::vector<int32_t> Lists::counts_;
 thread_local std::vector<int64_t> Lists::finds_;
 
 // False when too few numbers are zero; y is unfinished then.
-bool multiply(const SparseProduct& whole) {
+bool multiply(const Product& whole) {
   const SparseKernels kernel = kernels();
   const int64_t panels = (whole.outputs + kernel.width - 1) / kernel.width;
   const int64_t spans = (whole.inputs + kernel.depth - 1) / kernel.depth;
   for (int64_t row = 0; row < whole.rows; row += kRows) {
-    SparseProduct rows = whole;
+    Product rows = whole;
     rows.x += row * rows.inputs;
     rows.y += row * rows.outputs;
     rows.rows = std::min(rows.rows - row, kRows);
@@ -99,7 +98,7 @@ bool multiply(const SparseProduct& whole) {
     std::atomic<int64_t> found = 0;
     at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const SparseProduct p = part(rows, i, parts);
+        const Product p = part(rows, i, parts);
         kernel.find(p, lists(p));
         found += lists.found(p);
       }
@@ -112,7 +111,7 @@ bool multiply(const SparseProduct& whole) {
       float* sums = scratch(kept_sums, kernel.width * kRows);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t panel = i / parts;
-        const SparseProduct p = part(rows, i % parts, parts);
+        const Product p = part(rows, i % parts, parts);
         if (i == begin || i % parts == 0) kernel.pack(rows, panel, packed);
         kernel.multiply(p, lists(p), panel, packed, sums);
       }
@@ -122,23 +121,9 @@ bool multiply(const SparseProduct& whole) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight) {
-  TORCH_CHECK_VALUE(weight.dim() == 2 && x.dim() > 0 && x.size(-1) == weight.size(1), "x is ", x.sizes(),
-                    " but weight is ", weight.sizes(), "; it needs [outputs, inputs]");
-  const int64_t outputs = weight.size(0), inputs = weight.size(1);
-  TORCH_CHECK_VALUE(outputs % kMultiple == 0 && inputs % kMultiple == 0, "weight must be of multiples of ", kMultiple,
-                    ", not ", weight.sizes());
-  if (inputs == 0) return at::linear(x, weight);
-  auto shape = x.sizes().vec();
-  shape.back() = outputs;
-  Tensor y = at::empty(shape, x.options());
-  Dense dense;
-  const SparseProduct whole{dense(x, "x", x.sizes()),
-                            dense(weight, "weight", weight.sizes()),
-                            y.mutable_data_ptr<float>(),
-                            x.numel() / inputs,
-                            inputs,
-                            outputs};
-  return multiply(whole) ? y : at::linear(x, weight);
+  const Linear layer(x, weight, kMultiple);
+  if (layer.product().inputs > 0 && multiply(layer.product())) return layer.result();
+  return at::linear(x, weight);
 }
 
 }  // namespace

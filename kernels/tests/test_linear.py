@@ -53,7 +53,9 @@ def emulated(hatch_build: Any, tmp_path_factory: pytest.TempPathFactory) -> Prod
     flags = ["-std=c++17", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-fopenmp", "-fPIC", "-c"]
     definitions = ["-DISA=amx", "-DLANES=16", "-Dmodrwkv_kernels=modrwkv_emulated"]
     folders = [f"-I{HERE.parent / 'csrc'}", f"-isystem{torch_folder / 'include'}"]
-    hatch_build.run([*compiler, *flags, *definitions, *folders, str(HERE / "amx_op.cpp"), "-o", str(folder / "op.o")])
+    hatch_build.run(
+        [*compiler, *flags, *definitions, *folders, str(HERE / "emulated_op.cpp"), "-o", str(folder / "op.o")]
+    )
     linked = [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
     hatch_build.run([*compiler, "-shared", str(folder / "op.o"), *linked, "-o", str(folder / "op.so")])
     torch.library.define("modrwkv_emulated::linear_amx", "(Tensor x, Tensor weight) -> Tensor")

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <torch/library.h>
 
@@ -10,9 +9,9 @@
 #include <atomic>
 #include <vector>
 
-#include "dense.h"
+#include "amx.h"
 #include "instruction_set.h"
-#include "product.h"
+#include "linear.h"
 #include "scratch.h"
 
 namespace modrwkv {
@@ -66,26 +65,11 @@ bool multiply(const Product& whole) {
 
 Tensor linear(const Tensor& x, const Tensor& weight) {
   TORCH_CHECK_VALUE(usable(), "this processor has no AMX units that this process may use");
-  TORCH_CHECK_VALUE(weight.dim() == 2 && x.dim() > 0 && x.size(-1) == weight.size(1), "x is ", x.sizes(),
-                    " but weight is ", weight.sizes(), "; it needs [outputs, inputs]");
-  const int64_t outputs = weight.size(0), inputs = weight.size(1);
-  TORCH_CHECK_VALUE(outputs % kProductBlock == 0 && inputs % kProductBlock == 0, "weight must be of multiples of ",
-                    kProductBlock, ", not ", weight.sizes());
-  if (inputs == 0) return at::linear(x, weight);
-  auto shape = x.sizes().vec();
-  shape.back() = outputs;
-  Tensor y = at::empty(shape, x.options());
 #if defined(__x86_64__)
-  Dense dense;
-  const Product whole{dense(x, "x", x.sizes()),
-                      dense(weight, "weight", weight.sizes()),
-                      y.mutable_data_ptr<float>(),
-                      x.numel() / inputs,
-                      inputs,
-                      outputs};
-  if (!multiply(whole)) return at::linear(x, weight);
+  const Linear layer(x, weight, kProductBlock);
+  if (layer.product().inputs > 0 && multiply(layer.product())) return layer.result();
 #endif
-  return y;
+  return at::linear(x, weight);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The products of product.h on Intel's matrix units (AMX): tiles of 16 rows of 16 words, each a pair of bfloat16's.
+// The products of amx.h: tiles of 16 rows of 16 words, each a pair of bfloat16's.
 //
 // A block of 32 rows, or of 32 outputs, is two tiles for every 32 inputs. The order of the inputs within these 32 does
 // not matter to a product: a word holds inputs j and j + 16, so that two vectors are paired without a shuffle.
@@ -10,7 +10,7 @@
 
 #include <algorithm>
 
-#include "product.h"
+#include "amx.h"
 #include "simd.h"
 
 namespace modrwkv::amx {

@@ -1,14 +1,14 @@
-// The op of product_op.cpp on emulated units, in a namespace of its own: compile with -Dmodrwkv_kernels=<namespace>.
+// The op of amx_op.cpp on emulated units, in a namespace of its own: compile with -Dmodrwkv_kernels=<namespace>.
 
 #include "amx_tiles.h"
-#include "product.h"
+#include "amx.h"
 
 #define usable usable_here
-#include "product_kernel.cpp"
+#include "amx_kernel.cpp"
 #undef usable
 
 bool modrwkv::amx::usable() { return true; }
 
-#include "product_op.cpp"
+#include "amx_op.cpp"
 
 modrwkv::InstructionSet modrwkv::instruction_set() { return InstructionSet::kAvx512; }
