@@ -27,7 +27,7 @@ LIBRARY = "libwkv7_cpu.so"
 PACKAGE_FOLDER = "modrwkv_kernels/_native"
 # clang's OpenMP calls another runtime than the one that torch brings, which is GCC's.
 COMPILERS = ("c++", "g++")
-OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op", "amx_op", "sparse_op")
+OPS = ("instruction_set", "wkv7_op", "decode_op", "stages_op", "amx_op", "sparse_op", "few_op")
 KERNELS = ("wkv7_kernel", "decode_kernel", "stages_kernel", "sparse_kernel")
 # Instruction set -> floats per vector, compiler flags, and what is compiled for it.
 PORTABLE: dict[str, tuple[int, list[str], tuple[str, ...]]] = {"portable": (4, [], KERNELS)}

@@ -22,13 +22,13 @@ namespace amx {
 bool usable();
 
 // Split a block of rows into pieces, kPieces * kProductBlock * inputs / 2 words.
-void split(const Product&, int64_t block, uint32_t* pieces);
+void split(const LinearProduct&, int64_t block, uint32_t* pieces);
 
 // Pack the weights of a block of outputs, kProductBlock * inputs / 2 words; false when some are no bfloat16's.
-bool pack(const Product&, int64_t block, uint32_t* packed);
+bool pack(const LinearProduct&, int64_t block, uint32_t* packed);
 
 // Multiply all rows, in `pieces`, with the weights of blocks [begin, end) of outputs, in `packed`.
-void multiply(const Product&, int64_t begin, int64_t end, const uint32_t* pieces, const uint32_t* packed);
+void multiply(const LinearProduct&, int64_t begin, int64_t end, const uint32_t* pieces, const uint32_t* packed);
 
 }  // namespace amx
 #endif

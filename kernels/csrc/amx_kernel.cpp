@@ -85,7 +85,7 @@ bool usable() {
   return found;
 }
 
-void split(const Product& p, int64_t block, uint32_t* pieces) {
+void split(const LinearProduct& p, int64_t block, uint32_t* pieces) {
   const int64_t begin = block * kProductBlock, end = std::min(p.rows, begin + kProductBlock);
   for (int64_t row = begin; row < end; ++row) {
     const float* x = p.x + row * p.inputs;
@@ -101,7 +101,7 @@ void split(const Product& p, int64_t block, uint32_t* pieces) {
   }
 }
 
-bool pack(const Product& p, int64_t block, uint32_t* packed) {
+bool pack(const LinearProduct& p, int64_t block, uint32_t* packed) {
   Words lost = {};
   for (int64_t j = 0; j < p.inputs; j += 2 * kTile) {
     for (int half = 0; half < 2; ++half, packed += kWords) {
@@ -123,7 +123,7 @@ bool pack(const Product& p, int64_t block, uint32_t* packed) {
   return any == 0;
 }
 
-void multiply(const Product& p, int64_t begin, int64_t end, const uint32_t* pieces, const uint32_t* packed) {
+void multiply(const LinearProduct& p, int64_t begin, int64_t end, const uint32_t* pieces, const uint32_t* packed) {
   const int64_t depth = p.inputs / kProductBlock, blocks = (p.rows + kProductBlock - 1) / kProductBlock;
   for (int64_t from = 0; from < depth; from += kDepth) {
     const int64_t to = std::min(depth, from + kDepth);

@@ -33,14 +33,14 @@ bool usable() {
 #if defined(__x86_64__)
 
 // False when some weights are no bfloat16's; y is unfinished then.
-bool multiply(const Product& whole) {
+bool multiply(const LinearProduct& whole) {
   static thread_local std::vector<uint32_t> kept_pieces, kept_packed;
   const int64_t words = kProductBlock * whole.inputs / 2;  // of a block
   uint32_t* pieces = scratch(kept_pieces, kRowBlocks * kPieces * words);
   uint32_t* packed = scratch(kept_packed, kOutputBlocks * words);
   std::atomic<bool> exact = true;
   for (int64_t row = 0; row < whole.rows; row += kRowBlocks * kProductBlock) {
-    Product p = whole;
+    LinearProduct p = whole;
     p.x += row * p.inputs;
     p.y += row * p.outputs;
     p.rows = std::min(p.rows - row, kRowBlocks * kProductBlock);

@@ -66,6 +66,8 @@ struct DecodeKernels {
   void (*head)(const Head&);
 };
 
+// Those that serve this processor.
+DecodeKernels decode_kernels(int64_t head_size);
 DecodeKernels decode_kernels_portable(int64_t head_size);
 #if defined(__x86_64__)
 DecodeKernels decode_kernels_avx2(int64_t head_size);

@@ -14,6 +14,15 @@
 #include "instruction_set.h"
 
 namespace modrwkv {
+
+DecodeKernels decode_kernels(int64_t head_size) {
+#if defined(__x86_64__)
+  if (instruction_set() == InstructionSet::kAvx512) return decode_kernels_avx512(head_size);
+  if (instruction_set() == InstructionSet::kAvx2) return decode_kernels_avx2(head_size);
+#endif
+  return decode_kernels_portable(head_size);
+}
+
 namespace {
 
 using at::Tensor;
@@ -23,14 +32,6 @@ using at::TensorList;
 constexpr int64_t kWeightsPerThread = 1 << 14;
 // Parts of the value matrix that threads take, with a sum each; a fixed number, so that results do not depend on threads.
 constexpr int64_t kParts = 16;
-
-DecodeKernels kernels_of(InstructionSet chosen, int64_t head_size) {
-#if defined(__x86_64__)
-  if (chosen == InstructionSet::kAvx512) return decode_kernels_avx512(head_size);
-  if (chosen == InstructionSet::kAvx2) return decode_kernels_avx2(head_size);
-#endif
-  return decode_kernels_portable(head_size);
-}
 
 void check_shape(const Tensor& x, const char* name, at::IntArrayRef shape) {
   TORCH_CHECK_VALUE(x.sizes() == shape, name, " is ", x.sizes(), " but must be ", shape);
@@ -81,7 +82,7 @@ constexpr int64_t kLayerTensors = 6, kScaled = 4;
 class Step {
  public:
   Step(const Tensor& x, int64_t head_size, at::IntArrayRef ranks)
-      : kernels_(kernels_of(instruction_set(), head_size)), size_(head_size), ranks_(ranks) {
+      : kernels_(decode_kernels(head_size)), size_(head_size), ranks_(ranks) {
     TORCH_CHECK_VALUE(kernels_.head, "the cpu decoder takes heads of 32, 64 or 128, not ", head_size);
     TORCH_CHECK_VALUE(x.dim() == 2 && x.size(1) % head_size == 0, "x must be [rows, width], heads of ", head_size,
                       ", not ", x.sizes());

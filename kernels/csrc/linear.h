@@ -29,13 +29,13 @@ class Linear {
                 outputs};
   }
 
-  const Product& product() const { return product_; }
+  const LinearProduct& product() const { return product_; }
   const at::Tensor& result() const { return result_; }
 
  private:
   Dense dense_;
   at::Tensor result_;
-  Product product_;
+  LinearProduct product_;
 };
 
 }  // namespace modrwkv

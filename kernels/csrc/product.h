@@ -6,7 +6,7 @@
 namespace modrwkv {
 
 // y = x W'.
-struct Product {
+struct LinearProduct {
   const float* x;       // [rows, inputs]
   const float* weight;  // W: [outputs, inputs]
   float* y;             // [rows, outputs]

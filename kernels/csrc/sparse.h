@@ -23,11 +23,11 @@ struct SparseKernels {
   int64_t depth;  // inputs of a span; the last one may have fewer
   int64_t width;  // outputs of a panel; the last one may have fewer
   // Fill the lists.
-  void (*find)(const Product&, const NonZeros&);
+  void (*find)(const LinearProduct&, const NonZeros&);
   // The weights of a panel, [inputs, width]; where there is no output it is left as it was, and does not matter.
-  void (*pack)(const Product&, int64_t panel, float* packed);
+  void (*pack)(const LinearProduct&, int64_t panel, float* packed);
   // y of a panel; `sums` has room for [rows, width].
-  void (*multiply)(const Product&, const NonZeros&, int64_t panel, const float* packed, float* sums);
+  void (*multiply)(const LinearProduct&, const NonZeros&, int64_t panel, const float* packed, float* sums);
 };
 
 SparseKernels sparse_kernels_portable();

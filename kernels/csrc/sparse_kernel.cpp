@@ -65,7 +65,7 @@ inline int list(const float* x, int input, float* value, uint16_t* place) {
 }
 #endif
 
-void find(const Product& p, const NonZeros& list_of) {
+void find(const LinearProduct& p, const NonZeros& list_of) {
   const int64_t spans = (p.inputs + kDepth - 1) / kDepth;
   std::fill_n(list_of.found, spans, 0);
   for (int64_t row = 0; row < p.rows; ++row) {
@@ -84,7 +84,7 @@ void find(const Product& p, const NonZeros& list_of) {
 }
 
 // In columns of a cache line, so that each line is written once.
-void pack(const Product& p, int64_t panel, float* packed) {
+void pack(const LinearProduct& p, int64_t panel, float* packed) {
   constexpr int64_t kLine = 16;
   static_assert(kWidth % kLine == 0);
   const int64_t outputs = std::min<int64_t>(kWidth, p.outputs - panel * kWidth);
@@ -114,7 +114,7 @@ inline void add(const float* value, const uint16_t* place, int64_t count, const 
   for (int i = 0; i < kVectors; ++i) store(sums + i * LANES, sum[i]);
 }
 
-void multiply(const Product& p, const NonZeros& list_of, int64_t panel, const float* packed, float* sums) {
+void multiply(const LinearProduct& p, const NonZeros& list_of, int64_t panel, const float* packed, float* sums) {
   std::fill_n(sums, p.rows * kWidth, 0.0f);
   for (int64_t first = 0; first < p.inputs; first += kDepth) {
     const float* value = list_of.value + first * p.rows;

@@ -32,9 +32,9 @@ SparseKernels kernels() {
 }
 
 // Part `i` of rows that are cut into `parts`.
-Product part(const Product& whole, int64_t i, int64_t parts) {
+LinearProduct part(const LinearProduct& whole, int64_t i, int64_t parts) {
   const int64_t begin = whole.rows * i / parts, end = whole.rows * (i + 1) / parts;
-  Product p = whole;
+  LinearProduct p = whole;
   p.x += begin * p.inputs;
   p.y += begin * p.outputs;
   p.rows = end - begin;
@@ -44,7 +44,7 @@ Product part(const Product& whole, int64_t i, int64_t parts) {
 // Lists of the parts of at most kRows rows, one behind another.
 class Lists {
  public:
-  Lists(const Product& whole, int64_t spans)
+  Lists(const LinearProduct& whole, int64_t spans)
       : first_(whole.x),
         inputs_(whole.inputs),
         spans_(spans),
@@ -53,12 +53,12 @@ class Lists {
         count_(scratch(counts_, whole.rows * spans_)),
         found_(scratch(finds_, whole.rows * spans_)) {}
 
-  NonZeros operator()(const Product& part) const {
+  NonZeros operator()(const LinearProduct& part) const {
     const int64_t number = part.x - first_, row = number / inputs_;
     return {value_ + number, place_ + number, count_ + row * spans_, found_ + row * spans_};
   }
 
-  int64_t found(const Product& part) const {
+  int64_t found(const LinearProduct& part) const {
     const int64_t* found = (*this)(part).found;
     int64_t total = 0;
     for (int64_t span = 0; span < spans_; ++span) total += found[span];
@@ -84,12 +84,12 @@ thread_local std::vector<int32_t> Lists::counts_;
 thread_local std::vector<int64_t> Lists::finds_;
 
 // False when too few numbers are zero; y is unfinished then.
-bool multiply(const Product& whole) {
+bool multiply(const LinearProduct& whole) {
   const SparseKernels kernel = kernels();
   const int64_t panels = (whole.outputs + kernel.width - 1) / kernel.width;
   const int64_t spans = (whole.inputs + kernel.depth - 1) / kernel.depth;
   for (int64_t row = 0; row < whole.rows; row += kRows) {
-    Product rows = whole;
+    LinearProduct rows = whole;
     rows.x += row * rows.inputs;
     rows.y += row * rows.outputs;
     rows.rows = std::min(rows.rows - row, kRows);
@@ -98,7 +98,7 @@ bool multiply(const Product& whole) {
     std::atomic<int64_t> found = 0;
     at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const Product p = part(rows, i, parts);
+        const LinearProduct p = part(rows, i, parts);
         kernel.find(p, lists(p));
         found += lists.found(p);
       }
@@ -111,7 +111,7 @@ bool multiply(const Product& whole) {
       float* sums = scratch(kept_sums, kernel.width * kRows);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t panel = i / parts;
-        const Product p = part(rows, i % parts, parts);
+        const LinearProduct p = part(rows, i % parts, parts);
         if (i == begin || i % parts == 0) kernel.pack(rows, panel, packed);
         kernel.multiply(p, lists(p), panel, packed, sums);
       }

@@ -59,7 +59,7 @@ def _flops_of_products(model: RWKV7, ids: torch.Tensor) -> float:
     return flops
 
 
-@register_flop_formula(torch.ops.modrwkv_kernels.linear_amx, get_raw=True)
+@register_flop_formula([torch.ops.modrwkv_kernels.linear_amx, torch.ops.modrwkv_kernels.linear_few], get_raw=True)
 def _flops_of_all(x: torch.Tensor, weight: torch.Tensor, **_: object) -> int:
     return 2 * x.numel() * len(weight)
 
