@@ -119,6 +119,23 @@ def hatch_build() -> Any:
     return module
 
 
+@pytest.fixture
+def on_threads() -> Callable[[Callable[[], Any]], tuple[Any, Any]]:
+    """Runs a function on one thread and on three, and returns both results."""
+
+    def run(function: Callable[[], Any]) -> tuple[Any, Any]:
+        before, results = torch.get_num_threads(), []
+        try:
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                results.append(function())
+        finally:
+            torch.set_num_threads(before)
+        return results[0], results[1]
+
+    return run
+
+
 @pytest.fixture(params=["portable", "avx2", "avx512"])
 def on_instruction_set(request: pytest.FixtureRequest) -> Callable[[str], float]:
     """Runs a script with one translation of the CPU kernels, and returns the error that it prints behind its name."""

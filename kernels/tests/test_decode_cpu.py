@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,19 +85,15 @@ def test_int8_is_exact_for_the_weights_it_stands_for_and_near_for_the_others(
     assert 1e-4 < compare(tensors, tensors, "int8", head_size, [2, 0]) < 4e-2
 
 
-def test_result_does_not_depend_on_threads() -> None:
+def test_result_does_not_depend_on_threads(on_threads: Callable[[Callable[[], Any]], tuple[Any, Any]]) -> None:
     tensors = random_checkpoint(2, 256, 64, 1024, VOCAB)
     packed = pack(tensors, "bfloat16", transpose_value=True)
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            state = random_state(2, 2, 256, 64)
-            results.append([decode_cpu(packed, packed.embedding[:2].float(), torch.arange(2), *state), *state])
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
+
+    def run() -> list[Tensor]:
+        state = random_state(2, 2, 256, 64)
+        return [decode_cpu(packed, packed.embedding[:2].float(), torch.arange(2), *state), *state]
+
+    assert all(torch.equal(x, y) for x, y in zip(*on_threads(run), strict=True))
 
 
 ON_ONE_INSTRUCTION_SET = """

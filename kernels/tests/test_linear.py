@@ -22,6 +22,7 @@ from torch.nn import functional as F  # noqa: N812
 
 HERE = Path(__file__).parent
 Product = Callable[[Tensor, Tensor], Tensor]
+OnThreads = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 
 
 needs_amx = pytest.mark.skipif(why_no_amx() is not None, reason=why_no_amx() or "")
@@ -108,17 +109,11 @@ def test_a_weight_that_is_no_bfloat16_takes_all_to_torch(amx: Product, place: tu
     assert torch.equal(amx(x, weight), F.linear(x, weight))
 
 
-def test_result_does_not_depend_on_threads(amx: Product) -> None:
-    before, results = torch.get_num_threads(), []
+def test_result_does_not_depend_on_threads(amx: Product, on_threads: OnThreads) -> None:
     x, weight = normal(100, 256), weights(160, 256)
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(amx(x, weight))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*results)
-    assert error(results[0], x, weight) < 2e-7
+    found, expected = on_threads(lambda: amx(x, weight))
+    assert torch.equal(found, expected)
+    assert error(found, x, weight) < 2e-7
 
 
 def test_arguments_of_the_op(amx: Product) -> None:

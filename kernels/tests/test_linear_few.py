@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 pytestmark = pytest.mark.skipif(why_missing() is not None, reason=why_missing() or "")
 BAR = 5e-7
+OnThreads = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 
 
 class Ops(TorchDispatchMode):
@@ -66,16 +67,10 @@ def test_tensors_that_are_not_dense() -> None:
     assert error(normal(128, 4).T, normal(128, 96).T) < BAR
 
 
-def test_result_does_not_depend_on_threads() -> None:
-    before, results = torch.get_num_threads(), []
+def test_result_does_not_depend_on_threads(on_threads: OnThreads) -> None:
     x, weight = normal(3, 512), normal(608, 512)
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(run(x, weight))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*results)
+    found, expected = on_threads(lambda: run(x, weight))
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(("rows", "used"), [(1, True), (8, True), (9, False)])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 pytestmark = pytest.mark.skipif(why_missing() is not None, reason=why_missing() or "")
 BAR = 5e-7
+OnThreads = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -87,16 +88,10 @@ def test_few_zeros_take_all_to_torch() -> None:
     assert run(x, weight).isfinite().all()
 
 
-def test_result_does_not_depend_on_threads() -> None:
-    before, results = torch.get_num_threads(), []
+def test_result_does_not_depend_on_threads(on_threads: OnThreads) -> None:
     x, weight = sparse(100, 256, density=0.4), normal(160, 256)
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(run(x, weight))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*results)
+    found, expected = on_threads(lambda: run(x, weight))
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.skipif(why_no_amx() is None, reason="the matrix units of this processor serve all inputs")

@@ -93,15 +93,9 @@ def test_shift_of_packed_sequences(lengths, width):
     assert check_shift(1, sum(lengths), width, first) < BAR
 
 
-def test_result_does_not_depend_on_threads():
-    before, results = torch.get_num_threads(), []
+def test_result_does_not_depend_on_threads(on_threads):
     arguments = [normal(2, 200, 512), normal(2, 512), normal(6, 512), normal(512), normal(512)]
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(alone(*arguments))
-    finally:
-        torch.set_num_threads(before)
+    results = on_threads(lambda: alone(*arguments))
     assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
 
 

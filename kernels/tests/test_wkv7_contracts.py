@@ -142,18 +142,11 @@ def test_not_a_number_spoils_its_sequence_and_head_only(bench, backend):
     assert torch.equal(y[:, :, 0], clean[:, :, 0])
 
 
-def test_cpu_result_does_not_depend_on_threads(bench):
+def test_cpu_result_does_not_depend_on_threads(bench, on_threads):
     six = bench.inputs("easy", 1, 300, 3, 32, dtype=torch.float32)
     state = bench.state(4, 3, 32, dtype=torch.float32)
     bounds = torch.tensor([0, 5, 190, 191, 300])
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        expected = bench.results(six, state, cu_seqlens=bounds, backend="cpu")
-        torch.set_num_threads(3)
-        found = bench.results(six, state, cu_seqlens=bounds, backend="cpu")
-    finally:
-        torch.set_num_threads(before)
+    expected, found = on_threads(lambda: bench.results(six, state, cu_seqlens=bounds, backend="cpu"))
     for name, x, y in zip(bench.names, found, expected, strict=True):
         assert torch.equal(x, y), name
 
