@@ -158,6 +158,15 @@ def test_is_a_linear_layer_with_gradients(dtype: torch.dtype) -> None:
         torch.testing.assert_close(gradient, exact)
 
 
+@torch.no_grad()
+def test_compiles_for_any_number_of_rows() -> None:
+    weight = weights(96, 64)
+    compiled = torch.compile(lambda x: linear(x, weight, sparse=True), fullgraph=True, dynamic=True, backend="eager")
+    for rows in (3, 20, 100):
+        x = normal(rows, 64).relu()
+        assert error(compiled(x), x, weight) < 5e-7
+
+
 def test_a_wrong_width_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"x is \[20, 32\] but weight is \[96, 64\]; it needs \[outputs, inputs\]"):
         linear(normal(20, 32), weights(96, 64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ from modrwkv_kernels.native import why_missing
 
 __all__ = ["linear", "why_no_amx"]
 
-# For each product the rows that it is worth its while for, and what inputs and outputs are multiples of.
-_FEW, _FEW_BLOCK = range(1, 9), 32
-_AMX_ROWS, _AMX_BLOCK = range(32, sys.maxsize), 32
-_SPARSE_ROWS, _SPARSE_BLOCK = range(64, sys.maxsize), 16
+# Rows that each product is worth its while for, and what inputs and outputs must then be multiples of.
+_MOST_FEW, _FEW_BLOCK = 8, 32
+_FEWEST_AMX, _AMX_BLOCK = 32, 32
+_FEWEST_SPARSE, _SPARSE_BLOCK = 64, 16
 
 
 def _fake_linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -67,22 +67,24 @@ def linear(x: Tensor, weight: Tensor, *, sparse: bool = False) -> Tensor:
     """
     if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"x is {list(x.shape)} but weight is {list(weight.shape)}; it needs [outputs, inputs]")
-    y: Tensor
-    if _served(x, weight, _FEW, _FEW_BLOCK):
-        y = torch.ops.modrwkv_kernels.linear_few(x, weight)
-    elif _AMX and _served(x, weight, _AMX_ROWS, _AMX_BLOCK):
-        y = torch.ops.modrwkv_kernels.linear_amx(x, weight)
-    elif sparse and _served(x, weight, _SPARSE_ROWS, _SPARSE_BLOCK):
-        y = torch.ops.modrwkv_kernels.linear_sparse(x, weight)
-    else:
-        y = F.linear(x, weight)
-    return y
+    return _product_for(x, weight, sparse)(x, weight)
 
 
-def _served(x: Tensor, weight: Tensor, rows: range, block: int) -> bool:
-    return (
-        stages_cpu.serve(x, weight)
-        and weight.shape[0] % block == weight.shape[1] % block == 0
-        and x.numel() // max(1, x.shape[-1]) in rows
-        and not torch.is_autocast_enabled("cpu")
-    )
+def _product_for(x: Tensor, weight: Tensor, sparse: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """The fastest product that serves."""
+    product: Callable[[Tensor, Tensor], Tensor] = F.linear
+    if not x.is_cpu or torch.is_autocast_enabled("cpu") or not stages_cpu.serve(x, weight):
+        return product
+    # Compared one by one, because compilers know nothing else of sizes that vary.
+    rows, ops = x.shape[:-1].numel(), torch.ops.modrwkv_kernels
+    if 1 <= rows <= _MOST_FEW and _made_of(weight, _FEW_BLOCK):
+        product = ops.linear_few
+    elif _AMX and rows >= _FEWEST_AMX and _made_of(weight, _AMX_BLOCK):
+        product = ops.linear_amx
+    elif sparse and rows >= _FEWEST_SPARSE and _made_of(weight, _SPARSE_BLOCK):
+        product = ops.linear_sparse
+    return product
+
+
+def _made_of(weight: Tensor, block: int) -> bool:
+    return weight.shape[0] % block == weight.shape[1] % block == 0
