@@ -53,9 +53,10 @@ format: $(SETUP) ## Format and mend what can be mended automatically
 docs: $(SETUP) ## Write docs/reference from the code
 	$(PYTHON) docs/generate.py
 
-bench: $(SETUP) ## Print start-up times, training speed and loading speed of this machine
+bench: $(SETUP) ## Print this machine's start-up times, and its speed in training, products and loading
 	$(PYTHON) benchmarks/startup.py
 	$(PYTHON) benchmarks/train_cpu.py
+	$(PYTHON) benchmarks/linear_cpu.py
 	$(PYTHON) benchmarks/processors.py
 
 bench-gpu: $(SETUP) ## Check and time everything that runs on a CUDA device, in turns with installed rivals
