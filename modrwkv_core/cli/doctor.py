@@ -72,6 +72,7 @@ def _kernels() -> list[tuple[str, str]]:
     from modrwkv_kernels import explain_dispatch
     from modrwkv_kernels.decode_op import why_no_cpu_decode
     from modrwkv_kernels.fused.linear import why_no_amx
+    from modrwkv_kernels.native import why_missing
 
     rows = []
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
@@ -88,8 +89,14 @@ def _kernels() -> list[tuple[str, str]]:
             rows.append(("cuda: decoding", f"{TRUNK}: {reason}" if reason else "Triton kernels in a CUDA graph"))
     missing = why_no_cpu_decode()
     rows.append(("cpu: decoding", f"{TRUNK}: {missing}" if missing else "compiled, a token in one call"))
-    missing = why_no_amx()
-    rows.append(("cpu: products", f"those of torch: {missing}" if missing else "on AMX units for bfloat16 weights"))
+    missing, no_amx = why_missing(), why_no_amx()
+    if missing:
+        products = f"those of torch: {missing}"
+    elif no_amx:
+        products = f"compiled for few rows and for zeros, else those of torch: {no_amx}"
+    else:
+        products = "compiled for few rows, and on AMX units for bfloat16 weights"
+    rows.append(("cpu: products", products))
     return rows
 
 
