@@ -25,7 +25,7 @@ $(SETUP): constraints.txt $(PROJECTS)
 	    --editable . $(addprefix --editable ,$(DISTRIBUTIONS))
 	touch $@
 
-demo: $(SETUP) ## Train, examine and ask one model that sees, hears and forecasts
+demo: $(SETUP) ## Train, evaluate and ask one model that sees, hears and forecasts
 	rm -rf runs/demo
 	$(VENV)/bin/modrwkv train examples/demo.yaml --run runs/demo
 	$(VENV)/bin/modrwkv evaluate runs/demo
@@ -46,7 +46,7 @@ lint: $(SETUP) ## Check format, style, types, import rules and spelling
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell README.md docs modrwkv_core kernels plugins examples benchmarks
 
-format: $(SETUP) ## Format and mend what can be mended automatically
+format: $(SETUP) ## Format and fix what can be fixed automatically
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 

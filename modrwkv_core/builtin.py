@@ -10,7 +10,7 @@ from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, hookim
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the trunk, the heads, the tokenizers, the data sources and the tasks of the core."""
+    """Return the backbone, the heads, the tokenizers, the data sources and the tasks of the core."""
     return [
         ComponentSpec(
             kind="backbone",
@@ -23,7 +23,7 @@ def modrwkv_components() -> list[ComponentSpec]:
         ComponentSpec(
             kind="head",
             name="lm",
-            summary="next token, by the trunk's own output projection",
+            summary="next token, by the backbone's own output projection",
             config="modrwkv_core.heads.config:LanguageModelConfig",
             implementation="modrwkv_core.heads.lm:LanguageModelHead",
         ),
@@ -33,7 +33,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="the next points of a series, in the units of the input",
             config="modrwkv_core.heads.config:ForecastConfig",
             implementation="modrwkv_core.heads.forecast:ForecastHead",
-            paper="instance normalisation: RevIN, Kim et al., ICLR 2022",
+            paper="instance normalization: RevIN, Kim et al., ICLR 2022",
         ),
         ComponentSpec(
             kind="tokenizer",
@@ -66,10 +66,10 @@ def modrwkv_components() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             kind="source",
-            name="labelled_audio",
+            name="labeled_audio",
             summary="audio files with a text each, listed in TSV or JSON Lines",
-            config="modrwkv_core.data.sources.config:LabelledAudioConfig",
-            implementation="modrwkv_core.data.sources.labelled_audio:LabelledAudioSource",
+            config="modrwkv_core.data.sources.config:LabeledAudioConfig",
+            implementation="modrwkv_core.data.sources.labeled_audio:LabeledAudioSource",
         ),
         ComponentSpec(
             kind="source",
@@ -131,10 +131,10 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("show", "print the resolved manifest with where each value came from"),
             ("schema", "write the manifest's JSON Schema for editors"),
             ("train", "run the phases of a manifest"),
-            ("evaluate", "examine a trained run on its tasks and write a report"),
+            ("evaluate", "evaluate a trained run on its tasks and write a report"),
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
-            ("convert", "rewrite RWKV-7 weights in another layout, or import published models"),
+            ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
             ("pull", "fetch a run from the Hugging Face Hub"),
             ("push", "publish a run on the Hugging Face Hub"),
             ("bench", "measure speed, beside rivals and the machine's limits"),
@@ -145,7 +145,7 @@ def modrwkv_commands() -> list[CommandSpec]:
 
 @hookimpl
 def modrwkv_metrics(run: Path, step: int, metrics: Mapping[str, float | str]) -> None:
-    """Write the figures to the run's ``metrics.jsonl``."""
+    """Write the metrics to the run's ``metrics.jsonl``."""
     from modrwkv_core.training.loggers import append_metrics
 
     append_metrics(run, step, metrics)

@@ -19,7 +19,7 @@ __all__ = [
 
 
 class ModRWKVError(ValueError):
-    """Base of all errors that users can cause and mend.
+    """Base of all errors that users can cause and fix.
 
     Args:
         message: What happened and where.

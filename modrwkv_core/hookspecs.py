@@ -57,11 +57,11 @@ def modrwkv_run_started(run: Path, manifest: Manifest) -> None:
 
 @hookspec
 def modrwkv_metrics(run: Path, step: int, metrics: Mapping[str, float | str]) -> None:
-    """Training or evaluation has new figures.
+    """Training or evaluation has new metrics.
 
     Args:
         run: The run's folder.
-        step: Optimiser steps taken since the run's beginning, over all phases.
+        step: Optimizer steps taken since the run's beginning, over all phases.
         metrics: Name to figure, for example ``{"phase": "align", "loss/lm": 2.31, "tokens_per_second": 8100.0}``.
     """
 
@@ -73,7 +73,7 @@ def modrwkv_checkpoint_saved(run: Path, checkpoint: Path, step: int) -> None:
     Args:
         run: The run's folder.
         checkpoint: The checkpoint's folder.
-        step: Optimiser steps taken since the run's beginning, over all phases.
+        step: Optimizer steps taken since the run's beginning, over all phases.
     """
 
 

@@ -1,4 +1,4 @@
-"""Tiny trunks with random weights, whole pipelines in seconds, and checks in processes of their own."""
+"""Tiny backbones with random weights, whole pipelines in seconds, and checks in processes of their own."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
             "modrwkv": 1,
             "name": "tiny",
             "tokenizer": {"type": "bytes"},
-            "backbone": {"type": "rwkv7", "layers": 2, "width": 64},
+            "backbone": {"type": "rwkv7", "num_layers": 2, "hidden_size": 64},
             "modalities": {
                 "series": {
-                    "encoder": {"type": "wavenet", "width": 8, "layers": 3},
+                    "encoder": {"type": "wavenet", "hidden_size": 8, "num_layers": 3},
                     "compressor": {"type": "conv1d", "kernel": 4, "stride": 4},
                     "adapter": {"type": "mlp", "expansion": 1},
                 }
@@ -68,7 +68,7 @@ def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
                         "source": "csv_windows",
                         "path": "waves.csv",
                         "columns": ["sine", "cosine"],
-                        "look_back": 24,
+                        "context_length": 24,
                         "horizon": 6,
                         "stride": 30,
                         "repeat": 1.0,
@@ -101,10 +101,10 @@ def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def _noisy_trunk(vocab: int, *, layers: int, width: int, **sizes: Any) -> RWKV7:
+def _noisy_backbone(vocab: int, *, num_layers: int, hidden_size: int, **sizes: Any) -> RWKV7:
     """Make an RWKV-7 with noise that bfloat16 holds exactly: the recipe's zeros would hide half of the model."""
-    torch.manual_seed(layers * width)
-    model = RWKV7(RWKV7Config(layers=layers, width=width, **sizes), vocab)
+    torch.manual_seed(num_layers * hidden_size)
+    model = RWKV7(RWKV7Config(num_layers=num_layers, hidden_size=hidden_size, **sizes), vocab)
     for parameter in model.parameters():
         fan_in = parameter.shape[-1] if parameter.dim() == 2 else 10
         noisy = parameter.detach() + torch.randn_like(parameter) / fan_in**0.5
@@ -114,28 +114,32 @@ def _noisy_trunk(vocab: int, *, layers: int, width: int, **sizes: Any) -> RWKV7:
 
 @pytest.fixture
 def make_model() -> Callable[..., RWKV7]:
-    """Make a trunk whose every parameter matters, the same for the same sizes."""
+    """Make a backbone whose every parameter matters, the same for the same sizes."""
 
     def make(
-        layers: int = 2,
-        width: int = 16,
-        head_size: int = 8,
+        num_layers: int = 2,
+        hidden_size: int = 16,
+        head_dim: int = 8,
         vocab: int = 32,
         kernel: str = "auto",
         dtype: torch.dtype = torch.float64,
     ) -> RWKV7:
-        return _noisy_trunk(vocab, layers=layers, width=width, head_size=head_size, kernel=kernel).to(dtype)
+        return _noisy_backbone(
+            vocab, num_layers=num_layers, hidden_size=hidden_size, head_dim=head_dim, kernel=kernel
+        ).to(dtype)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def make_trunk() -> Callable[..., dict[str, Tensor]]:
-    """Make the official tensors of such a trunk of ranks 8, 10, 6 and 12, in bfloat16."""
+def make_backbone() -> Callable[..., dict[str, Tensor]]:
+    """Make the official tensors of such a backbone of ranks 8, 10, 6 and 12, in bfloat16."""
 
-    def make(layers: int = 2, width: int = 128, vocab: int = 96, head_size: int = 64) -> dict[str, Tensor]:
-        ranks = {"decay_rank": 8, "rate_rank": 10, "value_rank": 6, "gate_rank": 12}
-        model = _noisy_trunk(vocab, layers=layers, width=width, head_size=head_size, ffn=160, **ranks)
+    def make(num_layers: int = 2, hidden_size: int = 128, vocab: int = 96, head_dim: int = 64) -> dict[str, Tensor]:
+        ranks = {"decay_low_rank_dim": 8, "a_low_rank_dim": 10, "v_low_rank_dim": 6, "gate_low_rank_dim": 12}
+        model = _noisy_backbone(
+            vocab, num_layers=num_layers, hidden_size=hidden_size, head_dim=head_dim, intermediate_size=160, **ranks
+        )
         return {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}
 
     return make

@@ -148,9 +148,11 @@ def _registration(plugins: Sequence[Plugin], registry: Registry) -> Iterator[Fin
         else:
             yield Finding(plugin.name, "can be loaded", "failed", f"{plugin.state}: {plugin.reason}", plugin.advice)
     names = [plugin.name for plugin in plugins]
-    clashes = [clash for clash in registry.clashes() if any(name in clash.message for name in names)]
-    for clash in clashes:
-        yield Finding(clash.component or "", "has a name of its own", "failed", clash.message, clash.hint or "")
+    conflicts = [conflict for conflict in registry.conflicts() if any(name in conflict.message for name in names)]
+    for conflict in conflicts:
+        yield Finding(
+            conflict.component or "", "has a name of its own", "failed", conflict.message, conflict.hint or ""
+        )
 
 
 def _run_tests(folder: Path) -> list[Record]:

@@ -100,7 +100,7 @@ def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, reg
     for word in (name, modality or "x"):
         if not NAME.fullmatch(word) or len(word) > LONGEST:
             raise PluginError(
-                f"{word!r} is no name for a plugin's parts",
+                f"{word!r} is not a valid name",
                 hint=f"use lower-case letters, digits and underscores, a letter first, at most {LONGEST}",
             )
     if (kind == "encoder") != (modality is not None):

@@ -1,1 +1,1 @@
-"""The trunks that the core brings itself."""
+"""The backbones that the core brings itself."""

@@ -26,7 +26,7 @@ from modrwkv_core.benchmarking.rivals import (
     official_step,
 )
 from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize, random_model
-from modrwkv_core.interfaces.decoding import Decoder, TrunkDecoder
+from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 
 __all__ = ["bench_decode"]
 
@@ -49,8 +49,8 @@ def bench_decode(size: ModelSize, *, rows: tuple[int, ...], device: str, seconds
         "decode",
         "token",
         {
-            "layers": size.layers,
-            "width": size.width,
+            "layers": size.num_layers,
+            "width": size.hidden_size,
             "vocabulary": size.vocab,
             "context of rivals with a cache": CONTEXT,
             "tokens in a row": RUN,
@@ -58,7 +58,7 @@ def bench_decode(size: ModelSize, *, rows: tuple[int, ...], device: str, seconds
         fingerprint(device),
     )
     ceilings = measure_ceilings(device, dtype)
-    weights, state_bytes = size.step_weights(), size.layers * size.width * HEAD_SIZE * 4
+    weights, state_bytes = size.step_weights(), size.num_layers * size.hidden_size * HEAD_SIZE * 4
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.pth"
         model = random_model(size, checkpoint).to(device, dtype)
@@ -90,9 +90,9 @@ def _in_a_row(step: Step, rows: int, device: str) -> Callable[[], object]:
 
 
 def _ours(model: RWKV7, rows: int, dtype: torch.dtype) -> tuple[dict[str, Step], dict[str, int]]:
-    trunk = TrunkDecoder(model)
+    trunk = BackboneDecoder(model)
     ready: dict[str, tuple[Decoder, int]] = {}
-    if isinstance(model.decoder(), TrunkDecoder):
+    if isinstance(model.decoder(), BackboneDecoder):
         ready["ours"] = (trunk, dtype.itemsize)
     elif model.emb.weight.device.type == "cpu":
         for weights in ("bfloat16", "int8", "float32"):

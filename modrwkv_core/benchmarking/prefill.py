@@ -31,7 +31,13 @@ def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) 
     report = Report(
         "prefill",
         "token",
-        {"layers": size.layers, "width": size.width, "vocabulary": size.vocab, "tokens": tokens, "dtype": str(dtype)},
+        {
+            "layers": size.num_layers,
+            "width": size.hidden_size,
+            "vocabulary": size.vocab,
+            "tokens": tokens,
+            "dtype": str(dtype),
+        },
         fingerprint(device),
     )
     ceilings = measure_ceilings(device, dtype, linear)
@@ -45,7 +51,7 @@ def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) 
                 cases[rival] = make()
             except MissingRivalError as missing:
                 report.missing[rival] = str(missing)
-        blocks, head = size.block_parameters(), size.vocab * size.width
+        blocks, head = size.block_parameters(), size.vocab * size.hidden_size
         floor = ceilings.floor((blocks + head) * dtype.itemsize, _flops_of_products(model, ids))
         for name, timing in interleave(cases, seconds=seconds, device=device).items():
             report.rows.append(Row(f"{tokens} tokens", name, timing, tokens, floor))

@@ -107,13 +107,13 @@ def fla_model(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
     models = fla_module("fla.models.rwkv7", device)
     sizes = size.config().sizes()
     config = models.RWKV7Config(
-        hidden_size=size.width,
-        num_hidden_layers=size.layers,
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.num_layers,
         head_dim=HEAD_SIZE,
-        decay_low_rank_dim=sizes.decay_rank,
-        a_low_rank_dim=sizes.rate_rank,
-        v_low_rank_dim=sizes.value_rank,
-        gate_low_rank_dim=sizes.gate_rank,
+        decay_low_rank_dim=sizes.decay_low_rank_dim,
+        a_low_rank_dim=sizes.a_low_rank_dim,
+        v_low_rank_dim=sizes.v_low_rank_dim,
+        gate_low_rank_dim=sizes.gate_low_rank_dim,
         vocab_size=size.vocab,
     )
     with torch.device(device):

@@ -28,8 +28,8 @@ class ModelSize:
         vocab: Rows of the embedding.
     """
 
-    layers: int
-    width: int
+    num_layers: int
+    hidden_size: int
     vocab: int
 
     @classmethod
@@ -46,7 +46,7 @@ class ModelSize:
 
     def config(self) -> RWKV7Config:
         """The trunk's configuration."""
-        return RWKV7Config(layers=self.layers, width=self.width)
+        return RWKV7Config(num_layers=self.num_layers, hidden_size=self.hidden_size)
 
     def block_parameters(self) -> int:
         """Parameters of all blocks."""
@@ -56,7 +56,7 @@ class ModelSize:
 
     def step_weights(self) -> int:
         """Weights that one token needs: all but the embedding."""
-        return self.block_parameters() + self.vocab * self.width
+        return self.block_parameters() + self.vocab * self.hidden_size
 
     def llama_config(self) -> Any:
         """A Llama of transformers with as many parameters: the feed-forward takes what attention leaves.
@@ -65,14 +65,14 @@ class ModelSize:
         """
         from transformers import LlamaConfig
 
-        of_block = self.block_parameters() // self.layers
+        of_block = self.block_parameters() // self.num_layers
         settings: dict[str, Any] = {
             "vocab_size": self.vocab,
-            "hidden_size": self.width,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.width // HEAD_SIZE,
-            "num_key_value_heads": self.width // HEAD_SIZE,
-            "intermediate_size": 64 * round((of_block - 4 * self.width**2) / (3 * self.width * 64)),
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.hidden_size // HEAD_SIZE,
+            "num_key_value_heads": self.hidden_size // HEAD_SIZE,
+            "intermediate_size": 64 * round((of_block - 4 * self.hidden_size**2) / (3 * self.hidden_size * 64)),
             "max_position_embeddings": 2**20,
             "attn_implementation": "sdpa",
         }

@@ -42,12 +42,12 @@ def bench_layer(
         alone: Without rivals; on a GPU the peak of memory is then that of ours.
     """
     report = _report("layer", size, batch, tokens, device, dtype)
-    x_BTD = torch.randn(batch, tokens, size.width, device=device, dtype=dtype)
+    x_BTD = torch.randn(batch, tokens, size.hidden_size, device=device, dtype=dtype)
     makers: dict[str, Callable[..., Case]] = {"ours": _our_layer}
     if not alone:
         makers |= {FLA: _fla_layer, LLAMA: _llama_layer}
     cases = _made(report, {name: partial(make, size, x_BTD) for name, make in makers.items()})
-    of_block = size.block_parameters() / size.layers
+    of_block = size.block_parameters() / size.num_layers
     floor = measure_ceilings(device, dtype).floor(0, TRAINING_FLOPS * of_block * batch * tokens)
     for name, timing in interleave(cases, seconds=seconds, device=device).items():
         report.rows.append(Row("forward + backward", name, timing, batch * tokens, floor))
@@ -79,8 +79,8 @@ def bench_train(
 
 def _report(benchmark: str, size: ModelSize, batch: int, tokens: int, device: str, dtype: torch.dtype) -> Report:
     settings = {
-        "layers": size.layers,
-        "width": size.width,
+        "layers": size.num_layers,
+        "width": size.hidden_size,
         "vocabulary": size.vocab,
         "batch": batch,
         "tokens": tokens,
@@ -124,14 +124,14 @@ def _our_layer(size: ModelSize, x_BTD: Tensor) -> Case:
 
 
 def _fla_layer(size: ModelSize, x_BTD: Tensor) -> Case:
-    block = fla_model(ModelSize(2, size.width, 8), x_BTD.device.type, x_BTD.dtype).model.layers[1]
+    block = fla_model(ModelSize(2, size.hidden_size, 8), x_BTD.device.type, x_BTD.dtype).model.layers[1]
     v_first_BTD = torch.randn_like(x_BTD)
     return _gradients(block, x_BTD, lambda x: block(x, v_first=v_first_BTD)[0])
 
 
 def _llama_layer(size: ModelSize, x_BTD: Tensor) -> Case:
     # One layer of a model, for the tables of positions that it is called with.
-    model = llama(ModelSize(2, size.width, 8), x_BTD.device.type, x_BTD.dtype).model
+    model = llama(ModelSize(2, size.hidden_size, 8), x_BTD.device.type, x_BTD.dtype).model
     positions = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None]
     rotary = model.rotary_emb(x_BTD, positions)
     layer = model.layers[1]

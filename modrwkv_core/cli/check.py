@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from modrwkv_core.manifest import LoadedManifest
-    from modrwkv_core.manifest.wiring import Chain
+    from modrwkv_core.manifest.wiring import ModalityShapes
 
 
 @click.command()
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def check(manifest: Path, overrides: tuple[str, ...]) -> None:
     """Validate MANIFEST and its wiring, without weights.
 
-    Prints how each modality's items become tokens, as [vectors, width] behind each component, and what each phase
+    Prints how each modality's items become tokens, as [vectors, width] after each component, and what each phase
     trains. KEY=VALUE changes a value of the manifest, for example phases.align.lr=2e-4.
     """
     from modrwkv_core.manifest import load_manifest
@@ -32,10 +32,10 @@ def check(manifest: Path, overrides: tuple[str, ...]) -> None:
     click.echo(f"{manifest} is valid")
 
 
-def _describe_chain(chain: Chain) -> Iterator[str]:
+def _describe_chain(chain: ModalityShapes) -> Iterator[str]:
     yield chain.modality
     for index, item in enumerate(chain.items):
-        steps = [f"{link.name} [{link.lengths[index]}, {link.width}]" for link in chain.links]
+        steps = [f"{link.name} [{link.lengths[index]}, {link.hidden_size}]" for link in chain.links]
         tokens = chain.links[-1].lengths[index]
         yield f"  item of {item} -> {' -> '.join(steps)} -> {tokens} tokens"
 

@@ -1,4 +1,4 @@
-"""``modrwkv convert``: RWKV-7 weights from one layout into another, and published models into runs."""
+"""``modrwkv convert``: RWKV-7 weights from one layout into another, and pretrained models into runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from modrwkv_core.interop.trunk import Format
+    from modrwkv_core.interop.backbone import Format
 
 
 @click.command()
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def convert(source: str, target: Path, form: Format | None, manifest: Path | None, modality: str | None) -> None:
     """Rewrite the RWKV-7 weights of SOURCE as TARGET, bit for bit.
 
-    SOURCE is an official .pth file, a .safetensors file, a run (its newest trunk), or a folder or model id in the
+    SOURCE is an official .pth file, a .safetensors file, a run (its newest backbone), or a folder or model id in the
     layout of flash-linear-attention. TARGET ends in .pth or .safetensors, or is a folder for flash-linear-attention.
     """
     if manifest is not None:
@@ -38,13 +38,13 @@ def convert(source: str, target: Path, form: Format | None, manifest: Path | Non
     if modality is not None:
         raise click.UsageError("--modality goes with --manifest")
 
-    from modrwkv_core.interop.trunk import format_of, read_trunk, sizes_of, write_trunk
+    from modrwkv_core.interop.backbone import format_of, read_backbone, sizes_of, write_backbone
 
-    tensors = read_trunk(source)
-    write_trunk(tensors, target, form or format_of(target))
+    tensors = read_backbone(source)
+    write_backbone(tensors, target, form or format_of(target))
     sizes = sizes_of(tensors, source)
     millions = sum(tensor.numel() for tensor in tensors.values()) / 1e6
-    what = f"RWKV-7, {sizes.layers} layers of width {sizes.width}, {millions:.1f} million parameters"
+    what = f"RWKV-7, {sizes.num_layers} layers of hidden size {sizes.hidden_size}, {millions:.1f} million parameters"
     click.echo(f"wrote {target}: {what}")
 
 

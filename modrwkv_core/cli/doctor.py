@@ -10,7 +10,7 @@ import click
 
 PACKAGES = ("modrwkv", "modrwkv-kernels", "torch", "triton", "numpy", "pydantic", "transformers", "timm", "torchaudio")
 
-TRUNK = "the trunk's forward pass"
+TRUNK = "the backbone's forward pass"
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""``modrwkv evaluate``: examine a trained run on its tasks."""
+"""``modrwkv evaluate``: evaluate a trained run on its tasks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from modrwkv_core.errors import ManifestError
 def evaluate(
     run: Path, tasks: tuple[str, ...], limit: int | None, device: str | None, as_json: bool, quiet: bool
 ) -> None:
-    """Examine the model of RUN on the tasks of its manifest, next to trivial methods.
+    """Evaluate the model of RUN on the tasks of its manifest, next to baselines.
 
     Writes report.html and results.json into RUN.
     """
     from modrwkv_core.evaluation import results as scores
-    from modrwkv_core.evaluation.examination import examine
+    from modrwkv_core.evaluation.evaluator import evaluate
     from modrwkv_core.evaluation.report import write_report
-    from modrwkv_core.evaluation.summary import summarise
+    from modrwkv_core.evaluation.summary import summarize
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.record import Media
     from modrwkv_core.training.loggers import read_metrics
@@ -36,7 +36,7 @@ def evaluate(
     session = load(run, device=device)
     manifest = session.loaded.manifest
     names = _chosen(run, manifest.evaluation, tasks)
-    results = [examine(session, name, limit=limit, progress_bar=not quiet) for name in names]
+    results = [evaluate(session, name, limit=limit, progress_bar=not quiet) for name in names]
 
     def decode(media: Media) -> object:
         return session.loaded.registry.modality_class(media.modality)().decode(media.media)
@@ -44,7 +44,7 @@ def evaluate(
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     scores.write_results(run / "results.json", manifest.name, results)
     write_report(
-        run / "report.html", manifest.name, summarise(manifest, parameters), results, read_metrics(run), decode
+        run / "report.html", manifest.name, summarize(manifest, parameters), results, read_metrics(run), decode
     )
     if as_json:
         click.echo(scores.as_json(manifest.name, results))
@@ -57,7 +57,7 @@ def evaluate(
 
 
 def _chosen(run: Path, known: Collection[str], wanted: Sequence[str]) -> list[str]:
-    """Return the tasks to examine, in the manifest's order.
+    """Return the tasks to evaluate, in the manifest's order.
 
     Raises:
         ManifestError: There are none, or one that is wanted is not in the manifest.

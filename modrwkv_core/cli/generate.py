@@ -37,7 +37,7 @@ def _options_of_modalities() -> list[click.Option]:
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
-    help="How the trunk's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
+    help="How the backbone's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of streamed text.")
 def generate(
@@ -54,9 +54,9 @@ def generate(
 ) -> None:
     """Ask the model of RUN the question PROMPT.
 
-    Media stand before the text, or where the prompt has tags such as <image>.
+    Media stand before the text, or where the prompt has placeholders such as <image>.
     """
-    from modrwkv_core.data.tags import place_media
+    from modrwkv_core.data.placeholders import place_media
     from modrwkv_core.inference.sampling import Sampling
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.record import Media

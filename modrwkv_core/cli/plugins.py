@@ -92,8 +92,8 @@ def _complaints(registry: Registry) -> Iterator[str]:
         if plugin.state not in ("ok", "disabled"):
             error = textwrap.indent((plugin.error or "").rstrip(), "  ")
             yield f"{_title(plugin)}\n{error}\n  what to do: {plugin.advice}"
-    for clash in registry.clashes():
-        yield f"{clash.message}\n  what to do: {clash.hint}"
+    for conflict in registry.conflicts():
+        yield f"{conflict.message}\n  what to do: {conflict.hint}"
 
 
 def _components(plugin: Plugin, kind: Kind | None) -> list[ComponentSpec]:

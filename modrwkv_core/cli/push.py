@@ -14,7 +14,7 @@ import click
 def push(run: Path, repository: str, private: bool) -> None:
     """Publish RUN as the repository OWNER/NAME of the Hugging Face Hub, with a model card.
 
-    What is published: manifest, lock, figures, results and the newest checkpoint, without the optimiser's state.
+    What is published: manifest, lock, metrics, results and the newest checkpoint, without the optimizer's state.
     """
     from modrwkv_core.interop.hub import push as publish
 

@@ -1,4 +1,4 @@
-"""Tokenised conversations and packed batches: what a loader hands to the model.
+"""Tokenized conversations and packed batches: what a loader hands to the model.
 
 S = sequences, T = tokens of all sequences together.
 """
@@ -44,7 +44,7 @@ class PlacedMedia:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One tokenised conversation.
+    """One tokenized conversation.
 
     Attributes:
         key: Names the conversation in errors.
@@ -63,7 +63,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Conversations packed one after the other; the trunk's state resets where one begins.
+    """Conversations packed one after the other; the backbone's state resets where one begins.
 
     Attributes:
         keys: Names of the conversations.

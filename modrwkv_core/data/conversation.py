@@ -3,7 +3,7 @@
 A turn is ``turn_start``, its role (``User:``, ``Assistant:``, ``System:``), its content and ``turn_end``, as in the
 published ModRWKV models. A medium is ``media_start``, one ``media_pad`` for each vector that it will become, and
 ``media_end``; an answer that another head than the language model gives is one ``query``. Markers enter by id, between
-pieces of text that are tokenised apart, so that no text can swallow or forge one.
+pieces of text that are tokenized apart, so that no text can swallow or forge one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Final
 import torch
 
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
-from modrwkv_core.data.naming import naming
-from modrwkv_core.data.tags import count_tags
+from modrwkv_core.data.error_context import error_context
+from modrwkv_core.data.placeholders import count_placeholders
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Query
-from modrwkv_core.interfaces.pipeline import MediaPipeline
-from modrwkv_core.interfaces.record import Answer, Media, Record, Role, Text, Turn
+from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
+from modrwkv_core.interfaces.record import Media, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 
 __all__ = ["ConversationEncoder"]
@@ -53,11 +53,11 @@ class _Stream:
 
 
 class ConversationEncoder:
-    """Decodes, processes and tokenises one conversation at a time. Picklable, for loader workers.
+    """Decodes, processes and tokenizes one conversation at a time. Picklable, for loader workers.
 
     Args:
         tokenizer: Text to ids.
-        pipelines: By modality.
+        preprocessors: By modality.
         max_tokens: The longest stream; None sets no limit.
         heads: Names of the heads that answer queries: all but the language model.
     """
@@ -65,12 +65,12 @@ class ConversationEncoder:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        pipelines: Mapping[str, MediaPipeline],
+        preprocessors: Mapping[str, MediaPreprocessor],
         max_tokens: int | None = None,
         heads: Collection[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
-        self.pipelines = dict(pipelines)
+        self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
         self.heads = tuple(heads)
 
@@ -84,7 +84,7 @@ class ConversationEncoder:
             DataError: The record is not a conversation that this model can learn from; the message begins with the
                 record's key.
         """
-        with naming(record.key):
+        with error_context(record.key):
             if not record.turns or record.turns[-1].role != "assistant":
                 raise DataError(
                     "the last turn is not the assistant's", hint="there is nothing to learn without an answer"
@@ -96,7 +96,7 @@ class ConversationEncoder:
             return self._finish(stream)
 
     def prompt(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
-        """Encode ``turns`` for inference and open the assistant's turn behind them.
+        """Encode ``turns`` for inference and open the assistant's turn after them.
 
         Args:
             turns: In order; the last one is the user's.
@@ -105,14 +105,14 @@ class ConversationEncoder:
         Raises:
             DataError: The turns are not a conversation that this model can answer.
         """
-        with naming("prompt"):
+        with error_context("prompt"):
             if not turns or turns[-1].role != "user":
                 raise DataError("the last turn is not the user's", hint="end the conversation with a question")
             stream = _Stream("prompt")
             self._write(stream, turns)
             self._open(stream, "assistant")
             if head is not None:
-                self._query(stream, Answer(head, None))
+                self._query(stream, Target(head, None))
             return self._finish(stream)
 
     def _finish(self, stream: _Stream) -> Sample:
@@ -125,7 +125,7 @@ class ConversationEncoder:
 
     def _write(self, stream: _Stream, turns: Sequence[Turn]) -> None:
         _check_order(turns)
-        self._check_tags(turns)
+        self._check_placeholders(turns)
         for turn in turns:
             if not any(not isinstance(part, Text) or part.text.strip() for part in turn.parts):
                 raise DataError(f"the {turn.role} says nothing in one turn", hint="drop the turn or give it words")
@@ -137,9 +137,9 @@ class ConversationEncoder:
                         stream.write(self.tokenizer.encode(text), supervised=assistant)
                     case Media():
                         self._medium(stream, part)
-                    case Answer() if assistant:
+                    case Target() if assistant:
                         self._query(stream, part)
-                    case Answer():
+                    case Target():
                         raise DataError(
                             f"the {turn.role} gives an answer of the head {part.head}; only the assistant can"
                         )
@@ -149,15 +149,15 @@ class ConversationEncoder:
         stream.write([self.tokenizer.special.turn_start, *self.tokenizer.encode(_PREFIXES[role])])
 
     def _medium(self, stream: _Stream, part: Media) -> None:
-        pipeline = self.pipelines.get(part.modality)
+        pipeline = self.preprocessors.get(part.modality)
         if pipeline is None:
             raise DataError(
-                f"holds {part.modality}, but the model has these modalities: {', '.join(self.pipelines) or 'none'}",
+                f"holds {part.modality}, but the model has these modalities: {', '.join(self.preprocessors) or 'none'}",
                 hint=f"add modalities.{part.modality} to the manifest, or leave such records out",
             )
         origin = f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
         signal = pipeline.modality.decode(part.media)
-        with naming(origin):
+        with error_context(origin):
             item = pipeline.processor(signal)
         count = pipeline.out_length(item.length)
         if count < 1:
@@ -171,7 +171,7 @@ class ConversationEncoder:
         stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key))
         stream.signal = signal
 
-    def _query(self, stream: _Stream, answer: Answer) -> None:
+    def _query(self, stream: _Stream, answer: Target) -> None:
         if answer.head not in self.heads:
             raise DataError(
                 f"asks the head {answer.head}, but the model has these heads: {', '.join(self.heads) or 'none'}",
@@ -183,14 +183,14 @@ class ConversationEncoder:
         stream.queries.setdefault(answer.head, []).append(query)
         stream.write([self.tokenizer.special.query])
 
-    def _check_tags(self, turns: Sequence[Turn]) -> None:
+    def _check_placeholders(self, turns: Sequence[Turn]) -> None:
         words = [part.text for turn in turns if turn.role == "user" for part in turn.parts if isinstance(part, Text)]
-        for modality in self.pipelines:
-            tags = count_tags(words, modality)
+        for modality in self.preprocessors:
+            placeholders = count_placeholders(words, modality)
             given = sum(isinstance(part, Media) and part.modality == modality for turn in turns for part in turn.parts)
-            if tags > given:
+            if placeholders > given:
                 raise DataError(
-                    f"the text names <{modality}> {tags} times, but given: {given}",
+                    f"the text names <{modality}> {placeholders} times, but given: {given}",
                     hint=f"give the {modality} too, or write the word without angle brackets",
                 )
 

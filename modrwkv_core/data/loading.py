@@ -27,11 +27,11 @@ class Loader:
     A position in the data is an epoch and the index of a batch in it; that is all a checkpoint has to remember.
 
     Args:
-        sources: Where records come from; each is visited as often as its configuration's ``repeat`` says.
+        sources: Where records come from; each is read as often as its configuration's ``repeat`` says.
         encoder: Makes samples of records.
         batch_size: Conversations in a batch; the last batch of an epoch may be smaller.
         seed: Of the run.
-        phase: Name of the training phase; phases visit the records in different orders.
+        phase: Name of the training phase; phases order the records in different orders.
         workers: Processes that decode and process media; 0 does it in this one.
 
     Raises:
@@ -56,14 +56,14 @@ class Loader:
         self._batch_size = batch_size
         self._seed = seed
         self._phase = phase
-        self._visits = _Visits(batch_size)
+        self._indices = _SampleIndices(batch_size)
         self._loader = DataLoader(
             _Batches(sources, encoder),
             batch_size=None,
-            sampler=self._visits,
+            sampler=self._indices,
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             # Iterating draws a seed; from the global generator, that would make a resumed run differ.
             generator=torch.Generator(),
         )
@@ -79,9 +79,9 @@ class Loader:
             DataError: A record is broken, from whichever process.
         """
         order = epoch_order(self._sizes, self._repeats, seed=self._seed, phase=self._phase, epoch=epoch)
-        self._visits.order = order[start * self._batch_size :]
-        for parcel in self._loader:
-            content = pickle.loads(parcel)
+        self._indices.order = order[start * self._batch_size :]
+        for payload in self._loader:
+            content = pickle.loads(payload)
             if isinstance(content, ModRWKVError):
                 try:
                     raise content
@@ -91,7 +91,7 @@ class Loader:
             yield content
 
 
-class _Visits(Sampler[list[list[int]]]):
+class _SampleIndices(Sampler[list[list[int]]]):
     """The batches to come, each a list of (source, record)."""
 
     def __init__(self, batch_size: int) -> None:
@@ -115,15 +115,15 @@ class _Batches(Dataset[bytes]):
         self._sources = sources
         self._encoder = encoder
 
-    def __getitem__(self, visits: list[list[int]]) -> bytes:
+    def __getitem__(self, indices: list[list[int]]) -> bytes:
         try:
             content: Batch | ModRWKVError = pack(
-                [self._encoder.sample(self._sources[source][record]) for source, record in visits]
+                [self._encoder.sample(self._sources[source][record]) for source, record in indices]
             )
         except ModRWKVError as error:
             content = error
         return pickle.dumps(content)
 
 
-def _as_it_is(parcel: Any) -> Any:
-    return parcel
+def _identity(payload: Any) -> Any:
+    return payload

@@ -1,4 +1,4 @@
-"""The order in which an epoch visits records: a pure function of seed, phase and epoch, which needs no saving."""
+"""The order in which an epoch reads records: a pure function of seed, phase and epoch, which needs no saving."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def epoch_order(
         ``[records, 2]``: index of the source and of the record in it.
     """
     of_phase = zlib.crc32(phase.encode())
-    visits = []
+    indices = []
     for source, (size, repeat) in enumerate(zip(sizes, repeats, strict=True)):
         round_trip = np.random.default_rng([seed, of_phase, source]).permutation(size)
         begin, end = _walk(size, repeat, epoch)
         records = round_trip[np.arange(begin, end) % size]
-        visits.append(np.stack([np.full_like(records, source), records], axis=1))
-    order: NDArray[np.int64] = np.concatenate(visits)
+        indices.append(np.stack([np.full_like(records, source), records], axis=1))
+    order: NDArray[np.int64] = np.concatenate(indices)
     np.random.default_rng([seed, of_phase, len(sizes), epoch]).shuffle(order)
     return order
 

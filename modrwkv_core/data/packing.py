@@ -1,6 +1,6 @@
 """Packing: conversations one after the other in one long row, instead of padding each to the longest.
 
-The trunk's state resets at the boundaries, so that no conversation knows its neighbours.
+The backbone's state resets at the boundaries, so that no conversation knows its neighbours.
 """
 
 from __future__ import annotations

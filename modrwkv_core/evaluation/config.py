@@ -14,7 +14,7 @@ __all__ = ["ExactMatchConfig", "ForecastTaskConfig"]
 class ExactMatchConfig(TaskConfig):
     """Configuration of the exact-match task: the text of each record's last turn is to be said word for word.
 
-    ``reference`` gives the questions and answers from which the trivial methods learn. Without it they learn from the
+    ``baseline_data`` gives the questions and answers from which the baselines learn. Without it they learn from the
     held-out answers themselves, which makes them better than they could honestly be.
     """
 
@@ -33,13 +33,13 @@ class ExactMatchConfig(TaskConfig):
 class ForecastTaskConfig(TaskConfig):
     """Configuration of the forecast task: the series before each record's last turn is to be continued.
 
-    ``reference`` gives the windows whose mean, column by column, is one of the trivial forecasts.
+    ``baseline_data`` gives the windows whose mean, column by column, is one of the baseline forecast.
     """
 
     type: Literal["forecast"] = "forecast"
 
     period: int | None = Field(default=None, ge=1)
-    """Points of a season, for the trivial forecast that repeats the last one; null leaves that forecast out."""
+    """Points of a season, for the baseline forecast that repeats the last one; null leaves that forecast out."""
 
     batch: int = Field(default=32, ge=1)
     """Series that the model continues at a time."""

@@ -17,7 +17,7 @@ __all__ = ["ExactMatchTask"]
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A record taken apart: what is asked, its words, and the normalised true answer."""
+    """A record taken apart: what is asked, its words, and the normalized true answer."""
 
     prompt: tuple[Turn, ...]
     words: str
@@ -32,8 +32,8 @@ class _Question:
 class ExactMatchTask(Task[ExactMatchConfig]):
     """Asks all but the last turn of each record and compares the answer with the last one.
 
-    Trivial methods, which neither see nor hear: the commonest answer of the reference, and the commonest answer of
-    the reference to the same words. Where some true answers are yes or no and others are not, the details give the
+    Baselines, which neither see nor hear: the most common answer in the baseline data, and the commonest answer of
+    the baseline data to the same words. Where some true answers are yes or no and others are not, the details give the
     scores of both parts, because a half of the yes/no questions is right by chance.
     """
 
@@ -47,25 +47,25 @@ class ExactMatchTask(Task[ExactMatchConfig]):
             asked = [_question(record) for record in records]
             answers = model.answer([question.prompt for question in asked], self.config.max_tokens)
             for record, question, answer in zip(records, asked, answers, strict=True):
-                correct = _normalised(answer) == question.truth
+                correct = _normalized(answer) == question.truth
                 if len(questions) in shown:
                     examples.append(Example(record, answer, correct))
                 questions.append(question)
                 right.append(correct)
             progress(len(questions), len(self.data))
 
-        floors = {
+        baselines = {
             name: [guess(question) == question.truth for question in questions]
-            for name, guess in _trivial_methods(self.data if self.reference is None else self.reference).items()
+            for name, guess in _baselines(self.data if self.baseline_data is None else self.baseline_data).items()
         }
         return Result(
             task=self.name,
             metric="accuracy",
             score=_share(right),
             higher_is_better=True,
-            floors={name: _share(hits) for name, hits in floors.items()},
+            baselines={name: _share(hits) for name, hits in baselines.items()},
             count=len(questions),
-            details=_by_kind(questions, {"model": right, **floors}),
+            details=_by_kind(questions, {"model": right, **baselines}),
             examples=examples,
         )
 
@@ -79,23 +79,23 @@ def _question(record: Record) -> _Question:
             component="task/exact_match",
         )
     prompt = record.turns[:-1]
-    return _Question(prompt, "\n".join(_words(turn.parts) for turn in prompt), _normalised(truth))
+    return _Question(prompt, "\n".join(_words(turn.parts) for turn in prompt), _normalized(truth))
 
 
 def _words(parts: Sequence[object]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
-def _normalised(answer: str) -> str:
+def _normalized(answer: str) -> str:
     return answer.strip().casefold()
 
 
-def _trivial_methods(reference: Records) -> dict[str, Callable[[_Question], str]]:
+def _baselines(baseline_data: Records) -> dict[str, Callable[[_Question], str]]:
     """Learn the methods that look at nothing but words; name to answer of a question."""
     answers: Counter[str] = Counter()
     answers_to: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for index in range(len(reference)):
-        question = _question(reference[index])
+    for index in range(len(baseline_data)):
+        question = _question(baseline_data[index])
         answers[question.truth] += 1
         answers_to[question.words][question.truth] += 1
     majority = _commonest(answers)

@@ -1,6 +1,6 @@
 """The forecast task: squared and absolute errors of continued series.
 
-Legend of shape suffixes: P points of the look-back, H points of the horizon, C columns.
+Legend of shape suffixes: P points of the context, H points of the horizon, C columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.config import ForecastTaskConfig
 from modrwkv_core.evaluation.sampling import batches, draw
-from modrwkv_core.interfaces.record import Answer, Media, Record
+from modrwkv_core.interfaces.record import Media, Record, Target
 from modrwkv_core.interfaces.task import Example, Predictor, Records, Result, Task
 from modrwkv_core.modalities.series import SeriesModality
 
@@ -28,14 +28,14 @@ class ForecastTask(Task[ForecastTaskConfig]):
     """Continues the last series of each record and compares it with the record's answer.
 
     Errors are averaged over windows, steps and columns, in the units of the records; every window counts, the last
-    incomplete batch too. Trivial methods: the last point repeated; the last season repeated, where ``period`` is set;
-    the mean of the reference, where there is one.
+    incomplete batch too. Baselines: the last point repeated; the last season repeated, where ``period`` is set;
+    the mean of the baseline data, where there is one.
     """
 
     def run(self, model: Predictor, progress: Callable[[int, int], None]) -> Result:
         """Ask for the continuation of every record."""
         shape = _window(self.data[0]).truth.shape
-        trivial = self._trivial_methods(shape)
+        trivial = self._baselines(shape)
         errors = {name: _Errors() for name in ("model", *trivial)}
         shown = set(draw(len(self.data), self.config.examples))
         examples: list[Example] = []
@@ -56,28 +56,28 @@ class ForecastTask(Task[ForecastTaskConfig]):
             metric="mse",
             score=errors["model"].mse,
             higher_is_better=False,
-            floors={name: errors[name].mse for name in trivial},
+            baselines={name: errors[name].mse for name in trivial},
             count=done,
             details={f"{name}, mae": error.mae for name, error in errors.items()},
             examples=examples,
         )
 
-    def _trivial_methods(self, shape: tuple[int, ...]) -> dict[str, _Method]:
-        """Return name to method; a method continues a look-back ``[P, C]`` to ``[H, C]``, which is ``shape``."""
+    def _baselines(self, shape: tuple[int, ...]) -> dict[str, _Method]:
+        """Return name to method; a method continues a context ``[P, C]`` to ``[H, C]``, which is ``shape``."""
         methods: dict[str, _Method] = {"repeat last": lambda past_PC: np.broadcast_to(past_PC[-1], shape)}
         if (period := self.config.period) is not None:
             methods["repeat last season"] = lambda past_PC: np.resize(past_PC[-period:], shape)
-        if self.reference is not None:
-            mean_C = self._mean(self.reference, shape)
+        if self.baseline_data is not None:
+            mean_C = self._mean(self.baseline_data, shape)
             methods["training mean"] = lambda past_PC: np.broadcast_to(mean_C, shape)
         return methods
 
-    def _mean(self, reference: Records, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Mean of all points of the look-backs ``[C]``."""
+    def _mean(self, baseline_data: Records, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Mean of all points of the contexts ``[C]``."""
         total_C = np.zeros(shape[1])
         count = 0
-        for index in range(len(reference)):
-            past_PC = self._checked(reference[index], shape).past
+        for index in range(len(baseline_data)):
+            past_PC = self._checked(baseline_data[index], shape).past
             total_C += past_PC.sum(axis=0, dtype=np.float64)
             count += len(past_PC)
         return (total_C / count).astype(np.float32)
@@ -93,14 +93,14 @@ class ForecastTask(Task[ForecastTaskConfig]):
             )
         if self.config.period is not None and len(window.past) < self.config.period:
             raise _error(
-                record, f"has a look-back of {len(window.past)} points; the task's period is {self.config.period}"
+                record, f"has a context of {len(window.past)} points; the task's period is {self.config.period}"
             )
         return window
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A record taken apart: the look-back ``[P, C]`` and its true continuation ``[H, C]``."""
+    """A record taken apart: the context ``[P, C]`` and its true continuation ``[H, C]``."""
 
     past: NDArray[np.float32]
     truth: NDArray[np.float32]
@@ -110,7 +110,7 @@ def _window(record: Record) -> _Window:
     parts = [part for turn in record.turns for part in turn.parts]
     media = [part.media for part in parts if isinstance(part, Media)]
     last = parts[-1] if parts else None
-    if not media or not isinstance(last, Answer) or last.head != "forecast" or last.value is None:
+    if not media or not isinstance(last, Target) or last.head != "forecast" or last.value is None:
         raise _error(record, "has no series followed, at its end, by the true answer of the head 'forecast'")
     past_PC, truth_HC = (SeriesModality().decode(series).values for series in (media[-1], last.value))
     if past_PC.shape[1] != truth_HC.shape[1]:

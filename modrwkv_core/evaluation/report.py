@@ -11,10 +11,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from modrwkv_core.evaluation.figures import Drawing, draw_forecast, draw_losses, draw_signal
+from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
 from modrwkv_core.evaluation.results import in_words, margin, margin_in_words
-from modrwkv_core.interfaces.record import Answer, Media, Text, Turn
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.record import Media, Target, Text, Turn
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.task import Example, Result
 
 __all__ = ["write_report"]
@@ -76,7 +76,7 @@ def write_report(
         title: The run's name.
         summary: What the run is, line by line: name and value.
         results: What the tasks found.
-        metrics: The figures that training logged, in order; see :func:`modrwkv_core.evaluation.figures.draw_losses`.
+        metrics: The metrics that training logged, in order; see :func:`modrwkv_core.evaluation.plots.draw_losses`.
         decode: Makes a signal of a medium, by its modality. Signals other than pictures, waveforms and series are
             listed by the name of their modality.
     """
@@ -91,7 +91,7 @@ def write_report(
         title=title,
         summary=summary,
         losses=draw_losses(metrics),
-        examinations=[_examination(result, decode) for result in results],
+        evaluations=[_examination(result, decode) for result in results],
     )
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(page, encoding="utf-8")
@@ -99,7 +99,7 @@ def write_report(
 
 
 def _examination(result: Result, decode: Callable[[Media], Any]) -> _Examination:
-    methods = {"model": result.score, **result.floors}
+    methods = {"model": result.score, **result.baselines}
     longest = max((score for score in methods.values() if np.isfinite(score)), default=0.0)
     bars = [
         _Bar(name, in_words(result.metric, score), 100 * score / longest if longest > 0 and np.isfinite(score) else 0.0)
@@ -123,10 +123,10 @@ def _forecast(example: Example, decode: Callable[[Media], Any]) -> Drawing | Non
     """Draw the example's forecast; None if it asks for something else."""
     media = [part for turn in example.record.turns for part in turn.parts if isinstance(part, Media)]
     answer = example.record.turns[-1].parts[-1]
-    if not media or not isinstance(answer, Answer) or not isinstance(example.prediction, np.ndarray):
+    if not media or not isinstance(answer, Target) or not isinstance(example.prediction, np.ndarray):
         return None
     past, truth = decode(media[-1]), decode(Media(media[-1].modality, answer.value))
-    if not isinstance(past, Series):
+    if not isinstance(past, TimeSeries):
         return None
     return draw_forecast(past.values, truth.values, example.prediction)
 
@@ -139,5 +139,5 @@ def _pieces(turn: Turn, decode: Callable[[Media], Any]) -> Iterator[_Piece]:
             case Media():
                 drawing = draw_signal(decode(part))
                 yield _Piece(turn.role, "" if drawing else f"[{part.modality}]", drawing)
-            case Answer():
+            case Target():
                 yield _Piece(turn.role, str(part.value))

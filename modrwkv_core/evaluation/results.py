@@ -8,26 +8,26 @@ from typing import Any
 
 import pydantic_core
 
-from modrwkv_core.interfaces.record import Answer, Media, Part, Text, Turn
+from modrwkv_core.interfaces.record import Media, Part, Target, Text, Turn
 from modrwkv_core.interfaces.task import Result
 
 __all__ = ["as_json", "best_floor", "in_words", "margin", "margin_in_words", "questions", "table", "write_results"]
 
 
 def best_floor(result: Result) -> str | None:
-    """Name the best of the trivial methods; None if there is none."""
-    if not result.floors:
+    """Name the best of the baselines; None if there is none."""
+    if not result.baselines:
         return None
     best = max if result.higher_is_better else min
-    return best(result.floors, key=result.floors.__getitem__)
+    return best(result.baselines, key=result.baselines.__getitem__)
 
 
 def margin(result: Result) -> float | None:
-    """Say how much better than the best trivial method the model is; negative if it is worse."""
+    """Say how much better than the best baseline the model is; negative if it is worse."""
     best = best_floor(result)
     if best is None:
         return None
-    gain = result.score - result.floors[best]
+    gain = result.score - result.baselines[best]
     return gain if result.higher_is_better else -gain
 
 
@@ -46,12 +46,12 @@ def margin_in_words(result: Result) -> str:
 
 def table(results: Sequence[Result]) -> str:
     """Lay the scores out for a terminal, one line for each task."""
-    rows = [("task", "records", "metric", "model", "margin", "trivial methods")]
+    rows = [("task", "records", "metric", "model", "margin", "baselines")]
     for result in results:
-        floors = (f"{name} {in_words(result.metric, score)}" for name, score in result.floors.items())
+        baselines = (f"{name} {in_words(result.metric, score)}" for name, score in result.baselines.items())
         metric = result.metric if result.higher_is_better else f"{result.metric} (lower is better)"
         score = in_words(result.metric, result.score)
-        rows.append((result.task, str(result.count), metric, score, margin_in_words(result), ", ".join(floors)))
+        rows.append((result.task, str(result.count), metric, score, margin_in_words(result), ", ".join(baselines)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -61,7 +61,7 @@ def questions(result: Result) -> str:
     lines = []
     for example in result.examples:
         *asked, truth = example.record.turns
-        if any(isinstance(part, Answer) for part in truth.parts):
+        if any(isinstance(part, Target) for part in truth.parts):
             continue
         right = "" if example.correct else f"   (true: {_spoken(truth)})"
         lines.append(f"  {' / '.join(map(_spoken, asked))} -> {example.prediction}{right}")
@@ -78,19 +78,19 @@ def _word(part: Part) -> str:
             return text
         case Media(modality=modality):
             return f"[{modality}]"
-        case Answer(head=head):
+        case Target(head=head):
             return f"[{head}]"
 
 
 def as_json(run: str, results: Sequence[Result]) -> str:
-    """Write the scores for programs: figures that are not finite become null."""
+    """Write the scores for programs: metrics that are not finite become null."""
     tasks: dict[str, Any] = {
         result.task: {
             "metric": result.metric,
             "score": result.score,
             "higher_is_better": result.higher_is_better,
             "count": result.count,
-            "floors": result.floors,
+            "baselines": result.baselines,
             "best_floor": best_floor(result),
             "margin": margin(result),
             "details": result.details,

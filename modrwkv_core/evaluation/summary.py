@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from modrwkv_core.manifest.schema import Manifest, Phase, Pipeline
+from modrwkv_core.manifest.schema import Manifest, ModalityConfig, Phase
 
-__all__ = ["summarise"]
+__all__ = ["summarize"]
 
 
-def summarise(manifest: Manifest, parameters: int) -> dict[str, str]:
+def summarize(manifest: Manifest, parameters: int) -> dict[str, str]:
     """Say what a run is made of, name by name.
 
     Args:
@@ -15,15 +15,15 @@ def summarise(manifest: Manifest, parameters: int) -> dict[str, str]:
         parameters: Number of the model's parameters.
     """
     return {
-        "trunk": f"{manifest.backbone.type}, width {manifest.backbone.in_dim}",
+        "backbone": f"{manifest.backbone.type}, width {manifest.backbone.in_dim}",
         **{name: _chain(pipeline) for name, pipeline in manifest.modalities.items()},
-        "heads": ", ".join(manifest.heads),
+        "num_heads": ", ".join(manifest.heads),
         "parameters": f"{parameters:,}",
         "training": "; ".join(_length(phase) for phase in manifest.phases),
     }
 
 
-def _chain(pipeline: Pipeline) -> str:
+def _chain(pipeline: ModalityConfig) -> str:
     parts = (pipeline.encoder, pipeline.compressor, pipeline.adapter)
     return " → ".join(part.type for part in parts if part is not None)
 

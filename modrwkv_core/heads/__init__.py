@@ -1,1 +1,1 @@
-"""Heads: hidden vectors of the trunk to answers."""
+"""Heads: hidden vectors of the backbone to answers."""

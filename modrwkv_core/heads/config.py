@@ -12,7 +12,7 @@ __all__ = ["ForecastConfig", "LanguageModelConfig"]
 
 
 class LanguageModelConfig(HeadConfig):
-    """The next token, by the trunk's own output projection."""
+    """The next token, by the backbone's own output projection."""
 
     type: Literal["lm"] = "lm"
 
@@ -20,22 +20,22 @@ class LanguageModelConfig(HeadConfig):
 class ForecastConfig(HeadConfig):
     """The next points of a series, in the units of the input.
 
-    Source: instance normalisation after RevIN, Kim et al., ICLR 2022.
+    Source: instance normalization after RevIN, Kim et al., ICLR 2022.
     """
 
     type: Literal["forecast"] = "forecast"
 
     horizon: int = Field(default=96, ge=1)
-    """Points that one query foresees."""
+    """Points that one query predicts."""
 
-    context: int | None = Field(default=None, ge=1)
+    context_length: int | None = Field(default=None, ge=1)
     """Latest points of a longer series that a forecast is made from; by default all of them."""
 
     channels: int = Field(default=1, ge=1)
     """Measurements at each point."""
 
     loss: Literal["mse", "mae", "huber"] = "mse"
-    """Error that training minimises, in units of each context's standard deviation: squared, absolute, or squared below
+    """Error that training minimizes, in units of each context's standard deviation: squared, absolute, or squared below
     one deviation and absolute above, which takes the weight off contexts that are nearly constant."""
 
     statistics: Literal["mean", "last"] = "mean"

@@ -1,6 +1,6 @@
 """The forecast head.
 
-n = queries, H = horizon, C = channels, D = trunk width.
+n = queries, H = horizon, C = channels, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.heads.config import ForecastConfig
 from modrwkv_core.heads.instance_norm import InstanceNorm
 from modrwkv_core.interfaces.component import Backbone, Head, Query
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["ForecastHead"]
 
@@ -33,10 +33,10 @@ class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
 
     def __init__(self, config: ForecastConfig, backbone: Backbone[Any]) -> None:
         super().__init__(config, backbone)
-        self.norm = nn.LayerNorm(backbone.width)
+        self.norm = nn.LayerNorm(backbone.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.project = nn.Linear(backbone.width, config.horizon * config.channels)
-        nn.init.normal_(self.project.weight, std=0.1 / backbone.width**0.5)
+        self.project = nn.Linear(backbone.hidden_size, config.horizon * config.channels)
+        nn.init.normal_(self.project.weight, std=0.1 / backbone.hidden_size**0.5)
         nn.init.zeros_(self.project.bias)
         self.instance_norm = InstanceNorm(config.channels, config.statistics)
         self.pointwise_loss = LOSSES[config.loss](reduction="none")
@@ -59,16 +59,16 @@ class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
         statistics = self.instance_norm.statistics([query.context for query in targets])
         target_nHC, known_nHC = self._pad([query.target for query in targets], hidden.device)
         known_nHC = known_nHC & ~statistics.constant
-        error_nHC = self.pointwise_loss(self._normalised(hidden), statistics.normalise(target_nHC))
+        error_nHC = self.pointwise_loss(self._normalized(hidden), statistics.normalize(target_nHC))
         points_n = known_nHC.sum((1, 2))
         means_n: Tensor = error_nHC.masked_fill(~known_nHC, 0.0).sum((1, 2)) / points_n.clamp(min=1)
         return means_n.sum() / (points_n > 0).sum().clamp(min=1)
 
-    def forecast(self, hidden: Tensor, contexts: Sequence[Series | NDArray[np.floating]]) -> Tensor:
+    def forecast(self, hidden: Tensor, contexts: Sequence[TimeSeries | NDArray[np.floating]]) -> Tensor:
         """Continue ``contexts``, each ``[points, C]``.
 
         Args:
-            hidden: ``[n, D]``, the trunk's output at the n queries.
+            hidden: ``[n, D]``, the backbone's output at the n queries.
             contexts: The series that the queries ask about.
 
         Returns:
@@ -78,13 +78,13 @@ class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
             DataError: A context is empty, not finite, or has another number of channels.
         """
         assert len(hidden) == len(contexts) > 0, f"{len(hidden)} hidden vectors for {len(contexts)} contexts"
-        return self.instance_norm.statistics(contexts).denormalise(self._normalised(hidden))
+        return self.instance_norm.statistics(contexts).denormalize(self._normalized(hidden))
 
-    def _normalised(self, hidden_nD: Tensor) -> Tensor:
+    def _normalized(self, hidden_nD: Tensor) -> Tensor:
         normed_nD = self.norm(hidden_nD.to(self.norm.weight.dtype))
         points_nHC = self.project(self.dropout(normed_nD)).unflatten(-1, (self.config.horizon, self.config.channels))
-        normalised_nHC: Tensor = self.instance_norm(points_nHC).float()
-        return normalised_nHC
+        normalized_nHC: Tensor = self.instance_norm(points_nHC).float()
+        return normalized_nHC
 
     def _pad(self, targets: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the targets padded to the horizon, and where they are known; both ``[n, H, C]``."""
@@ -94,7 +94,7 @@ class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
             array = np.asarray(target, dtype=np.float32)
             if array.ndim != 2 or not 0 < len(array) <= shape[1] or array.shape[1] != shape[2]:
                 raise DataError(
-                    f"a target has the shape {list(array.shape)}, the head foresees 1 to {shape[1]} points of "
+                    f"a target has the shape {list(array.shape)}, the head predicts 1 to {shape[1]} points of "
                     f"{shape[2]} channels",
                     component="head/forecast",
                     hint="change the head's `horizon` and `channels` or the data's",

@@ -1,4 +1,4 @@
-"""Instance normalisation: every series is read and continued in units of its own.
+"""Instance normalization: every series is read and continued in units of its own.
 
 N = series, C = channels.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["InstanceNorm", "Statistics"]
 
@@ -40,11 +40,11 @@ class Statistics:
         """``[N, 1, C]``: true where a channel does not vary."""
         return self.scale == 0.0
 
-    def normalise(self, values: Tensor) -> Tensor:
+    def normalize(self, values: Tensor) -> Tensor:
         """Return ``values [N, points, C]`` in units of their series; constant channels are only shifted."""
         return (values - self.location) / self.scale.masked_fill(self.constant, 1.0)
 
-    def denormalise(self, values: Tensor) -> Tensor:
+    def denormalize(self, values: Tensor) -> Tensor:
         """Return ``values [N, points, C]`` in the units of the input; in constant channels, the constant."""
         return values * self.scale + self.location
 
@@ -69,10 +69,10 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Apply the learned scale and shift to normalised ``values [..., C]``."""
+        """Apply the learned scale and shift to normalized ``values [..., C]``."""
         return values * self.gain + self.bias
 
-    def statistics(self, contexts: Sequence[Series | NDArray[np.floating]]) -> Statistics:
+    def statistics(self, contexts: Sequence[TimeSeries | NDArray[np.floating]]) -> Statistics:
         """Take the statistics of ``contexts``, each ``[points, C]``, on this module's device.
 
         Raises:
@@ -86,9 +86,9 @@ class InstanceNorm(nn.Module):
         return Statistics(location_NC[:, None], scale_NC[:, None])
 
     def _origin_and_unit(
-        self, context: Series | NDArray[np.floating]
+        self, context: TimeSeries | NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        values = np.asarray(context.values if isinstance(context, Series) else context, dtype=np.float64)
+        values = np.asarray(context.values if isinstance(context, TimeSeries) else context, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(self.gain) or len(values) == 0:
             raise DataError(
                 f"the context has the shape {list(values.shape)}, the head reads [points, {len(self.gain)}]",

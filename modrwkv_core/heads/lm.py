@@ -1,6 +1,6 @@
 """The language-model head.
 
-n = answers, D = trunk width, V = rows of the vocabulary.
+n = answers, D = hidden size of the backbone, V = rows of the vocabulary.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["LanguageModelHead"]
 class LanguageModelHead(Head[LanguageModelConfig, Tensor]):
     """Scores next tokens by the backbone's own output projection; has no weights itself.
 
-    The scores of a large vocabulary would take more memory than the trunk; the loss never holds all of them.
+    The scores of a large vocabulary would take more memory than the backbone; the loss never holds all of them.
     """
 
     def __init__(self, config: LanguageModelConfig, backbone: Backbone[Any]) -> None:
         super().__init__(config, backbone)
-        # In a tuple, because as a submodule the trunk would be saved and trained twice.
-        self._trunk = (backbone,)
+        # In a tuple, because as a submodule the backbone would be saved and trained twice.
+        self._backbone = (backbone,)
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats of the ids ``targets [n]`` under the scores of ``hidden [n, D]``."""
         assert len(hidden) == len(targets) > 0, f"{len(hidden)} hidden vectors for {len(targets)} ids"
-        return linear_cross_entropy(hidden, self._trunk[0].output_weight, targets) / len(targets)
+        return linear_cross_entropy(hidden, self._backbone[0].output_weight, targets) / len(targets)

@@ -12,7 +12,7 @@ from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.packing import pack
 from modrwkv_core.heads.forecast import ForecastHead
 from modrwkv_core.interfaces.record import Media, Turn
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.model.multimodal import MultimodalModel
 
 __all__ = ["forecast_series"]
@@ -49,8 +49,8 @@ def _ask(
 ) -> NDArray[np.float32]:
     prompts = []
     for history in histories:
-        context = history[-head.config.context :] if head.config.context is not None else history
-        media = Media("series", Series(context[:, None]))
+        context = history[-head.config.context_length :] if head.config.context_length is not None else history
+        media = Media("series", TimeSeries(context[:, None]))
         prompts.append(conversations.prompt((Turn("user", (media,)),), head="forecast"))
     batch = pack(prompts)
     queries = batch.queries["forecast"]

@@ -1,6 +1,6 @@
 """A trained run, loaded and ready to be asked.
 
-B = conversations asked together, D = trunk width, V = vocabulary.
+B = conversations asked together, D = hidden size of the backbone, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def load(run: Path | str, *, device: str | None = None, weights: str = "auto") -
     Args:
         run: The run's folder.
         device: Where to compute; by default a GPU if torch sees one.
-        weights: How the trunk's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
+        weights: How the backbone's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
             ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing.
 
     Raises:
         CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest.
         PluginError: A plugin that the run needs is missing or broken.
-        ComponentError: The trunk's weights cannot be stored so on this device.
+        ComponentError: The backbone's weights cannot be stored so on this device.
     """
     return Session.load(Path(run), device or ("cuda" if torch.cuda.is_available() else "cpu"), weights)
 
@@ -55,7 +55,7 @@ class Session:
         loaded: The run's manifest.
         model: In eval mode, on its device.
         run: The run's folder.
-        weights: How the trunk's weights are stored for answering; see :func:`load`.
+        weights: How the backbone's weights are stored for answering; see :func:`load`.
     """
 
     def __init__(self, loaded: LoadedManifest, model: MultimodalModel, run: Path, *, weights: str = "auto") -> None:
@@ -83,7 +83,7 @@ class Session:
     def generate(
         self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
     ) -> str:
-        """Answer one user turn.
+        """Target one user turn.
 
         Args:
             parts: Texts (plain strings) and media (:class:`~modrwkv_core.interfaces.record.Media`), in order.
@@ -98,7 +98,7 @@ class Session:
     def stream(
         self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
     ) -> Iterator[str]:
-        """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
+        """Target one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
         text = Utf8Stream()
         for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling()):
             if token == self._stop:
@@ -138,7 +138,7 @@ class Session:
             ModRWKVError: The model has no series modality or no forecast head.
         """
         self._require_forecasting()
-        signal = self.model.pipelines["series"].modality.decode(series)
+        signal = self.model.preprocessors["series"].modality.decode(series)
         return self.forecast_all([signal.values], horizon)[0]
 
     def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
@@ -147,7 +147,7 @@ class Session:
         return forecast_series(self.model, self._conversations, series, horizon)
 
     def _require_forecasting(self) -> None:
-        for kind, names in (("modality 'series'", self.model.pipelines), ("head 'forecast'", self.model.heads)):
+        for kind, names in (("modality 'series'", self.model.preprocessors), ("head 'forecast'", self.model.heads)):
             if kind.split("'")[1] not in names:
                 raise ModRWKVError(
                     f"{self.run} cannot forecast: its model has no {kind}",

@@ -1,10 +1,10 @@
 """The neural components: Processor, Encoder, Compressor, Adapter, Backbone, Head.
 
 All but the processor are :class:`torch.nn.Module`. Their constructors build the module with fresh weights from the
-configuration alone; :meth:`Component.load_pretrained` then reads published weights if the configuration names any.
+configuration alone; :meth:`Component.load_pretrained` then reads pretrained weights if the configuration names any.
 A run that is loaded from its own checkpoint never calls it.
 
-N = media items, L = the longest, B = rows, T = tokens, D = trunk width.
+N = media items, L = the longest, B = rows, T = tokens, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from modrwkv_core.interfaces.config import (
     EncoderConfig,
     HeadConfig,
 )
-from modrwkv_core.interfaces.decoding import Decoder, TrunkDecoder
+from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
@@ -58,7 +58,7 @@ class Component(nn.Module):
     """Base of all neural components."""
 
     def load_pretrained(self) -> None:
-        """Load the published weights that the configuration names; components without any do nothing.
+        """Load the pretrained weights that the configuration names; components without any do nothing.
 
         Raises:
             CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
@@ -99,7 +99,7 @@ class Compressor(Component, ABC, Generic[CompressorConfigT]):
 
 
 class Adapter(Component, ABC, Generic[AdapterConfigT]):
-    """Features to vectors of the trunk's width."""
+    """Features to vectors of the backbone's hidden size."""
 
     def __init__(self, config: AdapterConfigT, in_dim: int, out_dim: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Adapter(Component, ABC, Generic[AdapterConfigT]):
 
 
 class Backbone(Component, ABC, Generic[BackboneConfigT]):
-    """The recurrent trunk: a stream of vectors through layers of constant-size state.
+    """The recurrent backbone: a stream of vectors through layers of constant-size state.
 
     Contracts: prefill in any chunking equals prefill in one go; a row in a batch equals the same row alone; at the
     boundaries of a packed batch the whole state resets; state in and state out compose.
@@ -123,7 +123,7 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         vocab_size: Rows of the embedding and of the output projection.
     """
 
-    width: int
+    hidden_size: int
     vocab_size: int
 
     def __init__(self, config: BackboneConfigT, vocab_size: int) -> None:
@@ -145,14 +145,14 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
             cu_seqlens: ``[sequences + 1]``, int64: where each packed sequence begins, and the end of the last.
 
         Returns:
-            Hidden vectors of the shape of ``x``, and the state behind the last token of each row or sequence.
+            Hidden vectors of the shape of ``x``, and the state after the last token of each row or sequence.
         """
 
     def read(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         """Read ``x`` as :meth:`forward` does, for the sake of what comes next.
 
         Returns:
-            The last hidden vector of each row or packed sequence, ``[B, D]``, and the state behind it.
+            The last hidden vector of each row or packed sequence, ``[B, D]``, and the state after it.
         """
         hidden, after = self(x, state=state, cu_seqlens=cu_seqlens)
         return (hidden[:, -1] if cu_seqlens is None else hidden[0, cu_seqlens[1:].to(hidden.device) - 1]), after
@@ -179,18 +179,18 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         Raises:
             ComponentError: They cannot be stored so here.
         """
-        return TrunkDecoder(self, weights)
+        return BackboneDecoder(self, weights)
 
     def kernels(self) -> dict[str, str]:
         """Return the backend that serves each accelerated operation where the module lies, for a run's lock."""
         return {}
 
     @abstractmethod
-    def decayed_parameters(self) -> set[str]:
+    def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch (the large matrices)."""
 
     @abstractmethod
-    def lr_scales(self) -> dict[str, float]:
+    def lr_multipliers(self) -> dict[str, float]:
         """Names of the parameters whose learning rate is scaled, with the factor."""
 
 
@@ -221,7 +221,7 @@ class Head(Component, ABC, Generic[HeadConfigT, TargetsT]):
         """Mean loss over n answers.
 
         Args:
-            hidden: ``[n, D]``, the trunk's output at the answers' positions.
+            hidden: ``[n, D]``, the backbone's output at the answers' positions.
             targets: What the head should have said; for the language model the next ids ``[n]``, for other heads n
                 queries.
 

@@ -60,7 +60,7 @@ DataPath = Annotated[
     Path, AfterValidator(_below_data_root), PlainSerializer(_relative_to_data_root, return_type=str, when_used="json")
 ]
 """A path; a relative one is meant from the data root (validation context ``data_root``). With that root as the
-serialisation context it is written relative again, so that a run's manifest serves where the data lie elsewhere."""
+serialization context it is written relative again, so that a run's manifest serves where the data lie elsewhere."""
 
 CheckpointReference = Annotated[str, AfterValidator(_hub_id_or_path)]
 """A Hugging Face model id, or a local path if it exists or begins with ``.``, ``/`` or ``~``."""
@@ -76,7 +76,7 @@ class ComponentConfig(BaseModel):
     def resolved(self) -> Self:
         """Return a copy that holds all that is needed to rebuild the component without outside files.
 
-        A component that reads sizes from a published checkpoint fills them in here; the run's manifest records the
+        A component that reads sizes from a pretrained checkpoint fills them in here; the run's manifest records the
         result, so that a run loads where the checkpoint is absent.
         """
         return self
@@ -95,7 +95,7 @@ class EncoderConfig(ComponentConfig, ABC):
         """Number of feature vectors for an item of ``length`` (the unit is that of the processor's ``MediaItem``)."""
 
     @property
-    def usual_length(self) -> int | None:
+    def typical_length(self) -> int | None:
         """Length of an ordinary item, for the wiring check and its examples; None if items have no usual length."""
         return None
 
@@ -113,7 +113,7 @@ class CompressorConfig(ComponentConfig, ABC):
 
 
 class AdapterConfig(ComponentConfig, ABC):
-    """Configuration of an adapter: features to vectors of the trunk's width."""
+    """Configuration of an adapter: features to vectors of the backbone's hidden size."""
 
     def out_length(self, length: int) -> int:
         """Number of vectors for ``length`` features."""
@@ -121,16 +121,16 @@ class AdapterConfig(ComponentConfig, ABC):
 
 
 class BackboneConfig(ComponentConfig, ABC):
-    """Configuration of a backbone: the recurrent trunk."""
+    """Configuration of a backbone: the recurrent backbone."""
 
     @property
     @abstractmethod
     def in_dim(self) -> int:
-        """Width of the trunk, which adapters must produce."""
+        """Widden size of the backbone, which adapters must produce."""
 
     @property
     @abstractmethod
-    def vocab_rows(self) -> int | None:
+    def fixed_vocab_size(self) -> int | None:
         """Rows of the embedding that the weights fix; None if the tokenizer decides (from scratch)."""
 
 
@@ -138,7 +138,7 @@ class HeadConfig(ComponentConfig, ABC):
     """Configuration of a head: hidden vectors to an answer."""
 
     loss_weight: float = Field(default=1.0, ge=0.0)
-    """Factor of this head's loss in the sum that training minimises."""
+    """Factor of this head's loss in the sum that training minimizes."""
 
 
 class TokenizerConfig(ComponentConfig, ABC):
@@ -158,7 +158,7 @@ class SourceConfig(BaseModel, ABC):
     source: str
 
     repeat: float = Field(default=1.0, gt=0.0)
-    """How often an epoch visits each record; 0.25 visits another quarter of them every epoch."""
+    """How often an epoch reads each record; 0.25 reads another quarter of them every epoch."""
 
 
 class TaskConfig(ComponentConfig, ABC):

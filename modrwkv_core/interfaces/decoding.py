@@ -1,4 +1,4 @@
-"""The Decoder and Decoding interfaces: rows of a trunk continued token by token.
+"""The Decoder and Decoding interfaces: rows of a backbone continued token by token.
 
 B = rows, V = vocabulary.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modrwkv_core.interfaces.component import Backbone
     from modrwkv_core.interfaces.state import State
 
-__all__ = ["Decoder", "Decoding", "TrunkDecoder"]
+__all__ = ["BackboneDecoder", "Decoder", "Decoding"]
 
 
 class Decoding(ABC):
@@ -55,23 +55,23 @@ class Decoder(ABC):
         """Continue the rows of ``state``, which is copied."""
 
 
-class TrunkDecoder(Decoder):
+class BackboneDecoder(Decoder):
     """Decodes with the backbone's own forward pass, which serves every backbone on every device.
 
     Args:
-        backbone: The trunk.
+        backbone: The backbone.
         weights: How its weights are to be stored; ``auto`` keeps them.
 
     Raises:
         ComponentError: Another way to store them is asked for.
     """
 
-    name = "the trunk's forward pass"
+    name = "the backbone's forward pass"
 
     def __init__(self, backbone: Backbone[Any], weights: str = "auto") -> None:
         if weights != "auto":
             raise ComponentError(
-                f"weights {weights!r} cannot be had here: decoding uses {self.name}",
+                f"weights {weights!r} are not supported here: decoding uses {self.name}",
                 component=f"backbone/{backbone.config.type}",
                 hint="leave them at 'auto'; `modrwkv doctor` says which decoders this machine has",
             )
@@ -79,10 +79,10 @@ class TrunkDecoder(Decoder):
 
     def start(self, state: State) -> Decoding:
         """Continue the rows of ``state``."""
-        return _TrunkDecoding(self.backbone, state)
+        return _BackboneDecoding(self.backbone, state)
 
 
-class _TrunkDecoding(Decoding):
+class _BackboneDecoding(Decoding):
     def __init__(self, backbone: Backbone[Any], state: State) -> None:
         self._backbone = backbone
         self._state = state

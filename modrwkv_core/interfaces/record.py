@@ -1,11 +1,11 @@
-"""Records: conversations with text, media and answers, before anything is decoded or tokenised."""
+"""Records: conversations with text, media and answers, before anything is decoded or tokenized."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Answer", "Media", "Part", "Record", "Role", "Text", "Turn"]
+__all__ = ["Media", "Part", "Record", "Role", "Target", "Text", "Turn"]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
@@ -31,7 +31,7 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Target:
     """An answer that a head other than the language model gives.
 
     Attributes:
@@ -43,7 +43,7 @@ class Answer:
     value: Any
 
 
-Part: TypeAlias = Text | Media | Answer
+Part: TypeAlias = Text | Media | Target
 
 
 @dataclass(frozen=True, slots=True)

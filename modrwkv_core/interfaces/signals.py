@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Picture", "Series", "Waveform"]
+__all__ = ["Image", "TimeSeries", "Waveform"]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Image:
     """A picture in sRGB.
 
     Attributes:
@@ -40,7 +40,7 @@ class Waveform:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class TimeSeries:
     """Measurements at equal time steps.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The State interface: what a recurrent trunk remembers, of constant size."""
+"""The State interface: what a recurrent backbone remembers, of constant size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Task interface: what a trained model is examined on."""
+"""The Task interface: what a trained model is evaluated on."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Result:
         metric: What the score is, for example ``accuracy`` or ``mse``.
         score: The model's.
         higher_is_better: Direction of the score.
-        floors: Trivial methods' scores by name (``majority answer``, ``repeat last``, ...).
+        baselines: Baselines' scores by name (``majority answer``, ``repeat last``, ...).
         count: Number of questions.
-        details: Further figures by name.
+        details: Further metrics by name.
         examples: Some questions with the model's answers.
     """
 
@@ -72,31 +72,31 @@ class Result:
     metric: str
     score: float
     higher_is_better: bool
-    floors: dict[str, float]
+    baselines: dict[str, float]
     count: int
     details: dict[str, float] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
 
 class Task(ABC, Generic[TaskConfigT]):
-    """An examination on held-out data.
+    """An evaluation on held-out data.
 
     Args:
         name: The task's name in the manifest.
         config: What the manifest says of it.
         data: The records to ask, at least one.
-        reference: Training data that trivial methods may learn from, at least one record.
+        baseline_data: Training data that baselines may learn from, at least one record.
     """
 
-    def __init__(self, name: str, config: TaskConfigT, data: Records, reference: Records | None = None) -> None:
+    def __init__(self, name: str, config: TaskConfigT, data: Records, baseline_data: Records | None = None) -> None:
         self.name = name
         self.config = config
         self.data = data
-        self.reference = reference
+        self.baseline_data = baseline_data
 
     @abstractmethod
     def run(self, model: Predictor, progress: Callable[[int, int], None]) -> Result:
-        """Examine ``model``; ``progress(done, all)`` is called now and then.
+        """Evaluate ``model``; ``progress(done, all)`` is called now and then.
 
         Raises:
             DataError: A record does not hold what the task asks about; the message names it.

@@ -1,4 +1,4 @@
-"""The values that flow from a processor to the trunk.
+"""The values that flow from a processor to the backbone.
 
 N = media items in a batch, L = the longest of them.
 """
@@ -38,7 +38,7 @@ class Features:
     Padding never leaks into valid positions: an item's features do not depend on its neighbours in the batch.
 
     Attributes:
-        values: ``[N, L, dim]``; positions at and behind an item's length hold zeros.
+        values: ``[N, L, dim]``; positions at and after an item's length hold zeros.
         lengths: ``[N]``, int64, on the CPU: the number of valid vectors of each item.
     """
 

@@ -53,22 +53,22 @@ def _read(path: Path) -> dict[str, Any]:
 def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
     checkpoints = [section["encoder"].get("checkpoint") for section in manifest.get("modalities", {}).values()]
     published = sorted({name for name in checkpoints if name is not None and not Path(name).is_absolute()})
-    examined = manifest.get("evaluation", {})
+    evaluated = manifest.get("evaluation", {})
     return ModelCardData(
         model_name=manifest["name"],
         library_name="modrwkv",
         base_model=published or None,
-        tags=["modrwkv", manifest["backbone"]["type"], *manifest.get("modalities", {})],
+        placeholders=["modrwkv", manifest["backbone"]["type"], *manifest.get("modalities", {})],
         eval_results=[
             EvalResult(
-                task_type=examined[task]["task"]["type"],
-                dataset_type=examined[task]["data"]["source"],
+                task_type=evaluated[task]["task"]["type"],
+                dataset_type=evaluated[task]["data"]["source"],
                 dataset_name=task,
                 metric_type=result["metric"],
                 metric_value=result["score"],
             )
             for task, result in results.items()
-            if task in examined and result["score"] is not None
+            if task in evaluated and result["score"] is not None
         ]
         or None,
     )
@@ -91,7 +91,7 @@ def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -
                 "count": result["count"],
                 "metric": result["metric"],
                 "score": _number(result["score"]),
-                "floor": _number(result["floors"].get(result["best_floor"])),
+                "floor": _number(result["baselines"].get(result["best_floor"])),
             }
             for task, result in results.items()
         ],

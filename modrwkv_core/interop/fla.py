@@ -1,7 +1,7 @@
 """The layout of flash-linear-attention: names, orientation and configuration of its ``RWKV7ForCausalLM``.
 
 Both layouts hold the same numbers. The differences: other names; the low-rank matrices are stored as ``nn.Linear`` has
-them (transposed); vectors over the width are ``[width]`` instead of ``[1, 1, width]``, but for the six token-shift
+them (transposed); vectors are ``[hidden_size]`` instead of ``[1, 1, hidden_size]``, except for the six token-shift
 coefficients of time mixing; and the first layer, which has no value residual, has no ``v0``, ``v1`` and ``v2``, which
 official files hold without using them.
 
@@ -24,7 +24,7 @@ from modrwkv_core.errors import CheckpointError
 __all__ = ["check_config", "fla_config", "from_fla", "to_fla"]
 
 Form = Literal["same", "transposed", "vector"]
-"""How a tensor of one layout becomes that of the other; ``vector``: ``[1, 1, width]`` here, ``[width]`` there."""
+"""How to convert a tensor; ``vector``: ``[1, 1, hidden_size]`` here, ``[hidden_size]`` in fla."""
 
 _MODEL: Final = {
     "emb.weight": "model.embeddings.weight",
@@ -34,7 +34,7 @@ _MODEL: Final = {
 }
 
 _SHIFTS: Final = "rwkvag"
-"""The token-shift coefficients in the order in which FLA's first version stacked them as ``x_x [6, width]``."""
+"""The token-shift coefficients in the order in which FLA's first version stacked them as ``x_x [6, hidden_size]``."""
 
 
 def _block() -> dict[str, tuple[str, Form]]:
@@ -169,26 +169,26 @@ def fla_config(sizes: RWKV7Sizes, dtype: torch.dtype) -> dict[str, Any]:
     Raises:
         CheckpointError: FLA would compute this model otherwise: its heads are not 64 wide.
     """
-    if sizes.head_size != _HEAD_SIZE:
+    if sizes.head_dim != _HEAD_SIZE:
         raise CheckpointError(
-            f"flash-linear-attention computes heads of {sizes.head_size} otherwise than the official RWKV-7",
-            hint="only models with head_size 64 can be converted, as all published ones are",
+            f"flash-linear-attention computes heads of {sizes.head_dim} otherwise than the official RWKV-7",
+            hint="only models with head_dim 64 can be converted, as all published ones are",
         )
     return {
         "architectures": ["RWKV7ForCausalLM"],
         "model_type": "rwkv7",
         "torch_dtype": str(dtype).removeprefix("torch."),
         "vocab_size": sizes.vocab,
-        "hidden_size": sizes.width,
-        "num_hidden_layers": sizes.layers,
-        "num_heads": sizes.heads,
-        "head_dim": sizes.head_size,
-        "value_dim": [sizes.width] * sizes.layers,
-        "intermediate_size": sizes.ffn,
-        "decay_low_rank_dim": sizes.decay_rank,
-        "a_low_rank_dim": sizes.rate_rank,
-        "v_low_rank_dim": sizes.value_rank,
-        "gate_low_rank_dim": sizes.gate_rank,
+        "hidden_size": sizes.hidden_size,
+        "num_hidden_layers": sizes.num_layers,
+        "num_heads": sizes.num_heads,
+        "head_dim": sizes.head_dim,
+        "value_dim": [sizes.hidden_size] * sizes.num_layers,
+        "intermediate_size": sizes.intermediate_size,
+        "decay_low_rank_dim": sizes.decay_low_rank_dim,
+        "a_low_rank_dim": sizes.a_low_rank_dim,
+        "v_low_rank_dim": sizes.v_low_rank_dim,
+        "gate_low_rank_dim": sizes.gate_low_rank_dim,
         # Id 0 ends documents in the World vocabulary; FLA's own defaults are ordinary bytes there.
         "bos_token_id": 0,
         "eos_token_id": 0,

@@ -21,11 +21,11 @@ from modrwkv_core.model.run import RunFolder
 __all__ = ["pull", "push"]
 
 _FILES: Final = ("README.md", "manifest.yaml", "lock.json", "metrics.jsonl", "results.json")
-_LEFT_OUT: Final = "*/optimiser.safetensors"
+_LEFT_OUT: Final = "*/optimizer.safetensors"
 
 
 def push(run: Path, repository: str, *, private: bool) -> str:
-    """Publish a run: manifest, lock, figures, results, model card, and the newest checkpoint without the optimiser.
+    """Publish a run: manifest, lock, metrics, results, model card, and the newest checkpoint without the optimizer.
 
     An earlier checkpoint of the repository is removed; the report, which shows records of the data, stays here.
 
@@ -69,7 +69,7 @@ def pull(repository: str, run: Path, *, revision: str | None = None) -> None:
     Args:
         repository: ``owner/name``.
         run: The folder to make.
-        revision: A branch, tag or commit; None takes the main branch.
+        revision: A branch, placeholder or commit; None takes the main branch.
 
     Raises:
         CheckpointError: ``run`` exists, or the repository holds no run.
@@ -99,7 +99,7 @@ def _explained(repository: str) -> Iterator[None]:
     except HFValidationError as error:
         raise HubError(f"{repository!r} is not the name of a repository", hint="it is owner/name") from error
     except RevisionNotFoundError as error:
-        raise HubError(f"{repository} has no such revision", hint="name a branch, a tag or a commit") from error
+        raise HubError(f"{repository} has no such revision", hint="name a branch, a placeholder or a commit") from error
     except RepositoryNotFoundError as error:
         raise HubError(
             f"the Hub gives us no repository {repository}",

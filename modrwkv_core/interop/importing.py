@@ -1,4 +1,4 @@
-"""A published checkpoint as a run: the manifest names the encoder, the checkpoint brings all the rest."""
+"""A pretrained checkpoint as a run: the manifest names the encoder, the checkpoint brings all the rest."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from torch import Tensor
 from modrwkv_core.backbones.rwkv7.checkpoint import write_tensors
 from modrwkv_core.errors import CheckpointError, ManifestError
 from modrwkv_core.interfaces.component import Component, Encoder
-from modrwkv_core.interfaces.published import load_strictly, published_file, published_json, weight_files
-from modrwkv_core.interop.authors import Published, split_published
-from modrwkv_core.interop.trunk import read_any
+from modrwkv_core.interfaces.pretrained import load_strictly, published_file, published_json, weight_files
+from modrwkv_core.interop.backbone import read_any
+from modrwkv_core.interop.worldrwkv import WorldRWKVCheckpoint, split_published
 from modrwkv_core.manifest.document import read_document
 from modrwkv_core.manifest.load import LoadedManifest, dump_manifest, load_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.model.run import Progress, RunFolder
+from modrwkv_core.model.run import RunFolder, TrainState
 
 __all__ = ["import_run"]
 
 
 def import_run(source: str, manifest: Path, run: Path, *, modality: str | None = None) -> LoadedManifest:
-    """Make a run of a checkpoint of ModRWKV's authors: it answers, is examined, and is trained on by its phases.
+    """Make a run of a checkpoint of ModRWKV's authors: it answers, is evaluated, and is trained on by its phases.
 
     Args:
         source: A ``.pth`` or ``.safetensors`` file, a folder in the layout of the Hub, or a model id of the Hub.
@@ -57,9 +57,9 @@ def import_run(source: str, manifest: Path, run: Path, *, modality: str | None =
     modality = modality or _only_modality(manifest)
     loaded = load_manifest(manifest, _sections(published, modality, folder))
     encoder = loaded.manifest.modalities[modality].encoder
-    if encoder.out_dim != published.width:
+    if encoder.out_dim != published.dim:
         raise CheckpointError(
-            f"{source} reads features of width {published.width}, but the encoder '{encoder.type}' of {manifest} gives "
+            f"{source} reads features of dimension {published.dim}, but the encoder '{encoder.type}' of {manifest} has "
             f"{encoder.out_dim}",
             hint="name the encoder that the checkpoint was trained with",
         )
@@ -93,9 +93,9 @@ def _only_modality(manifest: Path) -> str:
     return str(names[0])
 
 
-def _sections(published: Published, modality: str, folder: RunFolder) -> list[str]:
+def _sections(published: WorldRWKVCheckpoint, modality: str, folder: RunFolder) -> list[str]:
     """Return the sections that the checkpoint decides, as overrides of the manifest."""
-    # The weights that the run itself will hold: a trunk that names weights is not initialised in vain.
+    # The weights that the run itself will hold: a backbone that names weights is not initialized in vain.
     weights = (folder.checkpoint(0) / "backbone.safetensors").absolute()
     compressor = published.compressor
     sections = {
@@ -106,8 +106,8 @@ def _sections(published: Published, modality: str, folder: RunFolder) -> list[st
     return [f"{path}={json.dumps(section)}" for path, section in sections.items()]
 
 
-def _fill(model: MultimodalModel, published: Published, modality: str, source: str) -> None:
-    given = {"backbone": published.trunk, f"{modality}.adapter": published.adapter.tensors}
+def _fill(model: MultimodalModel, published: WorldRWKVCheckpoint, modality: str, source: str) -> None:
+    given = {"backbone": published.backbone, f"{modality}.adapter": published.adapter.tensors}
     if published.compressor is not None:
         given[f"{modality}.compressor"] = published.compressor.tensors
     for name, part in model.parts().items():
@@ -126,7 +126,7 @@ def _load_encoder(encoder: Encoder[Any], tensors: Mapping[str, Tensor], source: 
     config = encoder.config
     if "checkpoint" not in type(config).model_fields:
         raise CheckpointError(
-            f"{source} holds a trained encoder, but the encoder '{config.type}' reads no published weights",
+            f"{source} holds a trained encoder, but the encoder '{config.type}' reads no pretrained weights",
             hint="name the encoder that the checkpoint was trained with",
         )
     with TemporaryDirectory() as folder:
@@ -149,20 +149,20 @@ def _write(folder: RunFolder, loaded: LoadedManifest, model: MultimodalModel, so
     manifest = loaded.manifest.resolved()
     # As if the first phase had just begun, so that training can go on from here.
     torch.manual_seed(manifest.seed + 1)
-    progress = Progress(
+    state = TrainState(
         step=0,
         phase=manifest.phases[0].name,
         phase_step=0,
         epoch=0,
         batch=0,
         phase_done=False,
-        random=bytes(torch.get_rng_state().tolist()).hex(),
+        rng_state=bytes(torch.get_rng_state().tolist()).hex(),
         manifest=loaded.digest,
     )
     folder.write_text(folder.manifest, dump_manifest(manifest))
     lock = make_lock(loaded, weights=_hashes(source), kernels=model.backbone.kernels())
     folder.write_json(folder.lock, lock)
-    folder.save(model, progress, {}, unchanged=())
+    folder.save(model, state, {}, frozen_parts=())
 
 
 def _hashes(source: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from modrwkv_core.errors import ManifestError
 
-__all__ = ["KeyPath", "Marked", "dotted", "mark", "parse", "read_document", "write_yaml"]
+__all__ = ["KeyPath", "LocatedValue", "dotted", "mark", "parse", "read_document", "write_yaml"]
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -58,7 +58,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class LocatedValue:
     """A value and where it was written.
 
     Attributes:
@@ -77,7 +77,7 @@ class Marked:
             return [value.plain() for value in self.content]
         return self.content
 
-    def walk(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Marked]]:
+    def walk(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, LocatedValue]]:
         """Yield this value and all values within, each with its path."""
         yield path, self
         if isinstance(self.content, dict):
@@ -88,13 +88,13 @@ class Marked:
                 yield from value.walk((*path, index))
 
 
-def mark(value: Any, origin: str) -> Marked:
+def mark(value: Any, origin: str) -> LocatedValue:
     """Mark plain ``value``, and all within, with one ``origin``."""
     if isinstance(value, Mapping):
-        return Marked({str(key): mark(item, origin) for key, item in value.items()}, origin)
+        return LocatedValue({str(key): mark(item, origin) for key, item in value.items()}, origin)
     if isinstance(value, list | tuple):
-        return Marked([mark(item, origin) for item in value], origin)
-    return Marked(value, origin)
+        return LocatedValue([mark(item, origin) for item in value], origin)
+    return LocatedValue(value, origin)
 
 
 def dotted(path: KeyPath) -> str:
@@ -102,7 +102,7 @@ def dotted(path: KeyPath) -> str:
     return ".".join(str(key) for key in path)
 
 
-def read_document(path: Path) -> Marked:
+def read_document(path: Path) -> LocatedValue:
     """Read a YAML or JSON file.
 
     Raises:
@@ -120,7 +120,7 @@ def read_document(path: Path) -> Marked:
     return parse(text.replace("\t", " ") if path.suffix == ".json" else text, str(path))
 
 
-def parse(text: str, origin: str, *, lines: bool = True) -> Marked:
+def parse(text: str, origin: str, *, lines: bool = True) -> LocatedValue:
     """Parse YAML ``text``.
 
     Args:
@@ -136,7 +136,7 @@ def parse(text: str, origin: str, *, lines: bool = True) -> Marked:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            return Marked(None, _place(origin, 0, lines))
+            return LocatedValue(None, _place(origin, 0, lines))
         return _convert(loader, node, origin, lines, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -165,16 +165,16 @@ def _place(origin: str, line: int, lines: bool) -> str:
 
 def _convert(
     loader: _Loader, node: Node, origin: str, lines: bool, parents: tuple[Node, ...], line: int | None = None
-) -> Marked:
+) -> LocatedValue:
     line = node.start_mark.line if line is None else line
     where = _place(origin, line, lines)
     if any(node is parent for parent in parents):
         raise ManifestError(f"{where}: the value contains itself", hint="an alias (*) names an anchor (&) around it")
     parents = (*parents, node)
     if isinstance(node, SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-        return Marked([_convert(loader, item, origin, lines, parents) for item in node.value], where)
+        return LocatedValue([_convert(loader, item, origin, lines, parents) for item in node.value], where)
     if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
-        entries: dict[str, Marked] = {}
+        entries: dict[str, LocatedValue] = {}
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line
             place = _place(origin, key_line, lines)
@@ -186,10 +186,10 @@ def _convert(
                     hint="remove one of them",
                 )
             entries[key_node.value] = _convert(loader, value_node, origin, lines, parents, key_line)
-        return Marked(entries, where)
+        return LocatedValue(entries, where)
     if not isinstance(node, ScalarNode):
         raise ManifestError(f"{where}: a mapping or list with the tag {node.tag} is not allowed", hint="remove the tag")
     try:
-        return Marked(loader.construct_object(node), where)
+        return LocatedValue(loader.construct_object(node), where)
     except ValueError as error:
         raise ManifestError(f"{where}: not a number that can be read: {error}") from error

@@ -64,11 +64,11 @@ def _name(reference: dict[str, Any]) -> str:
 def _narrow(definition: dict[str, Any], entry: Entry[ComponentSpec]) -> None:
     """Say which words name the component, and that one of them is needed."""
     key = tag_key(entry.spec.kind)
-    tag = definition["properties"][key]
-    names = tag.setdefault("enum", [])
+    discriminator = definition["properties"][key]
+    names = discriminator.setdefault("enum", [])
     names += [entry.spec.name, *entry.spec.aliases, f"{entry.distribution}/{entry.spec.name}"]
-    tag.pop("const", None)
-    tag.pop("default", None)
+    discriminator.pop("const", None)
+    discriminator.pop("default", None)
     definition["required"] = sorted({key, *definition.get("required", [])})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modrwkv_core.errors import ManifestError
-from modrwkv_core.manifest.document import KeyPath, Marked, dotted, parse, read_document
+from modrwkv_core.manifest.document import KeyPath, LocatedValue, dotted, parse, read_document
 
 __all__ = ["TAGS", "Override", "apply_overrides", "from_arguments", "from_environment", "merge"]
 
@@ -37,18 +37,18 @@ class Override:
     """
 
     words: tuple[str, ...]
-    value: Marked
+    value: LocatedValue
     origin: str
 
 
-def merge(base: Marked, over: Marked) -> Marked:
+def merge(base: LocatedValue, over: LocatedValue) -> LocatedValue:
     """Return ``base`` with ``over`` laid on it; neither is changed."""
     if not (isinstance(base.content, dict) and isinstance(over.content, dict)) or _changes_tag(base, over):
         return over
     content = dict(base.content)
     for key, value in over.content.items():
         content[key] = merge(content[key], value) if key in content else value
-    return Marked(content, over.origin)
+    return LocatedValue(content, over.origin)
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Override]:
@@ -81,7 +81,7 @@ def from_arguments(arguments: Iterable[str]) -> list[Override]:
     return overrides
 
 
-def apply_overrides(tree: Marked, overrides: Iterable[Override]) -> Marked:
+def apply_overrides(tree: LocatedValue, overrides: Iterable[Override]) -> LocatedValue:
     """Return ``tree`` with ``overrides``, in their order but those of a ``type`` first, since they drop other keys.
 
     Raises:
@@ -101,21 +101,21 @@ def _override(key: str, text: str, origin: str) -> Override:
     value = parse(text, origin, lines=False)
     if words == ("data_root",) and isinstance(value.content, str):
         # Typed in a shell, a relative path is meant from where the shell stands, not from the manifest's folder.
-        value = Marked(str(Path(value.content).expanduser().absolute()), origin)
+        value = LocatedValue(str(Path(value.content).expanduser().absolute()), origin)
     return Override(words, value, origin)
 
 
-def _tag(section: Marked, key: str) -> Any:
+def _tag(section: LocatedValue, key: str) -> Any:
     """What a section is, without the distribution that it may name (``type: distribution/name``)."""
     value = section.content[key].content
     return value.rpartition("/")[2] if isinstance(value, str) else value
 
 
-def _changes_tag(base: Marked, over: Marked) -> bool:
+def _changes_tag(base: LocatedValue, over: LocatedValue) -> bool:
     return any(key in base.content and key in over.content and _tag(base, key) != _tag(over, key) for key in TAGS)
 
 
-def _assign(node: Marked, override: Override, path: KeyPath) -> Marked:
+def _assign(node: LocatedValue, override: Override, path: KeyPath) -> LocatedValue:
     depth = len(path)
     if depth == len(override.words):
         return merge(node, override.value)
@@ -124,16 +124,16 @@ def _assign(node: Marked, override: Override, path: KeyPath) -> Marked:
         index = _index(node.content, word, override.origin, path)
         items = list(node.content)
         items[index] = _assign(items[index], override, (*path, index))
-        return Marked(items, node.origin)
+        return LocatedValue(items, node.origin)
     if isinstance(node.content, dict) or node.content is None:
         entries = node.content or {}
-        below = entries.get(word, Marked(None, override.origin))
-        entry = Marked({word: _assign(below, override, (*path, word))}, node.origin)
-        return merge(Marked(entries, node.origin), entry)
+        below = entries.get(word, LocatedValue(None, override.origin))
+        entry = LocatedValue({word: _assign(below, override, (*path, word))}, node.origin)
+        return merge(LocatedValue(entries, node.origin), entry)
     raise ManifestError(f"{override.origin}: {dotted(path)} is {node.content!r}, which has no key '{word}'")
 
 
-def _index(items: list[Marked], word: str, origin: str, path: KeyPath) -> int:
+def _index(items: list[LocatedValue], word: str, origin: str, path: KeyPath) -> int:
     names = {
         item.content["name"].content: index
         for index, item in enumerate(items)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modrwkv_core.errors import ManifestError, PluginError
-from modrwkv_core.manifest.document import Marked, dotted, mark, parse, read_document, write_yaml
+from modrwkv_core.manifest.document import LocatedValue, dotted, mark, parse, read_document, write_yaml
 from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
 from modrwkv_core.manifest.problems import explain
 from modrwkv_core.manifest.schema import Manifest, Plugins
@@ -109,7 +109,7 @@ def dump_manifest(manifest: Manifest) -> str:
 def digest(manifest: Manifest) -> str:
     """Return the SHA-256 of all that decides what a run becomes, as hexadecimal digits.
 
-    Left out are ``data_root`` and ``evaluation``: where the data lie and how the result is examined change nothing.
+    Left out are ``data_root`` and ``evaluation``: where the data lie and how the result is evaluated change nothing.
     """
     said = {key: value for key, value in _plain(manifest).items() if key not in ("data_root", "evaluation")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
@@ -122,11 +122,11 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
 class _Presets:
     """Finds presets; discovers plugins only when one is asked for."""
 
-    def __init__(self, tree: Marked, registry: Registry | None) -> None:
+    def __init__(self, tree: LocatedValue, registry: Registry | None) -> None:
         self._tree = tree
         self._registry = registry
 
-    def read(self, name: str) -> Marked:
+    def read(self, name: str) -> LocatedValue:
         if self._registry is None:
             self._registry = _discover(_plugins(self._tree))
         entry = self._registry.preset(name)
@@ -139,13 +139,13 @@ class _Presets:
         return parse(text, f"preset {name}")
 
 
-def _extended(document: Marked, folder: Path, presets: _Presets, readers: tuple[str, ...]) -> Marked:
+def _extended(document: LocatedValue, folder: Path, presets: _Presets, readers: tuple[str, ...]) -> LocatedValue:
     """Lay ``document`` on what its ``extends:`` names; ``readers`` are the files that are being extended."""
     extends = document.content.get("extends")
     if extends is None:
         return document
     words = extends.content if isinstance(extends.content, list) else [extends]
-    base = Marked({}, document.origin)
+    base = LocatedValue({}, document.origin)
     for word in words:
         if not isinstance(word.content, str):
             raise ManifestError(f"{word.origin}: extends: must be presets or files, not {word.content!r}")
@@ -160,10 +160,10 @@ def _extended(document: Marked, folder: Path, presets: _Presets, readers: tuple[
             raise ManifestError(f"{word.origin}: extends: {error.message}", hint=error.hint) from error
         base = merge(base, _extended(below, path.parent if is_file else folder, presets, (*readers, reader)))
     own = {key: value for key, value in document.content.items() if key != "extends"}
-    return merge(base, Marked(own, document.origin))
+    return merge(base, LocatedValue(own, document.origin))
 
 
-def _mapping(document: Marked) -> Marked:
+def _mapping(document: LocatedValue) -> LocatedValue:
     if document.content is None:
         raise ManifestError(f"{document.origin}: the manifest is empty", hint="it begins with `modrwkv: 1`")
     if not isinstance(document.content, dict):
@@ -175,8 +175,8 @@ def _mapping(document: Marked) -> Marked:
     return document
 
 
-def _plugins(tree: Marked) -> Plugins:
-    section = tree.content.get("plugins", Marked({}, tree.origin))
+def _plugins(tree: LocatedValue) -> Plugins:
+    section = tree.content.get("plugins", LocatedValue({}, tree.origin))
     try:
         return Plugins.model_validate(section.plain())
     except ValidationError as error:
@@ -188,7 +188,7 @@ def _discover(plugins: Plugins) -> Registry:
     return discover(allow=plugins.allow, disable=plugins.disable, prefer=plugins.prefer)
 
 
-def _validate(tree: Marked, folder: Path, registry: Registry | None) -> LoadedManifest:
+def _validate(tree: LocatedValue, folder: Path, registry: Registry | None) -> LoadedManifest:
     plugins = _plugins(tree)
     components = Components(registry or _discover(plugins))
     data_root = tree.content["data_root"].content if "data_root" in tree.content else "."

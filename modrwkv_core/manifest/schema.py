@@ -29,7 +29,7 @@ from modrwkv_core.manifest.unions import (
     TokenizerSection,
 )
 
-__all__ = ["DataSection", "Examination", "Manifest", "Phase", "Pipeline", "Plugins"]
+__all__ = ["DataSection", "Evaluation", "Manifest", "ModalityConfig", "Phase", "Plugins"]
 
 FileName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -42,12 +42,12 @@ def _language_model() -> Any:
     return {"lm": {"type": "lm"}}
 
 
-PipelineKind: TypeAlias = Literal["encoder", "compressor", "adapter"]
+ModalityComponentKind: TypeAlias = Literal["encoder", "compressor", "adapter"]
 
 _DEFAULT_WARMUP = 100
 
 
-class Pipeline(Section):
+class ModalityConfig(Section):
     """The way of one modality's signals into the token stream."""
 
     encoder: EncoderSection
@@ -57,9 +57,9 @@ class Pipeline(Section):
     """Shortens the sequence of feature vectors; null leaves it as it is."""
 
     adapter: AdapterSection
-    """Maps feature vectors to the width of the trunk."""
+    """Maps feature vectors to the hidden size of the backbone."""
 
-    def components(self) -> Iterator[tuple[PipelineKind, EncoderConfig | CompressorConfig | AdapterConfig]]:
+    def components(self) -> Iterator[tuple[ModalityComponentKind, EncoderConfig | CompressorConfig | AdapterConfig]]:
         """Yield the components with their kinds, in the order in which signals pass them."""
         yield "encoder", self.encoder
         if self.compressor is not None:
@@ -77,13 +77,13 @@ class DataSection(Section):
     """Sources whose loss is measured at the end of each phase, without learning from them."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Conversations for each optimiser step, packed one after the other."""
+    """Conversations for each optimizer step, packed one after the other."""
 
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest conversation allowed, in tokens with all media; a longer one is an error that names it. Null: any."""
 
     workers: int = Field(default=0, ge=0)
-    """Processes that decode and tokenise; 0 does it in the training process."""
+    """Processes that decode and tokenize; 0 does it in the training process."""
 
 
 class Phase(Section):
@@ -105,43 +105,43 @@ class Phase(Section):
     """Length in passes over the data; either this or ``steps``."""
 
     steps: int | None = Field(default=None, ge=1)
-    """Length in optimiser steps; either this or ``epochs``."""
+    """Length in optimizer steps; either this or ``epochs``."""
 
     batch_size: int | None = Field(default=None, ge=1)
-    """Conversations for each optimiser step; null: as in ``data``."""
+    """Conversations for each optimizer step; null: as in ``data``."""
 
     data: tuple[SourceSection, ...] | None = Field(default=None, min_length=1)
     """Sources of this phase; null: ``data.train``."""
 
     warmup_steps: int | None = Field(default=None, ge=0)
-    """Optimiser steps of warm-up; null: 100, or a tenth of the phase if that is less."""
+    """Optimizer steps of warm-up; null: 100, or a tenth of the phase if that is less."""
 
-    final_lr: float = Field(default=0.1, ge=0.0, le=1.0)
+    min_lr_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
     """Learning rate at the phase's end, as a fraction of ``lr``."""
 
-    lr_scales: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default={})
+    lr_multipliers: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default={})
     """Factors of the learning rate, by part; no part may be named twice."""
 
     weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Decay of the large matrices (AdamW): each step shrinks them by the learning rate times this."""
 
     betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.99)
-    """Memory of the optimiser's first and second moments, as fractions kept from step to step."""
+    """Memory of the optimizer's first and second moments, as fractions kept from step to step."""
 
     eps: float = Field(default=1e-8, gt=0.0, allow_inf_nan=False)
-    """Smallest denominator of the optimiser."""
+    """Smallest denominator of the optimizer."""
 
-    clip: float | None = Field(default=1.0, gt=0.0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0.0)
     """Longest gradient, as the L2 norm over all parts that learn; null: any."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward and backward pass; weights and optimiser stay in float32."""
+    """Arithmetic of the forward and backward pass; weights and optimizer stay in float32."""
 
     checkpoint_every: int | None = Field(default=None, ge=1)
-    """Optimiser steps between checkpoints; null: only at the phase's end."""
+    """Optimizer steps between checkpoints; null: only at the phase's end."""
 
     log_every: int = Field(default=10, ge=1)
-    """Optimiser steps between logged figures."""
+    """Optimizer steps between logged metrics."""
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Self:
@@ -150,11 +150,11 @@ class Phase(Section):
         return self
 
     def warmup(self, steps: int) -> int:
-        """Return the optimiser steps of warm-up for a phase of ``steps`` steps."""
+        """Return the optimizer steps of warm-up for a phase of ``steps`` steps."""
         return min(_DEFAULT_WARMUP, steps // 10) if self.warmup_steps is None else self.warmup_steps
 
 
-class Examination(Section):
+class Evaluation(Section):
     """One task and the data that it asks about."""
 
     task: TaskSection
@@ -163,8 +163,8 @@ class Examination(Section):
     data: SourceSection
     """Held-out conversations."""
 
-    reference: SourceSection | None = None
-    """Training data that the trivial methods may learn from, with which the model is compared."""
+    baseline_data: SourceSection | None = None
+    """Training data that the baselines may learn from, with which the model is compared."""
 
 
 class Plugins(Section):
@@ -200,9 +200,9 @@ class Manifest(Section):
     """Turns text into ids."""
 
     backbone: BackboneSection
-    """The recurrent trunk."""
+    """The recurrent backbone."""
 
-    modalities: dict[ModalityName, Pipeline] = Field(default={})
+    modalities: dict[ModalityName, ModalityConfig] = Field(default={})
     """Kinds of signal that the model takes besides text, by name."""
 
     heads: dict[Name, HeadSection] = Field(default_factory=_language_model, validate_default=True, min_length=1)
@@ -214,8 +214,8 @@ class Manifest(Section):
     phases: tuple[Phase, ...] = Field(min_length=1)
     """Training, one phase after the other."""
 
-    evaluation: dict[Name, Examination] = Field(default={})
-    """What ``modrwkv evaluate`` examines a trained run on, by name."""
+    evaluation: dict[Name, Evaluation] = Field(default={})
+    """What ``modrwkv evaluate`` evaluates a trained run on, by name."""
 
     plugins: Plugins = Plugins()
     """Which of the installed plugins this manifest uses."""
@@ -238,7 +238,7 @@ class Manifest(Section):
         """Return the highest learning rate of each part that learns in ``phase``."""
         rates = {}
         for part in self.select(phase.train):
-            factors = [factor for word, factor in phase.lr_scales.items() if word in _words(part)]
+            factors = [factor for word, factor in phase.lr_multipliers.items() if word in _words(part)]
             assert len(factors) <= 1, "validation refuses a part with two factors"
             rates[part] = phase.lr * factors[0] if factors else phase.lr
         return rates
@@ -279,14 +279,14 @@ class Manifest(Section):
                 yield refusal((*path, "train", position), word, problem, self._nearest_part(word))
         trained = self.select(phase.train)
         scaled: set[str] = set()
-        for word in phase.lr_scales:
+        for word in phase.lr_multipliers:
             parts = set(self.select([word])) & set(trained)
             if not parts:
                 hint = f"what learns: {', '.join(trained)}"
-                yield refusal((*path, "lr_scales", word), word, f"'{word}' does not learn in this phase", hint)
+                yield refusal((*path, "lr_multipliers", word), word, f"'{word}' does not learn in this phase", hint)
             for part in sorted(parts & scaled):
                 hint = "name each part once, for example by its dotted name"
-                yield refusal((*path, "lr_scales", word), word, f"'{part}' has two factors", hint)
+                yield refusal((*path, "lr_multipliers", word), word, f"'{part}' has two factors", hint)
             scaled |= parts
 
     def _nearest_part(self, word: str) -> str:

@@ -1,8 +1,8 @@
 """Whether neighbouring components fit, from their configurations alone: no weights, no torch.
 
-Every pipeline is walked from the encoder to the trunk on widths and lengths. Adapters are built between the two widths
+The check follows every modality from encoder to backbone on dimensions and lengths. Adapters are built between the two
 that they find, so what remains to be checked is which signals an encoder reads, whether an item leaves any tokens, and
-whether the trunk has a row for each id of the tokenizer.
+whether the backbone has a row for each id of the tokenizer.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from modrwkv_core.errors import ModRWKVError, WiringError
 from modrwkv_core.interfaces.config import ComponentConfig
 from modrwkv_core.manifest.load import LoadedManifest
-from modrwkv_core.manifest.schema import Pipeline
+from modrwkv_core.manifest.schema import ModalityConfig
 from modrwkv_core.plugin import Kind
 
-__all__ = ["Chain", "Link", "check_wiring"]
+__all__ = ["Link", "ModalityShapes", "check_wiring"]
 
 _EXAMPLES = (100, 1_000, 10_000, 100_000)
 _PROBES = tuple(2**power for power in range(25))
@@ -36,12 +36,12 @@ class Link:
 
     kind: Kind
     name: str
-    width: int
+    hidden_size: int
     lengths: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class ModalityShapes:
     """A modality's way into the token stream.
 
     Attributes:
@@ -55,7 +55,7 @@ class Chain:
     links: tuple[Link, ...]
 
 
-def check_wiring(loaded: LoadedManifest) -> tuple[Chain, ...]:
+def check_wiring(loaded: LoadedManifest) -> tuple[ModalityShapes, ...]:
     """Check that the manifest's components fit and return the chain of each modality.
 
     Raises:
@@ -63,7 +63,7 @@ def check_wiring(loaded: LoadedManifest) -> tuple[Chain, ...]:
     """
     manifest = loaded.manifest
     with _located(loaded, "backbone"):
-        trunk_width, rows = manifest.backbone.in_dim, manifest.backbone.vocab_rows
+        hidden_size, rows = manifest.backbone.in_dim, manifest.backbone.fixed_vocab_size
     with _located(loaded, "tokenizer"):
         ids = manifest.tokenizer.vocab_size
         if rows is not None and ids > rows:
@@ -72,10 +72,10 @@ def check_wiring(loaded: LoadedManifest) -> tuple[Chain, ...]:
                 f"{_called(loaded, 'backbone', manifest.backbone)} has {rows} rows",
                 hint="use the tokenizer that the backbone was trained with, or a backbone with more rows",
             )
-    return tuple(_chain(loaded, name, pipeline, trunk_width) for name, pipeline in manifest.modalities.items())
+    return tuple(_chain(loaded, name, pipeline, hidden_size) for name, pipeline in manifest.modalities.items())
 
 
-def _chain(loaded: LoadedManifest, modality: str, pipeline: Pipeline, trunk_width: int) -> Chain:
+def _chain(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig, hidden_size: int) -> ModalityShapes:
     path = f"modalities.{modality}"
     with _located(loaded, f"{path}.encoder"):
         _refuse_other_signals(loaded, modality, pipeline)
@@ -83,20 +83,20 @@ def _chain(loaded: LoadedManifest, modality: str, pipeline: Pipeline, trunk_widt
     if pipeline.compressor is not None:
         with _located(loaded, f"{path}.compressor"):
             widths["compressor"] = pipeline.compressor.out_dim(widths["encoder"])
-    widths["adapter"] = trunk_width
+    widths["adapter"] = hidden_size
     with _located(loaded, path):
-        _refuse_silence(loaded, pipeline)
-        usual = pipeline.encoder.usual_length
+        check_non_empty(loaded, pipeline)
+        usual = pipeline.encoder.typical_length
         items = _EXAMPLES if usual is None else (usual,)
         lengths = [_lengths(pipeline, item) for item in items]
     links = tuple(
         Link(kind, config.type, widths[kind], tuple(counts[index] for counts in lengths))
         for index, (kind, config) in enumerate(pipeline.components())
     )
-    return Chain(modality, items, links)
+    return ModalityShapes(modality, items, links)
 
 
-def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: Pipeline) -> None:
+def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig) -> None:
     encoder = pipeline.encoder
     reads = loaded.components["encoder", encoder.type].spec.modality
     if reads != modality:
@@ -108,9 +108,9 @@ def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: Pipel
         )
 
 
-def _refuse_silence(loaded: LoadedManifest, pipeline: Pipeline) -> None:
+def check_non_empty(loaded: LoadedManifest, pipeline: ModalityConfig) -> None:
     """Refuse a pipeline that gives no token for an item of the encoder's usual length, or for any item at all."""
-    usual = pipeline.encoder.usual_length
+    usual = pipeline.encoder.typical_length
     items = _PROBES if usual is None else (usual,)
     if any(_lengths(pipeline, item)[-1] > 0 for item in items):
         return
@@ -127,8 +127,8 @@ def _refuse_silence(loaded: LoadedManifest, pipeline: Pipeline) -> None:
     )
 
 
-def _lengths(pipeline: Pipeline, item: int) -> list[int]:
-    """Numbers of vectors behind each component, for an item of length ``item``."""
+def _lengths(pipeline: ModalityConfig, item: int) -> list[int]:
+    """Numbers of vectors after each component, for an item of length ``item``."""
     counts: list[int] = []
     for _, config in pipeline.components():
         counts.append(config.out_length(counts[-1] if counts else item))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.modalities.files import limit_from_environment, read_media
 
 __all__ = ["MAX_PIXELS", "MAX_PIXELS_VARIABLE", "ImageModality"]
@@ -27,11 +28,11 @@ MAX_PIXELS_VARIABLE: Final = "MODRWKV_MAX_IMAGE_PIXELS"
 Pixels: TypeAlias = NDArray[np.uint8]
 
 
-class ImageModality(Modality[Picture]):
+class ImageModality(Modality[Image]):
     """Decodes every format of pictures that Pillow reads itself (PostScript would be run); of an animation frame 1.
 
     The camera's rotation (EXIF) is applied, transparency is laid on white, palettes, greyscale and CMYK become RGB.
-    16-bit greyscale is scaled to 8 bits; of 16-bit colours Pillow keeps the upper 8 bits. Embedded colour profiles are
+    16-bit greyscale is scaled to 8 bits; of 16-bit colors Pillow keeps the upper 8 bits. Embedded color profiles are
     not applied, as the published encoders' own processors do not apply them either.
 
     Args:
@@ -43,7 +44,7 @@ class ImageModality(Modality[Picture]):
     def __init__(self, max_pixels: int | None = None) -> None:
         self.max_pixels = limit_from_environment(MAX_PIXELS_VARIABLE, MAX_PIXELS) if max_pixels is None else max_pixels
 
-    def decode(self, media: str | Path | bytes | Image.Image | NDArray[Any] | Picture) -> Picture:
+    def decode(self, media: str | Path | bytes | PIL.Image.Image | NDArray[Any] | Image) -> Image:
         """Decode ``media`` to ``[height, width, 3]``, uint8.
 
         Args:
@@ -55,31 +56,31 @@ class ImageModality(Modality[Picture]):
             DataError: The file is missing, empty, damaged, too large or no picture; the array is of another shape or
                 type, or has no pixels.
         """
-        if isinstance(media, Picture):
+        if isinstance(media, Image):
             pixels = media.pixels
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
                 raise DataError(f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}")
             return media
         if isinstance(media, np.ndarray):
-            return Picture(_to_srgb(_from_array(media), "the given array"))
-        if isinstance(media, Image.Image):
-            return Picture(_to_srgb(media, "the given Pillow picture"))
+            return Image(_to_srgb(_from_array(media), "the given array"))
+        if isinstance(media, PIL.Image.Image):
+            return Image(_to_srgb(media, "the given Pillow picture"))
         content, name = read_media(media)
-        return Picture(_to_srgb(self._open(content, name), name))
+        return Image(_to_srgb(self._open(content, name), name))
 
-    def examples(self) -> list[Picture]:
+    def examples(self) -> list[Image]:
         """Return noise, upright and lying: 40 x 24 and 32 x 48 pixels."""
         generator = np.random.default_rng(0)
-        return [Picture(generator.integers(0, 256, (*size, 3), np.uint8)) for size in ((40, 24), (32, 48))]
+        return [Image(generator.integers(0, 256, (*size, 3), np.uint8)) for size in ((40, 24), (32, 48))]
 
-    def _open(self, content: bytes, name: str) -> Image.Image:
-        if Image.MAX_IMAGE_PIXELS is not None:
-            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
+    def _open(self, content: bytes, name: str) -> PIL.Image.Image:
+        if PIL.Image.MAX_IMAGE_PIXELS is not None:
+            PIL.Image.MAX_IMAGE_PIXELS = max(PIL.Image.MAX_IMAGE_PIXELS, self.max_pixels)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                picture = Image.open(io.BytesIO(content))
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+                warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+                picture = PIL.Image.open(io.BytesIO(content))
+        except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
             raise self._too_large(name, str(error)) from error
         except UnidentifiedImageError as error:
             raise DataError(
@@ -106,7 +107,7 @@ def _damaged(name: str, error: Exception) -> DataError:
     return DataError(f"{name} is a damaged picture: {error}", hint="save it again from its source, or leave it out")
 
 
-def _from_array(array: NDArray[Any]) -> Image.Image:
+def _from_array(array: NDArray[Any]) -> PIL.Image.Image:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
@@ -115,7 +116,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             hint="pictures are [height, width] or [height, width, channels] with 1, 3 or 4 channels",
         )
     pixels = _to_8_bit(array, "the given array")
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _to_8_bit(values: NDArray[Any], name: str) -> Pixels:
@@ -135,7 +136,7 @@ def _to_8_bit(values: NDArray[Any], name: str) -> Pixels:
     )
 
 
-def _to_srgb(picture: Image.Image, name: str) -> Pixels:
+def _to_srgb(picture: PIL.Image.Image, name: str) -> Pixels:
     """Load, turn, flatten and convert a picture to ``[height, width, 3]``."""
     if not picture.width or not picture.height:
         raise DataError(f"{name} has no pixels: {picture.width} x {picture.height}")
@@ -149,14 +150,14 @@ def _to_srgb(picture: Image.Image, name: str) -> Pixels:
     try:
         if picture.has_transparency_data:
             layers = picture.convert("RGBA")
-            picture = Image.new("RGBA", layers.size, "white")
+            picture = PIL.Image.new("RGBA", layers.size, "white")
             picture.alpha_composite(layers)
         return np.array(picture.convert("RGB"))
     except ValueError as error:
-        raise DataError(f"{name} has colours that do not become RGB: {error}", hint="save it as RGB") from error
+        raise DataError(f"{name} has colors that do not become RGB: {error}", hint="save it as RGB") from error
 
 
-def _from_numbers(picture: Image.Image, name: str) -> Image.Image:
+def _from_numbers(picture: PIL.Image.Image, name: str) -> PIL.Image.Image:
     """Scale a picture with one number for each pixel to 8 bits; 32-bit integers that fit count as 16-bit."""
     values = np.asarray(picture)
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
@@ -164,4 +165,4 @@ def _from_numbers(picture: Image.Image, name: str) -> Image.Image:
     pixels = _to_8_bit(values, name)
     if "transparency" in picture.info:
         pixels[values == picture.info["transparency"]] = 255
-    return Image.fromarray(pixels)
+    return PIL.Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Series: CSV files, NumPy files and arrays to measurements at equal time steps."""
+"""TimeSeries: CSV files, NumPy files and arrays to measurements at equal time steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.modalities.files import read_media
 
 __all__ = ["SeriesModality"]
@@ -39,7 +39,7 @@ MISSING_HINT: Final = "fill or cut out missing measurements first"
 SHAPE_HINT: Final = "give numbers as an array [points, channels], or [points] for one channel"
 
 
-class SeriesModality(Modality[Series]):
+class SeriesModality(Modality[TimeSeries]):
     """Decodes CSV and NumPy files, their bytes, arrays and lists.
 
     A CSV file has one row for each point and one column for each channel, separated by commas. A heading is optional.
@@ -47,29 +47,29 @@ class SeriesModality(Modality[Series]):
     Arrays are ``[points, channels]``, or ``[points]`` for one channel. Time steps are taken to be equal.
     """
 
-    def decode(self, media: str | Path | bytes | ArrayLike | Series) -> Series:
+    def decode(self, media: str | Path | bytes | ArrayLike | TimeSeries) -> TimeSeries:
         """Decode ``media`` to ``[points, channels]``, float32, in the units of the input.
 
         Raises:
             DataError: The file is missing, empty or no table of numbers; there are no points; values are NaN or
                 infinite. The message names the file, and the row and column where there is one.
         """
-        if isinstance(media, Series):
+        if isinstance(media, TimeSeries):
             return _from_array(media.values, "the series")
         if isinstance(media, str | Path | bytes):
             content, name = read_media(media)
             return _from_numpy(content, name) if content.startswith(NUMPY_MAGIC) else _from_csv(content, name)
         return _from_array(media, "the given array")
 
-    def examples(self) -> list[Series]:
+    def examples(self) -> list[TimeSeries]:
         """Return random walks of 32, 57 and 100 points in one channel."""
         generator = np.random.default_rng(0)
         return [
-            Series(generator.normal(size=(points, 1)).cumsum(axis=0).astype(np.float32)) for points in (32, 57, 100)
+            TimeSeries(generator.normal(size=(points, 1)).cumsum(axis=0).astype(np.float32)) for points in (32, 57, 100)
         ]
 
 
-def _from_numpy(content: bytes, origin: str) -> Series:
+def _from_numpy(content: bytes, origin: str) -> TimeSeries:
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # a damaged header trips NumPy's parser in many ways, and asks for any amount of memory
@@ -77,7 +77,7 @@ def _from_numpy(content: bytes, origin: str) -> Series:
     return _from_array(array, origin)
 
 
-def _from_csv(content: bytes, origin: str) -> Series:
+def _from_csv(content: bytes, origin: str) -> TimeSeries:
     try:
         rows = _numbered_rows(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -92,7 +92,7 @@ def _numbered_rows(text: str) -> list[tuple[int, list[str]]]:
     return [(reader.line_num, row) for row in reader]
 
 
-def _from_table(rows: list[tuple[int, list[str]]], origin: str) -> Series:
+def _from_table(rows: list[tuple[int, list[str]]], origin: str) -> TimeSeries:
     if not rows:
         raise DataError(f"{origin} is empty", hint="a series needs at least one row of numbers")
     first = [cell.strip() for cell in rows[0][1]]
@@ -141,7 +141,7 @@ def _is_word(cell: str) -> bool:
     return math.isnan(_number(cell)) and not _is_time(cell) and cell.lower() not in MISSING
 
 
-def _from_array(array: ArrayLike, origin: str) -> Series:
+def _from_array(array: ArrayLike, origin: str) -> TimeSeries:
     """Check ``array`` and make it ``[points, channels]``."""
     try:
         values = np.asarray(array)
@@ -160,4 +160,4 @@ def _from_array(array: ArrayLike, origin: str) -> Series:
         raise DataError(
             f"{origin} holds {numbers[point, channel]} at point {point} of channel {channel}", hint=MISSING_HINT
         )
-    return Series(numbers)
+    return TimeSeries(numbers)

@@ -6,12 +6,12 @@ from typing import Any
 
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.interfaces.component import Backbone, Component
-from modrwkv_core.interfaces.pipeline import MediaPipeline
+from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.build import build_encoder, build_processor
-from modrwkv_core.model.multimodal import FrontEnd, MultimodalModel
+from modrwkv_core.model.multimodal import MediaEmbedder, MultimodalModel
 
 __all__ = ["assemble", "conversation_encoder", "open_source"]
 
@@ -23,31 +23,31 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
 
     Args:
         loaded: A manifest that passed the wiring check.
-        pretrained: Whether to load the published weights that components name; False when a checkpoint of a run is
+        pretrained: Whether to load the pretrained weights that components name; False when a checkpoint of a run is
             about to fill all parts.
 
     Raises:
         PluginError: A component cannot be imported.
-        CheckpointError: Published weights are missing or do not fit.
+        CheckpointError: Pretrained weights are missing or do not fit.
     """
     manifest, registry = loaded.manifest, loaded.registry
     tokenizer: Tokenizer = registry.implementation("tokenizer", manifest.tokenizer.type)(manifest.tokenizer)
-    rows = manifest.backbone.vocab_rows or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    rows = manifest.backbone.fixed_vocab_size or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
     backbone: Backbone[Any] = registry.implementation("backbone", manifest.backbone.type)(manifest.backbone, rows)
-    front_ends = {}
+    embedders = {}
     for name, section in manifest.modalities.items():
         encoder = build_encoder(registry, section.encoder)
-        width = section.encoder.out_dim
+        dim = section.encoder.out_dim
         compressor = None
         if section.compressor is not None:
-            compressor = registry.implementation("compressor", section.compressor.type)(section.compressor, width)
-            width = section.compressor.out_dim(width)
-        adapter = registry.implementation("adapter", section.adapter.type)(section.adapter, width, backbone.width)
-        front_ends[name] = FrontEnd(encoder, compressor, adapter)
+            compressor = registry.implementation("compressor", section.compressor.type)(section.compressor, dim)
+            dim = section.compressor.out_dim(dim)
+        adapter = registry.implementation("adapter", section.adapter.type)(section.adapter, dim, backbone.hidden_size)
+        embedders[name] = MediaEmbedder(encoder, compressor, adapter)
     heads = {
         name: registry.implementation("head", config.type)(config, backbone) for name, config in manifest.heads.items()
     }
-    model = MultimodalModel(tokenizer, backbone, front_ends, heads, _pipelines(loaded))
+    model = MultimodalModel(tokenizer, backbone, embedders, heads, _pipelines(loaded))
     if pretrained:
         for part in model.parts().values():
             assert isinstance(part, Component)
@@ -55,10 +55,10 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
     return model
 
 
-def _pipelines(loaded: LoadedManifest) -> dict[str, MediaPipeline]:
+def _pipelines(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
     registry = loaded.registry
     return {
-        name: MediaPipeline(
+        name: MediaPreprocessor(
             name=name,
             modality=registry.modality_class(name)(),
             processor=build_processor(registry, section.encoder),
@@ -71,10 +71,10 @@ def _pipelines(loaded: LoadedManifest) -> dict[str, MediaPipeline]:
 
 
 def conversation_encoder(model: MultimodalModel, max_tokens: int | None) -> ConversationEncoder:
-    """Return the picklable object that tokenises conversations for ``model``."""
+    """Return the picklable object that tokenizes conversations for ``model``."""
     return ConversationEncoder(
         model.tokenizer,
-        model.pipelines,
+        model.preprocessors,
         heads=tuple(name for name in model.heads if name != "lm"),
         max_tokens=max_tokens,
     )

@@ -43,14 +43,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def save_parts(
-    model: MultimodalModel, folder: Path, *, unchanged: Collection[str] = (), previous: Path | None = None
+    model: MultimodalModel, folder: Path, *, frozen_parts: Collection[str] = (), previous: Path | None = None
 ) -> None:
     """Write every part of ``model`` that has weights to ``folder/<part>.safetensors``.
 
     Args:
         model: What to save.
         folder: Exists; the caller makes the whole folder appear at once.
-        unchanged: Parts that are equal to those of ``previous``.
+        frozen_parts: Parts that are equal to those of ``previous``.
         previous: An earlier checkpoint's folder to link unchanged parts from.
     """
     for name, part in model.parts().items():
@@ -58,7 +58,7 @@ def save_parts(
         if not tensors:
             continue
         path = folder / f"{name}.safetensors"
-        earlier = previous / path.name if previous is not None and name in unchanged else None
+        earlier = previous / path.name if previous is not None and name in frozen_parts else None
         if earlier is not None and earlier.is_file():
             os.link(earlier, path)
         else:
@@ -99,7 +99,7 @@ def load_parts(model: MultimodalModel, folder: Path) -> None:
     """
     parts = {name: part for name, part in model.parts().items() if part.state_dict()}
     extra = {path.name.removesuffix(".safetensors") for path in folder.glob("*.safetensors")} - parts.keys()
-    extra -= {"optimiser"}
+    extra -= {"optimizer"}
     if extra:
         raise CheckpointError(
             f"{folder} holds parts that the manifest does not name: {', '.join(sorted(extra))}",

@@ -1,6 +1,6 @@
-"""The assembled model: front ends of all modalities, the trunk, the heads.
+"""The assembled model: embedders of all modalities, the backbone, the heads.
 
-T = tokens of all packed conversations, D = trunk width.
+T = tokens of all packed conversations, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia
 from modrwkv_core.interfaces.component import Adapter, Backbone, Compressor, Encoder, Head
-from modrwkv_core.interfaces.pipeline import MediaPipeline
+from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.model.splice import splice
 
-__all__ = ["FrontEnd", "MultimodalModel"]
+__all__ = ["MediaEmbedder", "MultimodalModel"]
 
 
-class FrontEnd(nn.Module):
-    """Encoder, compressor and adapter of one modality: media items to vectors of the trunk's width."""
+class MediaEmbedder(nn.Module):
+    """Encoder, compressor and adapter of one modality: media items to vectors of the backbone's hidden size."""
 
     def __init__(self, encoder: Encoder[Any], compressor: Compressor[Any] | None, adapter: Adapter[Any]) -> None:
         super().__init__()
@@ -45,37 +45,37 @@ class MultimodalModel(nn.Module):
 
     Args:
         tokenizer: Text to ids.
-        backbone: The trunk.
-        front_ends: By modality.
+        backbone: The backbone.
+        embedders: By modality.
         heads: By name; ``lm`` is the language model.
-        pipelines: By modality: decoding, processing and counting on the CPU.
+        preprocessors: By modality: decoding, processing and counting on the CPU.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         backbone: Backbone[Any],
-        front_ends: Mapping[str, FrontEnd],
+        embedders: Mapping[str, MediaEmbedder],
         heads: Mapping[str, Head[Any, Any]],
-        pipelines: Mapping[str, MediaPipeline],
+        preprocessors: Mapping[str, MediaPreprocessor],
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.backbone = backbone
-        self.modalities = nn.ModuleDict(dict(front_ends))
+        self.embedders = nn.ModuleDict(dict(embedders))
         self.heads = nn.ModuleDict(dict(heads))
-        self.pipelines = dict(pipelines)
+        self.preprocessors = dict(preprocessors)
 
     @property
     def device(self) -> torch.device:
-        """Where the trunk lies."""
+        """Where the backbone lies."""
         return next(self.backbone.parameters()).device
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the components by name: ``backbone``, ``image.encoder``, ``heads.forecast``, ..."""
         parts: dict[str, nn.Module] = {"backbone": self.backbone}
-        for name, front_end in self.modalities.items():
-            parts |= {f"{name}.{kind}": component for kind, component in front_end.named_children()}
+        for name, embedder in self.embedders.items():
+            parts |= {f"{name}.{kind}": component for kind, component in embedder.named_children()}
         return parts | {f"heads.{name}": head for name, head in self.heads.items()}
 
     def head(self, name: str) -> Head[Any, Any]:
@@ -86,8 +86,8 @@ class MultimodalModel(nn.Module):
         """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
         embeddings = self.backbone.embed(ids.to(self.device))
         features = {
-            name: front_end([placed.item.to(self.device) for placed in media if placed.modality == name])
-            for name, front_end in self.modalities.items()
+            name: embedder([placed.item.to(self.device) for placed in media if placed.modality == name])
+            for name, embedder in self.embedders.items()
             if any(placed.modality == name for placed in media)
         }
         return splice(embeddings, media, features)

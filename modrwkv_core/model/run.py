@@ -1,15 +1,15 @@
-"""A run's folder: manifest, lock, figures, and checkpoints that appear whole or not at all.
+"""A run's folder: manifest, lock, metrics, and checkpoints that appear whole or not at all.
 
 ::
 
     runs/<name>/
       manifest.yaml           the resolved manifest
       lock.json               distributions, versions, kernel backend, seeds
-      metrics.jsonl           one line of figures for each logged step
+      metrics.jsonl           one line of metrics for each logged step
       checkpoints/step-00000120/
         <part>.safetensors    the weights of each part
-        optimiser.safetensors the optimiser's moments
-        progress.json         phase, epoch, batch, random state: where to go on
+        optimizer.safetensors the optimizer's moments
+        train_state.json         phase, epoch, batch, random state: where to go on
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from modrwkv_core.errors import CheckpointError
 from modrwkv_core.model.checkpoint import save_parts, write_tensors
 from modrwkv_core.model.multimodal import MultimodalModel
 
-__all__ = ["KEEP", "Progress", "RunFolder"]
+__all__ = ["KEEP", "RunFolder", "TrainState"]
 
 KEEP = 2
 """Checkpoints that a run keeps besides those at the ends of phases."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainState:
     """Where a run stands.
 
     Attributes:
-        step: Optimiser steps taken since the run's beginning.
+        step: Optimizer steps taken since the run's beginning.
         phase: Name of the phase.
-        phase_step: Optimiser steps taken in the phase.
+        phase_step: Optimizer steps taken in the phase.
         epoch: Epoch of the phase, from 0.
         batch: Batches of the epoch already used.
         phase_done: Whether the phase is complete.
-        random: State of torch's CPU generator, as hexadecimal bytes.
+        rng_state: State of torch's CPU generator, as hexadecimal bytes.
         manifest: Digest of the manifest.
     """
 
@@ -55,7 +55,7 @@ class Progress:
     epoch: int
     batch: int
     phase_done: bool
-    random: str
+    rng_state: str
     manifest: str
 
 
@@ -74,7 +74,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
 
     def checkpoint(self, step: int) -> Path:
-        """Return the folder of the checkpoint behind ``step`` optimiser steps, which need not exist."""
+        """Return the folder of the checkpoint after ``step`` optimizer steps, which need not exist."""
         return self.checkpoints / f"step-{step:08d}"
 
     def steps(self) -> list[Path]:
@@ -95,48 +95,48 @@ class RunFolder:
         return steps[-1]
 
     @staticmethod
-    def progress(checkpoint: Path) -> Progress:
+    def train_state(checkpoint: Path) -> TrainState:
         """Read where a checkpoint stands.
 
         Raises:
             CheckpointError: The file is missing or damaged.
         """
-        path = checkpoint / "progress.json"
+        path = checkpoint / "train_state.json"
         try:
-            return Progress(**json.loads(path.read_text()))
+            return TrainState(**json.loads(path.read_text()))
         except (OSError, json.JSONDecodeError, TypeError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}", hint="use an older checkpoint") from error
 
     def save(
         self,
         model: MultimodalModel,
-        progress: Progress,
-        optimiser: dict[str, Tensor],
+        state: TrainState,
+        optimizer: dict[str, Tensor],
         *,
-        unchanged: Collection[str],
+        frozen_parts: Collection[str],
     ) -> Path:
         """Write a checkpoint and return its folder; the earlier ones stay as they are until it is complete.
 
         Args:
             model: The weights.
-            progress: Where the run stands.
-            optimiser: The optimiser's tensors by name.
-            unchanged: Parts that no step has changed since the previous checkpoint.
+            state: Where the run stands.
+            optimizer: The optimizer's tensors by name.
+            frozen_parts: Parts that no step has changed since the previous checkpoint.
 
         Raises:
             CheckpointError: The disk is full or refuses; nothing of the attempt remains.
         """
-        final = self.checkpoint(progress.step)
-        partial = self.checkpoints / f".partial-{progress.step:08d}"
+        final = self.checkpoint(state.step)
+        partial = self.checkpoints / f".partial-{state.step:08d}"
         steps = self.steps()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             for left_over in self.checkpoints.glob(".partial-*"):
                 shutil.rmtree(left_over)
             partial.mkdir()
-            save_parts(model, partial, unchanged=unchanged, previous=steps[-1] if steps else None)
-            write_tensors(partial / "optimiser.safetensors", optimiser)
-            _write_text(partial / "progress.json", json.dumps(asdict(progress), indent=2))
+            save_parts(model, partial, frozen_parts=frozen_parts, previous=steps[-1] if steps else None)
+            write_tensors(partial / "optimizer.safetensors", optimizer)
+            _write_text(partial / "train_state.json", json.dumps(asdict(state), indent=2))
             _sync(partial)
             if final.exists():
                 shutil.rmtree(final)
@@ -152,7 +152,7 @@ class RunFolder:
         return final
 
     def _prune(self) -> None:
-        passing = [path for path in self.steps() if not self.progress(path).phase_done]
+        passing = [path for path in self.steps() if not self.train_state(path).phase_done]
         for path in passing[:-KEEP]:
             shutil.rmtree(path)
 

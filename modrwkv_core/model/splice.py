@@ -1,6 +1,6 @@
 """The splice: feature vectors written over the placeholders of the token stream.
 
-B = 1 (packed), T = tokens, D = trunk width.
+B = 1 (packed), T = tokens, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def splice(embeddings_1TD: Tensor, media: Sequence[PlacedMedia], features: Mappi
     """Write the features of all media over their placeholders.
 
     Args:
-        embeddings_1TD: Text embeddings ``[1, tokens, width]``.
+        embeddings_1TD: Text embeddings ``[1, tokens, hidden_size]``.
         media: The media of the stream.
         features: By modality, the adapted features of its items in the order in which they stand in ``media``.
 
     Returns:
-        The stream ``[1, tokens, width]`` that the trunk reads; gradients flow to the features and to the text.
+        The stream ``[1, tokens, hidden_size]`` that the backbone reads; gradients flow to the features and to the text.
 
     Raises:
         WiringError: An item has another number of features than placeholders; names the conversation and both counts.

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, Kind, ModalitySpec, PresetSpec
-from modrwkv_core.registry.hints import absence, breakage, clash, opaque_plugins, suspect
+from modrwkv_core.registry.hints import broken_error, conflict, not_found, opaque_plugins, suspect
+from modrwkv_core.registry.lifecycle import LifecycleHooks
 from modrwkv_core.registry.records import Entry, Plugin, Spec
-from modrwkv_core.registry.relay import Relay
 from modrwkv_core.registry.resolve import resolve
 from modrwkv_core.registry.scan import canonical
 
@@ -33,18 +33,18 @@ class Registry:
 
     Args:
         plugins: What discovery found.
-        relay: Passes lifecycle hooks to the usable plugins.
+        lifecycle: Passes lifecycle hooks to the usable plugins.
         prefer: ``"kind/name"`` to the distribution that provides it.
 
     Attributes:
         plugins: Every entry point with its state.
-        hook: Relay of the lifecycle hooks, as in ``registry.hook.modrwkv_run_started(run=..., manifest=...)``. A
+        hook: Calls lifecycle hooks, as in ``registry.hook.modrwkv_run_started(run=..., manifest=...)``. A
             plugin's hook that fails raises a :class:`PluginError` that names the plugin and the hook.
     """
 
-    def __init__(self, plugins: Sequence[Plugin], relay: Relay, prefer: Mapping[str, str]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], lifecycle: LifecycleHooks, prefer: Mapping[str, str]) -> None:
         self.plugins = tuple(plugins)
-        self.hook = relay.hook
+        self.hook = lifecycle.hook
         self._prefer = dict(prefer)
         self._claims: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         self._aliases: dict[tuple[str, str], list[Claim]] = defaultdict(list)
@@ -148,10 +148,10 @@ class Registry:
         """Return the usable commands by name, without contested ones."""
         return tuple(self._find("command", name) for name in self._names("command"))
 
-    def clashes(self) -> tuple[PluginError, ...]:
+    def conflicts(self) -> tuple[PluginError, ...]:
         """Return what asking for each contested name would raise."""
         return tuple(
-            clash(kind, name, [claim.plugin for claim in usable])
+            conflict(kind, name, [claim.plugin for claim in usable])
             for kind, name in sorted(self._claims)
             if len(usable := _usable(self._claims_to(kind, name))) > 1
         )
@@ -174,15 +174,15 @@ class Registry:
                 warnings.warn(message, FutureWarning, stacklevel=3)
             return Entry(spec, plugin.distribution, plugin.version)
         if usable:
-            raise clash(kind, bare, [claim.plugin for claim in usable])
+            raise conflict(kind, bare, [claim.plugin for claim in usable])
         opaque = opaque_plugins(self.plugins)
         broken = claims[0].plugin if claims else suspect(kind, bare, distribution, opaque)
         if broken is not None:
-            raise breakage(kind, bare, broken) from broken.cause
+            raise broken_error(kind, bare, broken) from broken.cause
         installed = {known: self._names(known) for known, _ in self._claims}
         causes = [plugin.cause for plugin in opaque if isinstance(plugin.cause, Exception)]
         cause = ExceptionGroup("plugins that may provide it", causes) if causes else None
-        raise absence(kind, bare, distribution, installed, self.plugins) from cause
+        raise not_found(kind, bare, distribution, installed, self.plugins) from cause
 
     def _origin(self, kind: str, name: str) -> tuple[str, str]:
         """Split ``name`` into the distribution it must come from, by prefix or preference or any (""), and the rest."""
@@ -244,5 +244,5 @@ def _resolve_class(kind: str, entry: Entry[Any], reference: str) -> type[Any]:
         f"{reference} is {loaded!r}, not a class",
         component=f"{kind}/{entry.spec.name}",
         distribution=entry.distribution,
-        hint=f"the registration of {entry.distribution} has to be mended",
+        hint=f"the registration of {entry.distribution} must be fixed",
     )

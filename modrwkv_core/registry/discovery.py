@@ -13,8 +13,8 @@ from dataclasses import replace
 from modrwkv_core.errors import PluginError
 from modrwkv_core.registry.catalog import Registry
 from modrwkv_core.registry.collect import RefusalError, collect
+from modrwkv_core.registry.lifecycle import LifecycleHooks
 from modrwkv_core.registry.records import Plugin
-from modrwkv_core.registry.relay import Relay
 from modrwkv_core.registry.requirements import Requirements
 from modrwkv_core.registry.scan import Candidate, canonical, scan
 from modrwkv_core.registry.settings import CORE, Settings
@@ -43,7 +43,7 @@ def discover(
     settings = Settings(allow, disable)
     candidates = scan()
     settings.warn_of_unknown(candidate.plugin for candidate in candidates)
-    relay = Relay("modrwkv" if settings.trace else None)
+    lifecycle = LifecycleHooks("modrwkv" if settings.trace else None)
     requirements = Requirements()
     plugins: dict[str, Plugin] = {}
     shadowed: list[Plugin] = []
@@ -57,12 +57,12 @@ def discover(
         elif refusal is not None:
             plugins[canonical(plugin.name)] = replace(plugin, state="disabled", error=refusal)
         else:
-            plugins[canonical(plugin.name)] = _load(candidate, requirements, relay, settings.trace)
+            plugins[canonical(plugin.name)] = _load(candidate, requirements, lifecycle, settings.trace)
     _refuse_fatal(plugins, settings.strict)
-    return Registry((*plugins.values(), *shadowed), relay, prefer or {})
+    return Registry((*plugins.values(), *shadowed), lifecycle, prefer or {})
 
 
-def _load(candidate: Candidate, requirements: Requirements, relay: Relay, trace: bool) -> Plugin:
+def _load(candidate: Candidate, requirements: Requirements, lifecycle: LifecycleHooks, trace: bool) -> Plugin:
     """Return the plugin with its registrations, or with the state that says why it cannot be used."""
     plugin = candidate.plugin
     if candidate.entry_point is None:
@@ -72,7 +72,7 @@ def _load(candidate: Candidate, requirements: Requirements, relay: Relay, trace:
         if canonical(plugin.distribution) != CORE:
             unmet = requirements.unmet(candidate.distribution)
         module = candidate.entry_point.load()
-        owner = relay.owner(module)
+        owner = lifecycle.owner(module)
         if owner is not None:
             raise RefusalError("shadowed", f"its module {candidate.entry_point.value} is {owner.name}'s")
         for registered in collect(module, f"modrwkv {plugin.name}" if trace else None):
@@ -85,7 +85,7 @@ def _load(candidate: Candidate, requirements: Requirements, relay: Relay, trace:
         # What is lacking also explains why a module that is not light failed; its components stay known by name.
         return replace(plugin, state="missing-dependency", error=unmet, cause=None)
     if plugin.state == "ok":
-        relay.register(module, plugin)
+        lifecycle.register(module, plugin)
     return plugin
 
 

@@ -10,10 +10,10 @@ from modrwkv_core.errors import PluginError
 from modrwkv_core.registry.records import Plugin
 from modrwkv_core.registry.scan import canonical
 
-__all__ = ["absence", "breakage", "clash", "known", "opaque_plugins", "suspect"]
+__all__ = ["broken_error", "conflict", "known", "not_found", "opaque_plugins", "suspect"]
 
 
-def clash(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
+def conflict(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
     """Return the error for a name that several usable plugins claim."""
     distributions = sorted({plugin.distribution for plugin in claimants})
     if len(distributions) == 1:
@@ -28,7 +28,7 @@ def clash(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
     )
 
 
-def breakage(kind: str, name: str, plugin: Plugin) -> PluginError:
+def broken_error(kind: str, name: str, plugin: Plugin) -> PluginError:
     """Return the error for a name whose plugin cannot be used; raise it from the plugin's cause."""
     return PluginError(
         f"{kind} {name!r} cannot be used: plugin {plugin.name} is {plugin.state}: {plugin.reason}",
@@ -60,7 +60,7 @@ def suspect(kind: str, name: str, distribution: str, opaque: Sequence[Plugin]) -
     return None
 
 
-def absence(
+def not_found(
     kind: str, name: str, distribution: str, installed: Mapping[str, Sequence[str]], plugins: Sequence[Plugin]
 ) -> PluginError:
     """Return the error for a name that no plugin claims.

@@ -18,7 +18,7 @@ ADVICE: dict[PluginState, str] = {
     "disabled": "enable it in MODRWKV_PLUGINS, MODRWKV_DISABLE_PLUGINS or the manifest's `plugins:`",
     "incompatible": "install versions of modrwkv and {distribution} that belong together",
     "missing-dependency": "`pip install {distribution}` installs what is missing",
-    "failed": "mend or reinstall {distribution}, or report the traceback of `modrwkv plugins doctor` to its authors",
+    "failed": "fix or reinstall {distribution}, or report the traceback of `modrwkv plugins doctor` to its authors",
     "shadowed": "remove the copy that is not wanted, or `pip uninstall {distribution}` and install it again",
 }
 
@@ -36,7 +36,7 @@ class Plugin:
             declared requirement is not installed; ``failed`` if its light module raised or returned something else
             than records; ``shadowed`` if another entry point has taken its place.
         error: The reason, or the traceback where there is one; None if the state is ``ok``.
-        cause: The exception behind ``error``, if any.
+        cause: The exception after ``error``, if any.
         components: What it registered; of a broken plugin what it registered before it broke.
         modalities: Likewise.
         presets: Likewise.

@@ -11,7 +11,7 @@ __all__ = ["resolve"]
 
 
 def resolve(reference: str, *, component: str, distribution: str) -> Any:
-    """Import ``reference``, as in ``"package.module:Class"``.
+    """Import ``baseline_data``, as in ``"package.module:Class"``.
 
     Args:
         reference: The string of a plugin's record.
@@ -33,7 +33,7 @@ def resolve(reference: str, *, component: str, distribution: str) -> Any:
             distribution=distribution,
             hint=f"the module {missing} is missing; `pip install {distribution}` installs what it requires"
             if missing and missing.partition(".")[0] != own
-            else f"`--traceback` shows where; it is {distribution} that has to be mended or reinstalled",
+            else f"`--traceback` shows where; it is {distribution} that must be fixed or reinstalled",
         ) from error
     try:
         return getattr(module, attribute)

@@ -1,6 +1,6 @@
 """The contract of backbones and their states.
 
-B = rows, T = tokens, D = width.
+B = rows, T = tokens, D = hidden size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["BackboneContract"]
 
 
 class BackboneContract(NeuralContract):
-    """A backbone; a subclass sets ``plugin``, ``name`` and ``configs``, which initialise from scratch.
+    """A backbone; a subclass sets ``plugin``, ``name`` and ``configs``, which initialize from scratch.
 
     Attributes:
         vocab_size: Ids to try it with.
@@ -50,7 +50,7 @@ class BackboneContract(NeuralContract):
         """Return the logits of three rows."""
         ids = self.ids().to(device)
         hidden, state = module(module.embed(ids))
-        assert list(hidden.shape) == [*ids.shape, module.width], f"{self.name} gives hidden {list(hidden.shape)}"
+        assert list(hidden.shape) == [*ids.shape, module.hidden_size], f"{self.name} gives hidden {list(hidden.shape)}"
         assert state.rows == len(ids), f"{self.name} gives a state of {state.rows} rows for {len(ids)}"
         logits: Tensor = module.logits(hidden)
         assert list(logits.shape) == [*ids.shape, self.vocab_size], f"{self.name} gives logits {list(logits.shape)}"
@@ -61,13 +61,15 @@ class BackboneContract(NeuralContract):
         module = self.made(settings)
         return module, module.embed(self.ids()).detach()
 
-    def test_width_is_that_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
-        """``width`` and ``vocab_size`` are what the wiring check was told.
+    def test_hidden_size_is_that_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
+        """``hidden_size`` and ``vocab_size`` are what the wiring check was told.
 
-        Remedy: take ``width`` and ``vocab_size`` from the configuration and the constructor.
+        Remedy: take ``hidden_size`` and ``vocab_size`` from the configuration and the constructor.
         """
         module = self.made(settings)
-        assert module.width == module.config.in_dim, f"width {module.width}, configured {module.config.in_dim}"
+        assert module.hidden_size == module.config.in_dim, (
+            f"hidden_size {module.hidden_size}, configured {module.config.in_dim}"
+        )
         assert module.vocab_size == self.vocab_size, f"{module.vocab_size} ids, constructed for {self.vocab_size}"
 
     def test_the_future_changes_nothing_before_it(self, settings: Mapping[str, Any]) -> None:
@@ -106,12 +108,12 @@ class BackboneContract(NeuralContract):
                 read, state = module.read(x, cu_seqlens=cu_seqlens)
                 expected = hidden[:, last].reshape(read.shape)
                 assert_near(read, expected, SAME, f"{self.name} reads other vectors than the last hidden ones")
-                self.assert_same_state(module, state, after, f"{self.name} leaves another state behind when reading")
+                self.assert_same_state(module, state, after, f"{self.name} leaves another state after when reading")
 
     def test_row_in_a_batch_equals_the_row_alone(self, settings: Mapping[str, Any]) -> None:
         """Rows do not mix.
 
-        Remedy: normalise over features, never over rows.
+        Remedy: normalize over features, never over rows.
         """
         module, x_BTD = self.embedded(settings)
         alone = torch.cat([module(x_BTD[row : row + 1])[0] for row in range(len(x_BTD))])
@@ -205,14 +207,14 @@ class BackboneContract(NeuralContract):
                 continue
             raise AssertionError(f"{self.name} loads a state from a file that is {name}")
 
-    def test_optimiser_settings_name_parameters(self, settings: Mapping[str, Any]) -> None:
-        """``decayed_parameters`` and ``lr_scales`` name parameters that exist.
+    def test_optimizer_settings_name_parameters(self, settings: Mapping[str, Any]) -> None:
+        """``weight_decay_parameters`` and ``lr_multipliers`` name parameters that exist.
 
         Remedy: use the names of ``named_parameters``.
         """
         module = self.made(settings)
         known = {name for name, _ in module.named_parameters()}
-        strange = sorted((module.decayed_parameters() | set(module.lr_scales())) - known)
+        strange = sorted((module.weight_decay_parameters() | set(module.lr_multipliers())) - known)
         assert not strange, f"{self.name} has no parameters {', '.join(strange)}"
 
     def assert_same_state(self, module: Any, actual: Any, expected: Any, message: str) -> None:

@@ -87,7 +87,7 @@ class EncoderContract(NeuralContract):
         assert self.spec.processor, f"the record of {self.name} names no processor"
         assert issubclass(load(self.spec.processor), Processor), f"{self.spec.processor} is not a Processor"
 
-    def test_widths_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
+    def test_dims_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
         """``out_dim`` and ``out_length`` say what forward gives, for each signal alone.
 
         Remedy: make ``out_dim`` and ``out_length`` of the configuration say what ``forward`` gives.
@@ -99,7 +99,7 @@ class EncoderContract(NeuralContract):
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
         """An item's features do not depend on its neighbours or on padding.
 
-        Remedy: mask padding wherever positions mix: attention, convolution, normalisation, means.
+        Remedy: mask padding wherever positions mix: attention, convolution, normalization, means.
         """
         module = self.made(settings)
         items = self.items(module.config)

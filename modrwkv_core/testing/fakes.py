@@ -1,6 +1,6 @@
 """A small backbone for the tests of whatever stands beside one: a GRU that keeps the whole contract.
 
-B = rows, T = tokens, D = width.
+B = rows, T = tokens, D = hidden size.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class FakeBackboneConfig(BackboneConfig):
 
     type: Literal["fake"] = "fake"
 
-    width: int = 8
+    hidden_size: int = 8
     """D."""
 
     @property
     def in_dim(self) -> int:
         """D."""
-        return self.width
+        return self.hidden_size
 
     @property
-    def vocab_rows(self) -> int | None:
+    def fixed_vocab_size(self) -> int | None:
         """None: the tokenizer decides."""
         return None
 
@@ -92,10 +92,10 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
 
     def __init__(self, config: FakeBackboneConfig, vocab_size: int = 32) -> None:
         super().__init__(config, vocab_size)
-        self.width = config.width
-        self.embedding = nn.Embedding(vocab_size, config.width)
-        self.cell = nn.GRUCell(config.width, config.width)
-        self.head = nn.Linear(config.width, vocab_size, bias=False)
+        self.hidden_size = config.hidden_size
+        self.embedding = nn.Embedding(vocab_size, config.hidden_size)
+        self.cell = nn.GRUCell(config.hidden_size, config.hidden_size)
+        self.head = nn.Linear(config.hidden_size, vocab_size, bias=False)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Look up ``ids``."""
@@ -136,12 +136,12 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
 
     def init_state(self, rows: int) -> FakeState:
         """Return zeros."""
-        return FakeState(self.embedding.weight.new_zeros(rows, self.width))
+        return FakeState(self.embedding.weight.new_zeros(rows, self.hidden_size))
 
-    def decayed_parameters(self) -> set[str]:
+    def weight_decay_parameters(self) -> set[str]:
         """Name the matrices."""
         return {name for name, parameter in self.named_parameters() if parameter.ndim == 2}
 
-    def lr_scales(self) -> dict[str, float]:
+    def lr_multipliers(self) -> dict[str, float]:
         """Scale nothing."""
         return {}

@@ -18,17 +18,17 @@ from modrwkv_core.testing.registration import load
 __all__ = ["AdapterContract", "CompressorContract", "assert_features"]
 
 
-def assert_features(features: Features, lengths: Sequence[int], width: int, dtype: torch.dtype, name: str) -> None:
-    """Assert that ``features`` have these lengths, this width and number format, and zeros behind each item."""
+def assert_features(features: Features, lengths: Sequence[int], dim: int, dtype: torch.dtype, name: str) -> None:
+    """Assert that ``features`` have these lengths, this dim and dtype, and zeros after each item."""
     found = features.lengths
     assert (found.dtype, found.device.type) == (torch.int64, "cpu"), f"{name}: lengths must be int64 on the CPU"
     assert found.tolist() == list(lengths), f"{name} gives lengths {found.tolist()}, out_length says {list(lengths)}"
-    shape = [len(lengths), max(lengths), width]
+    shape = [len(lengths), max(lengths), dim]
     assert list(features.values.shape) == shape, (
         f"{name} gives values {list(features.values.shape)}, the configuration says {shape}"
     )
     assert features.values.dtype == dtype, f"{name} in {dtype} gives {features.values.dtype}"
-    assert not features.values[~features.mask()].any(), f"{name} leaves something behind the items: pad with zeros"
+    assert not features.values[~features.mask()].any(), f"{name} leaves something after the items: pad with zeros"
 
 
 class _FeatureContract(NeuralContract):
@@ -43,7 +43,7 @@ class _FeatureContract(NeuralContract):
     lengths: ClassVar[Sequence[int]] = range(1, 41)
 
     @abstractmethod
-    def width(self, config: Any) -> int:
+    def dim_of(self, config: Any) -> int:
         """Width that the configuration promises."""
 
     def given(self, lengths: Sequence[int], dtype: torch.dtype = torch.float32, device: str = "cpu") -> Features:
@@ -69,10 +69,10 @@ class _FeatureContract(NeuralContract):
         """Run on items of these lengths and check the form of the features."""
         features: Features = module(self.given(lengths, dtype, device))
         expected = [module.config.out_length(length) for length in lengths]
-        assert_features(features, expected, self.width(module.config), dtype, self.name)
+        assert_features(features, expected, self.dim_of(module.config), dtype, self.name)
         return features
 
-    def test_widths_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
+    def test_dims_and_lengths_are_those_of_the_configuration(self, settings: Mapping[str, Any]) -> None:
         """``out_length`` says what forward gives for every length, those too short to give anything included.
 
         Remedy: make ``out_dim`` and ``out_length`` of the configuration say what ``forward`` gives.
@@ -84,7 +84,7 @@ class _FeatureContract(NeuralContract):
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
         """An item's features do not depend on its neighbours or on padding.
 
-        Remedy: mask padding wherever positions mix: attention, convolution, normalisation, means.
+        Remedy: mask padding wherever positions mix: attention, convolution, normalization, means.
         """
         module = self.made(settings)
         lengths = [self.middle, self.lengths[0], *reversed(self.lengths[-2:])]
@@ -105,17 +105,17 @@ class CompressorContract(_FeatureContract):
         compressor: nn.Module = load(self.spec.implementation)(config, self.in_dim)
         return compressor
 
-    def width(self, config: Any) -> int:
+    def dim_of(self, config: Any) -> int:
         """Ask the configuration."""
-        width: int = config.out_dim(self.in_dim)
-        return width
+        dim: int = config.out_dim(self.in_dim)
+        return dim
 
 
 class AdapterContract(_FeatureContract):
     """An adapter; a subclass sets ``plugin``, ``name`` and ``configs``.
 
     Attributes:
-        out_dim: Width of the trunk to try it with.
+        out_dim: Widden size of the backbone to try it with.
     """
 
     kind: ClassVar = "adapter"
@@ -129,6 +129,6 @@ class AdapterContract(_FeatureContract):
         adapter: nn.Module = load(self.spec.implementation)(config, self.in_dim, self.out_dim)
         return adapter
 
-    def width(self, config: Any) -> int:
-        """The trunk's."""
+    def dim_of(self, config: Any) -> int:
+        """The backbone's."""
         return self.out_dim

@@ -22,7 +22,7 @@ class HeadContract(NeuralContract):
     """A head; a subclass sets ``plugin``, ``name`` and ``configs`` and says what answers to try.
 
     Attributes:
-        trunk_width: D of the backbone to try it with.
+        hidden_size: D of the backbone to try it with.
         vocab_size: Ids of that backbone.
     """
 
@@ -30,7 +30,7 @@ class HeadContract(NeuralContract):
     config_base: ClassVar = HeadConfig
     interface: ClassVar = Head
 
-    trunk_width: ClassVar[int] = 16
+    hidden_size: ClassVar[int] = 16
     vocab_size: ClassVar[int] = 32
 
     backbone: FakeBackbone
@@ -43,13 +43,13 @@ class HeadContract(NeuralContract):
         """Construct the head beside a small backbone, which is the same for all seeds: it is no part of the head."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.backbone = FakeBackbone(FakeBackboneConfig(width=self.trunk_width), self.vocab_size)
+            self.backbone = FakeBackbone(FakeBackboneConfig(hidden_size=self.hidden_size), self.vocab_size)
         head: nn.Module = load(self.spec.implementation)(config, self.backbone)
         return head
 
     def hidden(self, count: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
         """Make ``count`` hidden vectors."""
-        vectors = torch.randn(count, self.trunk_width, generator=torch.Generator().manual_seed(0))
+        vectors = torch.randn(count, self.hidden_size, generator=torch.Generator().manual_seed(0))
         return vectors.to(device, dtype)
 
     def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
@@ -72,8 +72,8 @@ class HeadContract(NeuralContract):
         single = torch.stack([module.loss(hidden[i : i + 1], answers[i : i + 1]) for i in range(len(answers))])
         assert_near(self.outputs(module), single.mean(), SAME, f"the loss of {self.name} is not a mean over answers")
 
-    def test_gradient_reaches_the_trunk(self, settings: Mapping[str, Any]) -> None:
-        """The loss trains the trunk through every hidden vector.
+    def test_gradient_reaches_the_backbone(self, settings: Mapping[str, Any]) -> None:
+        """The loss trains the backbone through every hidden vector.
 
         Remedy: use every hidden vector and ``detach`` none.
         """
@@ -84,8 +84,8 @@ class HeadContract(NeuralContract):
         assert hidden.grad is not None, f"the loss of {self.name} does not depend on the hidden vectors"
         assert (hidden.grad.abs().amax(dim=1) > 0).all(), f"the loss of {self.name} ignores some hidden vectors"
 
-    def test_trunk_is_not_part_of_the_head(self, settings: Mapping[str, Any]) -> None:
-        """The trunk is saved and trained once, not again as a submodule of the head.
+    def test_backbone_is_not_part_of_the_head(self, settings: Mapping[str, Any]) -> None:
+        """The backbone is saved and trained once, not again as a submodule of the head.
 
         Remedy: keep a bound method of the backbone, not the module.
         """

@@ -1,4 +1,4 @@
-"""What holds for every component that is a module: seeds, gradients, number formats, devices, saved weights.
+"""What holds for every component that is a module: seeds, gradients, dtypes, devices, saved weights.
 
 A subclass says how to build the component and what to run it on; one tensor stands for all that it computes.
 """
@@ -65,7 +65,7 @@ class NeuralContract(ComponentContract):
     def made(self, settings: Mapping[str, Any], seed: int = 0) -> Any:
         """Construct the component and disturb its weights, as training does.
 
-        Matrices that begin as zeros, which are common before a residual sum, would hide everything behind them.
+        Matrices that begin as zeros, which are common before a residual sum, would hide everything after them.
         """
         module = self.fresh(settings, seed)
         with torch.no_grad():
@@ -76,7 +76,7 @@ class NeuralContract(ComponentContract):
     def test_outputs_are_finite(self, settings: Mapping[str, Any]) -> None:
         """Fresh weights compute finite numbers.
 
-        Remedy: look at the initialisation, and at divisions by what may be zero.
+        Remedy: look at the initialization, and at divisions by what may be zero.
         """
         assert torch.isfinite(self.outputs(self.fresh(settings))).all(), f"fresh {self.name} computes NaN or infinity"
 
@@ -119,7 +119,7 @@ class NeuralContract(ComponentContract):
         assert not dead, f"parameters of {self.name} without a gradient: {', '.join(dead)}"
 
     def test_tensors_move_with_the_module(self, settings: Mapping[str, Any]) -> None:
-        """Every tensor is a parameter or a buffer; a plain attribute would stay behind on a move.
+        """Every tensor is a parameter or a buffer; a plain attribute would stay after on a move.
 
         Remedy: ``self.register_buffer(name, tensor)``.
         """

@@ -15,7 +15,7 @@ from modrwkv_core.interfaces.config import ComponentConfig
 from modrwkv_core.manifest.unions import Components
 from modrwkv_core.plugin import PLUGIN_API, ComponentSpec, Kind
 from modrwkv_core.registry import Registry, discover
-from modrwkv_core.testing.lightness import HEAVY, foreign_modules, import_in_subprocess
+from modrwkv_core.testing.import_cost import HEAVY, foreign_modules, import_in_subprocess
 
 __all__ = ["ComponentContract", "PluginContract"]
 
@@ -154,7 +154,7 @@ class ComponentContract(PluginContract):
             raise AssertionError(f"the configuration of {self.name} accepts {wrong}")
 
     def test_configuration_is_frozen(self, settings: Mapping[str, Any]) -> None:
-        """Nobody changes a component's configuration behind its back.
+        """Nobody changes a component's configuration after its back.
 
         Remedy: keep the base's ``model_config``.
         """

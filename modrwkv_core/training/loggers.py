@@ -1,4 +1,4 @@
-"""The built-in logger: figures as JSON Lines in the run's folder. A lifecycle plugin like any other."""
+"""The built-in logger: metrics as JSON Lines in the run's folder. A lifecycle plugin like any other."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ METRICS = "metrics.jsonl"
 
 
 def append_metrics(run: Path, step: int, metrics: Mapping[str, float | str]) -> None:
-    """Add one line of figures."""
+    """Add one line of metrics."""
     with (run / METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
 def read_metrics(run: Path) -> list[dict[str, float | str]]:
-    """Return all lines of figures; none if the run has not logged any. A line that a kill cut short is dropped."""
+    """Return all lines of metrics; none if the run has not logged any. A line that a kill cut short is dropped."""
     path = run / METRICS
     if not path.exists():
         return []
@@ -27,7 +27,7 @@ def read_metrics(run: Path) -> list[dict[str, float | str]]:
 
 
 def truncate_metrics(run: Path, step: int) -> None:
-    """Drop the figures behind ``step``: a resumed run takes those steps again."""
+    """Drop the metrics after ``step``: a resumed run takes those steps again."""
     kept = [line for line in read_metrics(run) if float(line["step"]) <= step]
     if (run / METRICS).exists():
         partial = run / f".{METRICS}.partial"

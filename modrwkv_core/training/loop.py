@@ -23,9 +23,9 @@ from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
 from modrwkv_core.model.checkpoint import load_parts, read_tensors
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.model.run import Progress, RunFolder
+from modrwkv_core.model.run import RunFolder, TrainState
 from modrwkv_core.training.loggers import truncate_metrics
-from modrwkv_core.training.optimiser import Optimiser
+from modrwkv_core.training.optimizer import Optimizer
 from modrwkv_core.training.plan import apply_plan
 from modrwkv_core.training.schedule import learning_rate_factor
 
@@ -38,7 +38,7 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
     Args:
         loaded: A manifest that passed the wiring check.
         run: The run's folder.
-        resume: Go on from the newest checkpoint; the result on a CPU is bit for bit that of an undisturbed run.
+        resume: Go on from the newest checkpoint; the result on a CPU is bit-identical to an uninterrupted run.
         device: Where to train.
         progress_bar: Whether to draw progress bars on stderr.
 
@@ -51,7 +51,7 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
 
 @dataclass(slots=True)
 class _Position:
-    """Where training stands; see :class:`Progress`."""
+    """Where training stands; see :class:`TrainState`."""
 
     step: int = 0
     phase_step: int = 0
@@ -76,24 +76,24 @@ class _Trainer:
         torch.manual_seed(self.manifest.seed)
         self.model = assemble(self.loaded, pretrained=checkpoint is None)
         self.model.to(self.device)
-        progress = None
+        state = None
         if checkpoint is None:
             self._begin_run()
         else:
-            progress = self.folder.progress(checkpoint)
+            state = self.folder.train_state(checkpoint)
             load_parts(self.model, checkpoint)
-            truncate_metrics(self.folder.path, progress.step)
+            truncate_metrics(self.folder.path, state.step)
         hook = self.loaded.registry.hook
         hook.modrwkv_run_started(run=self.folder.path, manifest=self.manifest)
         names = [phase.name for phase in self.manifest.phases]
         first = 0
-        if progress is not None:
-            first = names.index(progress.phase) + int(progress.phase_done)
-            self.position.step = progress.step
+        if state is not None:
+            first = names.index(state.phase) + int(state.phase_done)
+            self.position.step = state.step
         for index, phase in enumerate(self.manifest.phases[first:], start=first):
-            # Of its own for each phase, so that a run resumed between two phases draws what an undisturbed one draws.
+            # Of its own for each phase, so that a run resumed between two phases draws what an uninterrupted one draws.
             torch.manual_seed(self.manifest.seed + 1 + index)
-            interrupted = progress is not None and progress.phase == phase.name
+            interrupted = state is not None and state.phase == phase.name
             self._train_phase(phase, checkpoint if interrupted else None)
         hook.modrwkv_run_finished(run=self.folder.path, manifest=self.manifest)
         return self.model.eval()
@@ -107,7 +107,7 @@ class _Trainer:
                 f"{self.folder.path} already holds a run",
                 hint="go on with --resume, choose another folder with --run, or remove this one",
             )
-        if self.folder.progress(steps[-1]).manifest != self.loaded.digest:
+        if self.folder.train_state(steps[-1]).manifest != self.loaded.digest:
             raise CheckpointError(
                 f"{self.folder.path} was trained with another manifest",
                 hint=f"go on with {self.folder.manifest}, or train into another folder with --run",
@@ -131,10 +131,10 @@ class _Trainer:
     def _train_phase(self, phase: Phase, checkpoint: Path | None) -> None:
         self.position.phase_step = self.position.epoch = self.position.batch = 0
         trained = apply_plan(self.model, self.manifest, phase)
-        optimiser = Optimiser(self.model, self.manifest, phase)
+        optimizer = Optimizer(self.model, self.manifest, phase)
         if checkpoint is not None:
-            self._restore(checkpoint, optimiser)
-        self.unchanged = self.model.parts().keys() - trained
+            self._restore(checkpoint, optimizer)
+        self.frozen_parts = self.model.parts().keys() - trained
         loader = self._loader(phase)
         steps = phase.steps if phase.steps is not None else _steps_of_epochs(loader, phase)
         bar = tqdm(
@@ -146,25 +146,25 @@ class _Trainer:
             dynamic_ncols=True,
         )
         with bar:
-            meter = _Meter()
+            accumulator = MetricsAccumulator()
             for batch in self._batches(loader, steps):
-                self._step(batch, optimiser, phase, steps, meter)
+                self._step(batch, optimizer, phase, steps, accumulator)
                 bar.update()
                 if self.position.phase_step % phase.log_every == 0 or self.position.phase_step == steps:
-                    figures = self._log(phase, meter, steps)
-                    bar.set_postfix_str(f"loss {figures['loss']:.3f}, {figures['tokens_per_second']:.0f} tokens/s")
-                    meter = _Meter()
+                    metrics = self._log(phase, accumulator, steps)
+                    bar.set_postfix_str(f"loss {metrics['loss']:.3f}, {metrics['tokens_per_second']:.0f} tokens/s")
+                    accumulator = MetricsAccumulator()
                 every = phase.checkpoint_every
                 if every is not None and self.position.phase_step % every == 0 and self.position.phase_step < steps:
-                    self._save(phase, optimiser, done=False)
-        self._save(phase, optimiser, done=True)
+                    self._save(phase, optimizer, done=False)
+        self._save(phase, optimizer, done=True)
         self._validate(phase)
 
-    def _restore(self, checkpoint: Path, optimiser: Optimiser) -> None:
-        progress = self.folder.progress(checkpoint)
-        self.position = _Position(progress.step, progress.phase_step, progress.epoch, progress.batch)
-        optimiser.load_tensors(read_tensors(checkpoint / "optimiser.safetensors"))
-        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(progress.random), dtype=torch.uint8))
+    def _restore(self, checkpoint: Path, optimizer: Optimizer) -> None:
+        state = self.folder.train_state(checkpoint)
+        self.position = _Position(state.step, state.phase_step, state.epoch, state.batch)
+        optimizer.load_tensors(read_tensors(checkpoint / "optimizer.safetensors"))
+        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.rng_state), dtype=torch.uint8))
 
     def _loader(self, phase: Phase) -> Loader:
         data = self.manifest.data
@@ -187,39 +187,43 @@ class _Trainer:
             self.position.epoch += 1
             self.position.batch = 0
 
-    def _step(self, batch: Batch, optimiser: Optimiser, phase: Phase, steps: int, meter: _Meter) -> None:
+    def _step(
+        self, batch: Batch, optimizer: Optimizer, phase: Phase, steps: int, accumulator: MetricsAccumulator
+    ) -> None:
         device_type = torch.device(self.device).type
-        half = phase.precision == "bfloat16"
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=half):
+        use_bf16 = phase.precision == "bfloat16"
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=use_bf16):
             losses = self.model.losses(batch)
         total = torch.stack([loss * self.manifest.heads[name].loss_weight for name, loss in losses.items()]).sum()
         total.backward()  # type: ignore[no-untyped-call]
-        norm = optimiser.clip()
-        meter.add(float(total.detach()), {name: float(loss.detach()) for name, loss in losses.items()}, norm, batch)
-        if not (math.isfinite(meter.totals[-1]) and math.isfinite(norm)):
+        norm = optimizer.clip_grad_norm()
+        accumulator.add(
+            float(total.detach()), {name: float(loss.detach()) for name, loss in losses.items()}, norm, batch
+        )
+        if not (math.isfinite(accumulator.totals[-1]) and math.isfinite(norm)):
             raise ModRWKVError(
                 f"loss or gradient is not finite in step {self.position.step + 1} "
                 f"(conversations {', '.join(batch.keys[:4])}, ...); the step was not taken",
                 component=f"phases.{phase.name}",
                 hint="lower the learning rate or train in float32, and go on with --resume from the newest checkpoint",
             )
-        optimiser.step(
+        optimizer.step(
             learning_rate_factor(
-                self.position.phase_step, steps=steps, warmup=phase.warmup(steps), final=phase.final_lr
+                self.position.phase_step, steps=steps, warmup=phase.warmup(steps), final=phase.min_lr_ratio
             )
         )
         self.position.step += 1
         self.position.phase_step += 1
 
-    def _log(self, phase: Phase, meter: _Meter, steps: int) -> dict[str, float]:
+    def _log(self, phase: Phase, accumulator: MetricsAccumulator, steps: int) -> dict[str, float]:
         factor = learning_rate_factor(
-            self.position.phase_step - 1, steps=steps, warmup=phase.warmup(steps), final=phase.final_lr
+            self.position.phase_step - 1, steps=steps, warmup=phase.warmup(steps), final=phase.min_lr_ratio
         )
-        figures = meter.figures() | {"lr": phase.lr * factor}
+        metrics = accumulator.means() | {"lr": phase.lr * factor}
         self.loaded.registry.hook.modrwkv_metrics(
-            run=self.folder.path, step=self.position.step, metrics={"phase": phase.name, **figures}
+            run=self.folder.path, step=self.position.step, metrics={"phase": phase.name, **metrics}
         )
-        return figures
+        return metrics
 
     def _validate(self, phase: Phase) -> None:
         if not self.manifest.data.valid:
@@ -247,26 +251,24 @@ class _Trainer:
                     sums.setdefault(name, []).append(float(loss))
         for name, part in self.model.parts().items():
             part.train(training[name])
-        figures = {f"valid/{name}": sum(values) / len(values) for name, values in sums.items()}
+        metrics = {f"valid/{name}": sum(values) / len(values) for name, values in sums.items()}
         self.loaded.registry.hook.modrwkv_metrics(
-            run=self.folder.path, step=self.position.step, metrics={"phase": phase.name, **figures}
+            run=self.folder.path, step=self.position.step, metrics={"phase": phase.name, **metrics}
         )
 
-    def _save(self, phase: Phase, optimiser: Optimiser, *, done: bool) -> None:
-        progress = Progress(
+    def _save(self, phase: Phase, optimizer: Optimizer, *, done: bool) -> None:
+        state = TrainState(
             step=self.position.step,
             phase=phase.name,
             phase_step=self.position.phase_step,
             epoch=self.position.epoch,
             batch=self.position.batch,
             phase_done=done,
-            random=bytes(torch.get_rng_state().tolist()).hex(),
+            rng_state=bytes(torch.get_rng_state().tolist()).hex(),
             manifest=self.loaded.digest,
         )
-        checkpoint = self.folder.save(self.model, progress, optimiser.tensors(), unchanged=self.unchanged)
-        self.loaded.registry.hook.modrwkv_checkpoint_saved(
-            run=self.folder.path, checkpoint=checkpoint, step=progress.step
-        )
+        checkpoint = self.folder.save(self.model, state, optimizer.tensors(), frozen_parts=self.frozen_parts)
+        self.loaded.registry.hook.modrwkv_checkpoint_saved(run=self.folder.path, checkpoint=checkpoint, step=state.step)
 
 
 def _steps_of_epochs(loader: Loader, phase: Phase) -> int:
@@ -274,8 +276,8 @@ def _steps_of_epochs(loader: Loader, phase: Phase) -> int:
     return sum(loader.batches_per_epoch(epoch) for epoch in range(phase.epochs))
 
 
-class _Meter:
-    """Means of the figures between two log lines."""
+class MetricsAccumulator:
+    """Means of the metrics between two log lines."""
 
     def __init__(self) -> None:
         self.totals: list[float] = []
@@ -285,19 +287,19 @@ class _Meter:
         self.began = time.perf_counter()
 
     def add(self, total: float, by_head: dict[str, float], norm: float, batch: Batch) -> None:
-        """Take in the figures of one step."""
+        """Take in the metrics of one step."""
         self.totals.append(total)
         for name, loss in by_head.items():
             self.by_head.setdefault(name, []).append(loss)
         self.norms.append(norm)
         self.tokens += batch.ids.numel()
 
-    def figures(self) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Return the means by name."""
         seconds = time.perf_counter() - self.began
-        figures = {"loss": _mean(self.totals)}
-        figures |= {f"loss/{name}": _mean(values) for name, values in self.by_head.items()}
-        return figures | {"gradient_norm": _mean(self.norms), "tokens_per_second": self.tokens / seconds}
+        metrics = {"loss": _mean(self.totals)}
+        metrics |= {f"loss/{name}": _mean(values) for name, values in self.by_head.items()}
+        return metrics | {"gradient_norm": _mean(self.norms), "tokens_per_second": self.tokens / seconds}
 
 
 def _mean(values: list[float]) -> float:

@@ -25,7 +25,7 @@ def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase) -> set[
 
 
 def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -> list[dict[str, Any]]:
-    """Group the trainable parameters for the optimiser.
+    """Group the trainable parameters for the optimizer.
 
     Weight decay touches large matrices only: those that the backbone lists, and the matrices of the other parts. The
     official RWKV-7 recipe warns that decaying the low-rank matrices makes the model much worse, and gives ``w0`` twice
@@ -38,7 +38,7 @@ def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -
         ManifestError: None of the parts that the phase trains has weights.
     """
     backbone = model.backbone
-    decayed, scales = backbone.decayed_parameters(), backbone.lr_scales()
+    decayed, scales = backbone.weight_decay_parameters(), backbone.lr_multipliers()
     groups: dict[tuple[float, float], tuple[list[nn.Parameter], list[str]]] = {}
     parts = model.parts()
     for part_name, lr in manifest.learning_rates(phase).items():

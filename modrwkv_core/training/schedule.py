@@ -11,8 +11,8 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int, final: float) ->
     """Return the factor of the phase's learning rate at ``step``.
 
     Args:
-        step: Optimiser steps already taken in the phase.
-        steps: Optimiser steps of the phase.
+        step: Optimizer steps already taken in the phase.
+        steps: Optimizer steps of the phase.
         warmup: Steps over which the factor rises linearly to 1; at most the phase is used.
         final: Factor at the end.
     """

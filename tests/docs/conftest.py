@@ -21,7 +21,7 @@ class Block(NamedTuple):
     """A fenced block of a page.
 
     Attributes:
-        language: The word behind the fence.
+        language: The word after the fence.
         content: What it holds.
         file: The file that it belongs into, if the paragraph before it ends with that file's name and a colon.
         line: Where it begins in the page, from 1.
@@ -50,7 +50,7 @@ class Reader:
     """Follows pages in a folder.
 
     ``sh`` blocks run in a shell in which every command must succeed, ``python`` blocks in one namespace. A ``text``
-    block behind one of them is what it prints, with ``...`` for anything. What ``pip install`` installs lands in the
+    block after one of them is what it prints, with ``...`` for anything. What ``pip install`` installs lands in the
     folder, without its dependencies and without a network.
 
     Args:

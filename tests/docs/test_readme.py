@@ -14,7 +14,7 @@ from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.registry.collect import collect
 
 ROOT = Path(__file__).resolve().parents[2]
-FROM_SCRATCH = ("backbone.weights=null", "backbone.layers=2", "backbone.width=64")
+FROM_SCRATCH = ("backbone.weights=null", "backbone.num_layers=2", "backbone.hidden_size=64")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/manifest.md"])

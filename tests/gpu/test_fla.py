@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modrwkv_core.backbones.rwkv7 import RWKV7
-from modrwkv_core.interop.trunk import write_trunk
+from modrwkv_core.interop.backbone import write_trunk
 
 
 @pytest.mark.filterwarnings("ignore")  # the library warns of its own arithmetic, and of what it finds on the machine

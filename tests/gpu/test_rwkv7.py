@@ -20,8 +20,8 @@ def test_rows_that_come_and_go_equal_the_trunk_in_a_graph(run_check: Any) -> Non
 @pytest.mark.parametrize("compiles", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("bounds", [None, [0, 3, 100]], ids=["dense", "packed"])
 def test_a_block_agrees_with_float64(make_model: Any, bounds: list[int] | None, compiles: bool) -> None:
-    exact = make_model(width=128, head_size=64)
-    rough = make_model(width=128, head_size=64, dtype=torch.float32).cuda()
+    exact = make_model(hidden_size=128, head_dim=64)
+    rough = make_model(hidden_size=128, head_dim=64, dtype=torch.float32).cuda()
     x = torch.randn(1 if bounds else 2, 100, 128)
     outcomes = []
     torch._dynamo.reset()
@@ -41,7 +41,7 @@ def test_a_block_agrees_with_float64(make_model: Any, bounds: list[int] | None, 
 
 @torch.no_grad()
 def test_prompts_read_in_a_graph_equal_the_forward_pass(make_model: Any) -> None:
-    model = make_model(width=128, head_size=64, dtype=torch.float32).cuda()
+    model = make_model(hidden_size=128, head_dim=64, dtype=torch.float32).cuda()
 
     def assert_reads(tokens: int) -> None:
         x, state = torch.randn(1, tokens, 128, device="cuda"), model(torch.randn(1, 3, 128, device="cuda"))[1]
@@ -67,7 +67,7 @@ def test_prompts_read_in_a_graph_equal_the_forward_pass(make_model: Any) -> None
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="this machine has one GPU at most")
 @torch.no_grad()
 def test_a_model_reads_and_decodes_where_it_lies(make_model: Any) -> None:
-    model = make_model(width=128, head_size=64, dtype=torch.float32).cuda(1)
+    model = make_model(hidden_size=128, head_dim=64, dtype=torch.float32).cuda(1)
     assert torch.cuda.current_device() == 0
     ids = torch.randint(0, 32, (1, 9), device="cuda:1")
     expected, _ = model(model.embed(ids))
@@ -79,7 +79,7 @@ def test_a_model_reads_and_decodes_where_it_lies(make_model: Any) -> None:
 
 
 def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:
-    model, cu_seqlens = make_model(width=128, head_size=64), torch.tensor([0, 3, 50])
+    model, cu_seqlens = make_model(hidden_size=128, head_dim=64), torch.tensor([0, 3, 50])
     x = model.embed(torch.randint(0, 32, (1, 50))).detach()
     outcomes = []
     for device in ("cpu", "cuda"):

@@ -11,7 +11,7 @@ from modrwkv_kernels.decode_op import why_no_cpu_decode
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.session import Session
-from modrwkv_core.interfaces.decoding import TrunkDecoder
+from modrwkv_core.interfaces.decoding import BackboneDecoder
 from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
@@ -20,7 +20,7 @@ QUESTIONS = [[Turn("user", (Text(f"Say {word} twice."),))] for word in ("yes", "
 
 
 @pytest.mark.skipif(why_no_cpu_decode() is not None, reason=str(why_no_cpu_decode()))
-def test_the_compiled_decoder_answers_as_the_trunk_does(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_compiled_decoder_answers_as_the_backbone_does(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     loaded = load_manifest(tiny_manifest())
     model = assemble(loaded, pretrained=False).eval()
@@ -28,8 +28,8 @@ def test_the_compiled_decoder_answers_as_the_trunk_does(tiny_manifest: Callable[
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     session = Session(loaded, model, tmp_path)
     found = session.answer(QUESTIONS, 20), session.generate("Say yes twice.", max_tokens=20)
-    assert not isinstance(session.decoder, TrunkDecoder)
-    session.decoder = TrunkDecoder(model.backbone)
+    assert not isinstance(session.decoder, BackboneDecoder)
+    session.decoder = BackboneDecoder(model.backbone)
     assert found == (session.answer(QUESTIONS, 20), session.generate("Say yes twice.", max_tokens=20))
     assert len(set(found[0])) > 1
 

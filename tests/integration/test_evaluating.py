@@ -1,4 +1,4 @@
-"""Examining a trained run: scores, floors and the report, from the command line."""
+"""Examining a trained run: scores, baselines and the report, from the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAVES = {
     "source": "csv_windows",
     "path": "waves.csv",
     "columns": ["sine", "cosine"],
-    "look_back": 24,
+    "context_length": 24,
     "horizon": 6,
     "stride": 10,
 }
@@ -52,16 +52,16 @@ def test_a_run_is_examined_on_all_its_tasks(run: Path) -> None:
     talks, waves = found["tasks"]["talks"], found["tasks"]["waves"]
     # nine different questions with nine different answers
     assert talks["count"] == 9
-    assert talks["floors"] == {"majority answer": pytest.approx(1 / 9), "question only": 1.0}
+    assert talks["baselines"] == {"majority answer": pytest.approx(1 / 9), "question only": 1.0}
 
     table = np.loadtxt(run.parent / "project" / "waves.csv", delimiter=",", skiprows=1)[:, 1:].astype(np.float32)
     starts = range(24, len(table) - 6 + 1, 10)
     ahead = np.stack([table[start : start + 6] for start in starts])
     assert waves["count"] == 2 * len(starts)
     last = np.stack([table[start - 1 : start] for start in starts])
-    assert waves["floors"]["repeat last"] == pytest.approx(float(np.mean((ahead - last) ** 2)), rel=1e-4)
+    assert waves["baselines"]["repeat last"] == pytest.approx(float(np.mean((ahead - last) ** 2)), rel=1e-4)
     season = np.stack([table[start - 24 : start - 18] for start in starts])
-    assert waves["floors"]["repeat last season"] == pytest.approx(float(np.mean((ahead - season) ** 2)), rel=1e-4)
+    assert waves["baselines"]["repeat last season"] == pytest.approx(float(np.mean((ahead - season) ** 2)), rel=1e-4)
     session = load(run, device="cpu")
     forecasts = np.stack([session.forecast(table[start - 24 : start], 6) for start in starts])
     assert waves["score"] == pytest.approx(float(np.mean((ahead - forecasts) ** 2)), rel=1e-4)

@@ -149,7 +149,7 @@ def test_a_run_comes_back_as_it_was_pushed(
     expected = {
         name: data
         for name, data in files(run.path).items()
-        if name != "report.html" and "optimiser" not in name and (newest in name or "step-" not in name)
+        if name != "report.html" and "optimizer" not in name and (newest in name or "step-" not in name)
     }
     assert files(back) == expected
     assert "README.md" in expected
@@ -220,13 +220,19 @@ def test_without_a_network_the_error_says_so(
 def test_the_card_says_what_the_run_is(run: RunFolder) -> None:
     manifest = run.manifest.read_text().replace("evaluation: {}", EXAMINED)
     run.manifest.write_text(manifest)
-    scores = {"metric": "mse", "score": 0.25, "count": 40, "floors": {"repeat last": 0.5}, "best_floor": "repeat last"}
-    (run.path / "results.json").write_text(json.dumps({"run": "tiny", "tasks": {"foresees": scores}}))
+    scores = {
+        "metric": "mse",
+        "score": 0.25,
+        "count": 40,
+        "baselines": {"repeat last": 0.5},
+        "best_floor": "repeat last",
+    }
+    (run.path / "results.json").write_text(json.dumps({"run": "tiny", "tasks": {"forecast": scores}}))
     card = ModelCard.load(write_card(run, REPOSITORY))
     assert card.data.library_name == "modrwkv"
-    assert card.data.tags == ["modrwkv", "rwkv7", "series"]
+    assert card.data.placeholders == ["modrwkv", "rwkv7", "series"]
     (result,) = card.data.eval_results
-    assert (result.dataset_name, result.metric_type, result.metric_value) == ("foresees", "mse", 0.25)
+    assert (result.dataset_name, result.metric_type, result.metric_value) == ("forecast", "mse", 0.25)
     assert "| series.encoder | wavenet | modrwkv-wavenet " in card.text
     assert "| align | adapter | 1 step | 0.001 |" in card.text
     assert "| foresees | 40 | mse | 0.25 | 0.5 |" in card.text

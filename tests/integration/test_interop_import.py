@@ -30,14 +30,14 @@ Manifest = Callable[..., Path]
 Tensors = dict[str, Tensor]
 
 WIDTH, FEATURES, VOCAB = 64, 8, 320
-"""Width of the trunk, width of the features of the tiny manifest's encoder, rows of the embedding."""
+"""Widden size of the backbone, width of the features of the tiny manifest's encoder, rows of the embedding."""
 
-RANKS = {"decay_rank": 8, "rate_rank": 10, "value_rank": 6, "gate_rank": 12}
+RANKS = {"decay_low_rank_dim": 8, "a_low_rank_dim": 10, "v_low_rank_dim": 6, "gate_low_rank_dim": 12}
 
 
-def trunk() -> Tensors:
+def backbone() -> Tensors:
     torch.manual_seed(0)
-    model = RWKV7(RWKV7Config(layers=2, width=WIDTH, **RANKS), VOCAB)
+    model = RWKV7(RWKV7Config(num_layers=2, hidden_size=WIDTH, **RANKS), VOCAB)
     return {name: (tensor + torch.randn_like(tensor) / 20).bfloat16() for name, tensor in model.state_dict().items()}
 
 
@@ -83,7 +83,7 @@ def sound(weights: Tensors, x_LD: Tensor) -> Tensor:
 def old_picture() -> tuple[Tensors, Callable[[Tensor], Tensor]]:
     adapter = random(perceptron("proj", 2 * WIDTH) | NORM)
     unused = {"blocks.0.att.v0": torch.ones(1, 1, WIDTH), "blocks.0.att.v1": torch.ones(WIDTH, 6)}
-    tensors = trunk() | unused | under("modality.world_encoder.adapter.", adapter)
+    tensors = backbone() | unused | under("modality.world_encoder.adapter.", adapter)
     return tensors, lambda x: picture(adapter, "proj", x)
 
 
@@ -91,21 +91,21 @@ def old_sound() -> tuple[Tensors, Callable[[Tensor], Tensor]]:
     hidden = 2 * WIDTH
     shapes = perceptron("proj", hidden, hidden) | {"conv.weight": (hidden, FEATURES, 3), "conv.bias": (hidden,)}
     adapter = random(shapes)
-    return trunk() | under("modality.world_encoder.adapter.", adapter), lambda x: sound(adapter, x)
+    return backbone() | under("modality.world_encoder.adapter.", adapter), lambda x: sound(adapter, x)
 
 
 def new_picture() -> tuple[Tensors, Callable[[Tensor], Tensor]]:
     adapter = random(perceptron("mlp", 4 * WIDTH) | NORM)
-    return under("llm.", trunk()) | under("proj.", adapter), lambda x: picture(adapter, "mlp", x)
+    return under("llm.", backbone()) | under("proj.", adapter), lambda x: picture(adapter, "mlp", x)
 
 
 def new_picture_with_convolution() -> tuple[Tensors, Callable[[Tensor], Tensor]]:
     adapter = random(perceptron("mlp", 4 * WIDTH) | NORM | {"conv.weight": (FEATURES, FEATURES, 3)})
-    return under("llm.", trunk()) | under("proj.", adapter), lambda x: picture(adapter, "mlp", x)
+    return under("llm.", backbone()) | under("proj.", adapter), lambda x: picture(adapter, "mlp", x)
 
 
 def exported(adapter: Tensors) -> Tensors:
-    names = {name.replace("model.", "model.llm.", 1): tensor for name, tensor in to_fla(trunk()).items()}
+    names = {name.replace("model.", "model.llm.", 1): tensor for name, tensor in to_fla(backbone()).items()}
     return names | under("model.proj.", adapter)
 
 
@@ -124,7 +124,7 @@ LAYOUTS = [old_picture, old_sound, new_picture, new_picture_with_convolution, hu
 
 @pytest.fixture
 def manifest(tiny_manifest: Manifest) -> Path:
-    """A manifest that names an encoder and what to train on; trunk and adapter are not in it."""
+    """A manifest that names an encoder and what to train on; backbone and adapter are not in it."""
     path = tiny_manifest()
     document = yaml.safe_load(path.read_text())
     del document["backbone"], document["modalities"]["series"]["adapter"]
@@ -145,20 +145,28 @@ def test_an_imported_model_computes_what_the_authors_code_computes(
     tensors, arithmetic = layout()
     import_run(saved(tensors, tmp_path / "authors.pth"), manifest, tmp_path / "run")
     model = load(tmp_path / "run", device="cpu").model.double()
-    front_end = model.modalities["series"]
+    embedder = model.embedders["series"]
     x_LD = torch.randn(21, FEATURES, dtype=torch.float64)
     features = Features(x_LD[None], torch.tensor([21]))
     with torch.no_grad():
-        if front_end.compressor is not None:
-            features = front_end.compressor(features)
-        adapted = front_end.adapter(features).packed()
+        if embedder.compressor is not None:
+            features = embedder.compressor(features)
+        adapted = embedder.adapter(features).packed()
         torch.testing.assert_close(adapted, arithmetic(x_LD), rtol=0, atol=1e-9)
 
-        saved_trunk = {name: tensor.double() for name, tensor in trunk().items()}
+        saved_backbone = {name: tensor.double() for name, tensor in backbone().items()}
         expected = RWKV7(
-            RWKV7Config(layers=2, width=WIDTH, decay_rank=8, rate_rank=10, value_rank=6, gate_rank=12), VOCAB
+            RWKV7Config(
+                num_layers=2,
+                hidden_size=WIDTH,
+                decay_low_rank_dim=8,
+                a_low_rank_dim=10,
+                v_low_rank_dim=6,
+                gate_low_rank_dim=12,
+            ),
+            VOCAB,
         )
-        expected.double().load_state_dict(saved_trunk)
+        expected.double().load_state_dict(saved_backbone)
         torch.testing.assert_close(model.backbone(adapted[None])[0], expected(adapted[None])[0], rtol=0, atol=1e-12)
 
 
@@ -192,9 +200,16 @@ def siglip_tower() -> Any:
     return SiglipVisionModel(SiglipVisionConfig(**sizes, num_attention_heads=2, intermediate_size=16))
 
 
-def image_manifest(manifest: Path, width: int = FEATURES) -> Path:
+def image_manifest(manifest: Path, hidden_size: int = FEATURES) -> Path:
     document = yaml.safe_load(manifest.read_text())
-    sizes = {"image_size": 32, "patch_size": 16, "width": width, "layers": 1, "heads": 2, "mlp_width": 16}
+    sizes = {
+        "image_size": 32,
+        "patch_size": 16,
+        "width": hidden_size,
+        "num_layers": 1,
+        "num_heads": 2,
+        "intermediate_size": 16,
+    }
     encoder = {"type": "siglip2", "init": "scratch", "resample": "bilinear", **sizes}
     document["modalities"] = {"image": {"encoder": encoder}}
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -215,7 +230,7 @@ def test_a_trained_encoder_is_taken_along(prefix: str, manifest: Path, tmp_path:
 def test_a_trained_encoder_of_another_kind_is_refused(manifest: Path, tmp_path: Path) -> None:
     tensors = new_picture()[0] | under("encoder.model.", random({"conv1.weight": (4, 4)}))
     source = saved(tensors, tmp_path / "authors.pth")
-    with pytest.raises(CheckpointError, match=r"reads no published weights"):
+    with pytest.raises(CheckpointError, match=r"reads no pretrained weights"):
         import_run(source, manifest, tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"trained encoder of .* is not that of the manifest"):
         import_run(source, image_manifest(manifest), tmp_path / "run")
@@ -225,7 +240,7 @@ def test_a_trained_encoder_of_another_kind_is_refused(manifest: Path, tmp_path: 
 def test_an_encoder_of_another_width_is_refused(manifest: Path, tmp_path: Path) -> None:
     source = saved(new_picture()[0], tmp_path / "authors.pth")
     with pytest.raises(CheckpointError, match=r"reads features of width 8, but the encoder 'siglip2' .* gives 12"):
-        import_run(source, image_manifest(manifest, width=12), tmp_path / "run")
+        import_run(source, image_manifest(manifest, hidden_size=12), tmp_path / "run")
 
 
 def without(name: str) -> Callable[[Tensors], Tensors]:
@@ -245,14 +260,14 @@ def without(name: str) -> Callable[[Tensors], Tensors]:
         ),
         (
             lambda tensors: tensors | {"proj.pre_norm.weight": torch.ones(8), "proj.pre_norm.bias": torch.ones(8)},
-            "normalises what the perceptron reads",
+            "normalizes what the perceptron reads",
         ),
         (
             lambda tensors: tensors | under("proj.deepstack.0.", random(perceptron("mlp", 64))),
             "DeepStack",
         ),
     ],
-    ids=["partial adapter", "partial trunk", "extra", "no adapter", "odd width", "norm before", "deepstack"],
+    ids=["partial adapter", "partial backbone", "extra", "no adapter", "odd width", "norm before", "deepstack"],
 )
 def test_what_cannot_be_expressed_is_refused(
     damage: Callable[[Tensors], Tensors], message: str, manifest: Path, tmp_path: Path
@@ -264,7 +279,7 @@ def test_what_cannot_be_expressed_is_refused(
 
 
 @pytest.mark.parametrize("model_type", [None, "modrwkv", "rwkv7_vl"])
-def test_only_the_configuration_tells_where_equal_widths_are_normalised(
+def test_only_the_configuration_tells_where_equal_widths_are_normalized(
     model_type: str | None, manifest: Path, tmp_path: Path
 ) -> None:
     adapter = random(perceptron("mlp", 4 * WIDTH, WIDTH) | NORM)
@@ -281,14 +296,21 @@ def test_only_the_configuration_tells_where_equal_widths_are_normalised(
         import_run(str(folder), manifest, tmp_path / "run")
         assert RunFolder(tmp_path / "run").latest().name == "step-00000000"
     else:
-        with pytest.raises(CheckpointError, match="may normalise before its perceptron"):
+        with pytest.raises(CheckpointError, match="may normalize before its perceptron"):
             import_run(str(folder), manifest, tmp_path / "run")
 
 
 def test_one_of_several_modalities_must_be_named(manifest: Path, tmp_path: Path) -> None:
     document = yaml.safe_load(manifest.read_text())
     document["modalities"]["image"] = {
-        "encoder": {"type": "siglip2", "init": "scratch", "image_size": 32, "layers": 1, "width": 12, "heads": 2},
+        "encoder": {
+            "type": "siglip2",
+            "init": "scratch",
+            "image_size": 32,
+            "num_layers": 1,
+            "hidden_size": 12,
+            "num_heads": 2,
+        },
         "adapter": {"type": "mlp", "expansion": 1},
     }
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))

@@ -26,7 +26,7 @@ MANIFEST = {
     "modrwkv": 1,
     "name": "hearts",
     "tokenizer": {"type": "bytes"},
-    "backbone": {"type": "rwkv7", "layers": 1, "width": 64},
+    "backbone": {"type": "rwkv7", "num_layers": 1, "hidden_size": 64},
     "modalities": {
         "image": {
             "encoder": {
@@ -34,10 +34,10 @@ MANIFEST = {
                 "init": "scratch",
                 "image_size": 16,
                 "patch_size": 8,
-                "width": 16,
-                "layers": 1,
-                "heads": 2,
-                "mlp_width": 16,
+                "hidden_size": 16,
+                "num_layers": 1,
+                "num_heads": 2,
+                "intermediate_size": 16,
             },
             "adapter": {"type": "mlp", "expansion": 1},
         },
@@ -46,7 +46,7 @@ MANIFEST = {
     "data": {"train": [{"source": "chat", "path": "hearts.jsonl"}], "batch_size": 2},
     "phases": [
         {
-            "name": "learn",
+            "name": "pretrain",
             "train": ["encoder", "adapter", "backbone"],
             "lr": 1e-3,
             "steps": 2,
@@ -205,7 +205,7 @@ def it_trains_beside_an_image_encoder_whatever_else_is_broken(environment: Envir
         explained = environment.modrwkv("plugins", "doctor", code=1).stdout
         assert "modrwkv-ruin:ruin 0.1.0: failed" in explained
         assert "OSError: sunk" in explained
-        assert "what to do: mend or reinstall modrwkv-ruin" in explained
+        assert "what to do: fix or reinstall modrwkv-ruin" in explained
         assert environment.losses("runs/second") == losses
         refused = environment.modrwkv("check", "manifest.yaml", "modalities.ecg.adapter.type=ruin", code=2).stderr
         assert "OSError: sunk" in refused

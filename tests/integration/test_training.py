@@ -51,7 +51,7 @@ def command(*words: str) -> Sequence[str]:
 
 def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Path) -> None:
     manifest = tiny_manifest()
-    undisturbed = run(manifest, tmp_path / "undisturbed")
+    uninterrupted = run(manifest, tmp_path / "uninterrupted")
     killed = RunFolder(tmp_path / "killed")
     process = subprocess.Popen(
         command("train", str(manifest), "--run", str(killed.path), "--quiet"),
@@ -64,13 +64,15 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Pat
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not killed.progress(killed.latest()).phase_done, "killed in the middle of the second phase"
+    assert not killed.train_state(killed.latest()).phase_done, "killed in the middle of the second phase"
     with (killed.metrics).open("a") as file:
         file.write('{"step": 8, "cut by the ki')
     run(manifest, killed.path, resume=True)
-    for path in undisturbed.latest().glob("*.safetensors"):
+    for path in uninterrupted.latest().glob("*.safetensors"):
         assert path.read_bytes() == (killed.latest() / path.name).read_bytes(), path.name
-    losses = [[(line["step"], line["loss"]) for line in read_metrics(folder.path)] for folder in (undisturbed, killed)]
+    losses = [
+        [(line["step"], line["loss"]) for line in read_metrics(folder.path)] for folder in (uninterrupted, killed)
+    ]
     assert losses[0] == losses[1]
     assert [step for step, _ in losses[0]] == list(range(1, 11))
 
@@ -78,13 +80,13 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Pat
 def test_a_run_resumed_between_phases_draws_the_same_random_numbers(tiny_manifest: Manifest, tmp_path: Path) -> None:
     heads = {"lm": {"type": "lm"}, "forecast": {"type": "forecast", "horizon": 6, "dropout": 0.5}}
     manifest = tiny_manifest(heads=heads, phases=[ALIGN, ALIGN | {"name": "more"}])
-    undisturbed = run(manifest, tmp_path / "undisturbed")
+    uninterrupted = run(manifest, tmp_path / "uninterrupted")
     broken = RunFolder(tmp_path / "broken")
-    shutil.copytree(undisturbed.path, broken.path)
+    shutil.copytree(uninterrupted.path, broken.path)
     shutil.rmtree(broken.latest())
-    assert broken.progress(broken.latest()).phase_done
+    assert broken.train_state(broken.latest()).phase_done
     run(manifest, broken.path, resume=True)
-    for path in undisturbed.latest().glob("*.safetensors"):
+    for path in uninterrupted.latest().glob("*.safetensors"):
         assert path.read_bytes() == (broken.latest() / path.name).read_bytes(), path.name
 
 
@@ -102,7 +104,7 @@ def test_phase_two_starts_from_the_adapter_of_phase_one(tiny_manifest: Manifest,
 def test_a_phase_changes_what_it_lists_and_nothing_else(tiny_manifest: Manifest, tmp_path: Path) -> None:
     manifest = tiny_manifest(phases=[ALIGN | {"name": "one"}, ALIGN | {"name": "two", "train": ["series.adapter"]}])
     first, second = run(manifest, tmp_path / "run").steps()
-    changed = {path.stem for path in first.glob("*.safetensors") if path.name != "optimiser.safetensors"}
+    changed = {path.stem for path in first.glob("*.safetensors") if path.name != "optimizer.safetensors"}
     changed = {part for part in changed if not same(weights(first, part), weights(second, part))}
     assert changed == {"series.adapter"}
 
@@ -134,7 +136,7 @@ def test_variables_that_override_manifests_leave_a_trained_run_alone(
 ) -> None:
     folder = run(tiny_manifest(phases=[ALIGN]), tmp_path / "run")
     monkeypatch.setenv("MODRWKV__BACKBONE__WIDTH", "128")
-    assert load(folder.path, device="cpu").model.backbone.width == 64
+    assert load(folder.path, device="cpu").model.backbone.hidden_size == 64
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_pat
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tiny_manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ModRWKVError, match=r"not finite in step .*the step was not taken"):
-        run(tiny_manifest(phases=[ALIGN | {"lr": 1e30, "warmup_steps": 0, "clip": None}]), tmp_path / "run")
+        run(tiny_manifest(phases=[ALIGN | {"lr": 1e30, "warmup_steps": 0, "max_grad_norm": None}]), tmp_path / "run")
 
 
 def test_a_phase_without_weights_to_train_is_named(tiny_manifest: Manifest, tmp_path: Path) -> None:
@@ -159,15 +161,15 @@ def test_a_phase_without_weights_to_train_is_named(tiny_manifest: Manifest, tmp_
         run(tiny_manifest(), tmp_path / "run", "phases.align.train=[heads.lm]")
 
 
-def test_published_weights_are_loaded_once_and_hashed_in_the_lock(tiny_manifest: Manifest, tmp_path: Path) -> None:
+def test_pretrained_weights_are_loaded_once_and_hashed_in_the_lock(tiny_manifest: Manifest, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    published = tmp_path / "trunk.safetensors"
-    write_tensors(published, RWKV7(RWKV7Config(layers=2, width=64), 320).state_dict())
+    published = tmp_path / "backbone.safetensors"
+    write_tensors(published, RWKV7(RWKV7Config(num_layers=2, hidden_size=64), 320).state_dict())
     frozen = {"name": "align", "train": ["adapter", "heads"], "lr": 1e-3, "steps": 2}
     manifest = tiny_manifest(backbone={"type": "rwkv7", "weights": str(published)}, phases=[frozen])
     folder = run(manifest, tmp_path / "run")
     lock = json.loads(folder.lock.read_text())
-    assert lock["weights"] == {"backbone/trunk.safetensors": hashlib.sha256(published.read_bytes()).hexdigest()}
+    assert lock["weights"] == {"backbone/backbone.safetensors": hashlib.sha256(published.read_bytes()).hexdigest()}
     assert same(weights(folder.latest(), "backbone"), read_tensors(published))
     published.unlink()
     assert isinstance(load(folder.path, device="cpu").generate("Say yes 1 times.", max_tokens=3), str)

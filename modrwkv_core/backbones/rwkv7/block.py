@@ -1,6 +1,6 @@
 """One layer of RWKV-7: time mixing and channel mixing, each on a normalised residual stream.
 
-B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed sequences, M = mixes.
+B = rows, T = tokens, D = hidden size, H = heads, N = head size, S = rows or packed sequences, M = mixes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Block(nn.Module):
 
     def __init__(self, sizes: RWKV7Sizes, layer: int, kernel: str) -> None:
         super().__init__()
-        self.ln0 = nn.LayerNorm(sizes.width) if layer == 0 else None
-        self.ln1 = nn.LayerNorm(sizes.width)
-        self.ln2 = nn.LayerNorm(sizes.width)
+        self.ln0 = nn.LayerNorm(sizes.hidden_size) if layer == 0 else None
+        self.ln1 = nn.LayerNorm(sizes.hidden_size)
+        self.ln2 = nn.LayerNorm(sizes.hidden_size)
         self.att = TimeMix(sizes, layer, kernel)
         self.ffn = ChannelMix(sizes)
 

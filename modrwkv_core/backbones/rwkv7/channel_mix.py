@@ -1,6 +1,6 @@
 """Channel mixing: the two-layer network of each block, over a token and its predecessor.
 
-B = rows, T = tokens, D = width, F = hidden width.
+B = rows, T = tokens, D = hidden size, F = inner size.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class ChannelMix(nn.Module):
 
     def __init__(self, sizes: RWKV7Sizes) -> None:
         super().__init__()
-        self.x_k = nn.Parameter(torch.empty(1, 1, sizes.width))
-        self.key = Linear(sizes.width, sizes.ffn)
-        self.value = Linear(sizes.ffn, sizes.width, sparse=True)
+        self.x_k = nn.Parameter(torch.empty(1, 1, sizes.hidden_size))
+        self.key = Linear(sizes.hidden_size, sizes.intermediate_size)
+        self.value = Linear(sizes.intermediate_size, sizes.hidden_size, sparse=True)
 
     def mix(self) -> Tensor:
         """Weights of the token before, ``[1, D]``."""

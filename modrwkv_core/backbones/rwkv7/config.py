@@ -1,4 +1,4 @@
-"""What a manifest may say about an RWKV-7 trunk. Never imports torch, except to look into a ``.pth`` file."""
+"""What a manifest may say about an RWKV-7 backbone. Never imports torch, except to look into a ``.pth`` file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from modrwkv_core.backbones.rwkv7.header import read_shapes
-from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes, lora_rank
+from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes, low_rank_dim
 from modrwkv_core.errors import CheckpointError, ComponentError
 from modrwkv_core.interfaces.config import BackboneConfig, ManifestPath
 
@@ -20,8 +20,8 @@ _COMPONENT = "backbone/rwkv7"
 class RWKV7Config(BackboneConfig):
     """RWKV-7, from official weights or from scratch.
 
-    With ``weights`` all sizes are read from the file's tensors; from scratch ``layers`` and ``width`` are needed, and
-    the other sizes have the defaults of the official training code.
+    With ``weights`` all sizes are read from the file's tensors. From scratch, ``num_layers`` and ``hidden_size`` are
+    required; the other sizes have the defaults of the official training code.
     """
 
     type: Literal["rwkv7"] = "rwkv7"
@@ -29,29 +29,29 @@ class RWKV7Config(BackboneConfig):
     weights: ManifestPath | None = None
     """Official weights, ``.pth`` or ``.safetensors``; none to start from scratch."""
 
-    layers: int | None = Field(default=None, ge=1)
+    num_layers: int | None = Field(default=None, ge=1)
     """Number of blocks."""
 
-    width: int | None = Field(default=None, ge=2)
-    """Width of the trunk, a multiple of ``head_size``."""
+    hidden_size: int | None = Field(default=None, ge=2)
+    """Widden size of the backbone, a multiple of ``head_dim``."""
 
-    ffn: int | None = Field(default=None, ge=1)
-    """Hidden width of channel mixing; 4 times ``width`` by default."""
+    intermediate_size: int | None = Field(default=None, ge=1)
+    """Inner dimension of channel mixing; 4 times ``hidden_size`` by default."""
 
-    head_size: int | None = Field(default=None, ge=2)
+    head_dim: int | None = Field(default=None, ge=2)
     """Width of one head; 64 by default."""
 
-    decay_rank: int | None = Field(default=None, ge=1)
-    """Rank of the map to the decay; by default 2.5 sqrt(width), to a multiple of 32."""
+    decay_low_rank_dim: int | None = Field(default=None, ge=1)
+    """Rank of the map to the decay; by default 2.5 sqrt(hidden_size), to a multiple of 32."""
 
-    rate_rank: int | None = Field(default=None, ge=1)
-    """Rank of the map to the in-context learning rate; by default 2.5 sqrt(width), to a multiple of 32."""
+    a_low_rank_dim: int | None = Field(default=None, ge=1)
+    """Rank of the map to the in-context learning rate; by default 2.5 sqrt(hidden_size), to a multiple of 32."""
 
-    value_rank: int | None = Field(default=None, ge=1)
-    """Rank of the map to the value residual's gate; by default 1.7 sqrt(width), to a multiple of 32."""
+    v_low_rank_dim: int | None = Field(default=None, ge=1)
+    """Rank of the map to the value residual's gate; by default 1.7 sqrt(hidden_size), to a multiple of 32."""
 
-    gate_rank: int | None = Field(default=None, ge=1)
-    """Rank of the map to the output gate; by default 5 sqrt(width), to a multiple of 32."""
+    gate_low_rank_dim: int | None = Field(default=None, ge=1)
+    """Rank of the map to the output gate; by default 5 sqrt(hidden_size), to a multiple of 32."""
 
     vocab: int | None = Field(default=None, ge=1)
     """Rows of the embedding; from scratch the tokenizer decides by default."""
@@ -59,16 +59,16 @@ class RWKV7Config(BackboneConfig):
     kernel: str = "auto"
     """Backend of the WKV-7 recurrence: ``auto`` or a name that ``modrwkv doctor`` lists."""
 
-    recompute: Literal["none", "cheap", "all"] = "none"
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
     """What training computes twice to save memory: nothing; what lies between the matrix products, which on a GPU takes
     40 % of the memory for 7 % of the time; or everything, which keeps the inputs of the blocks only."""
 
     @model_validator(mode="after")
     def _has_sizes(self) -> Self:
-        if self.weights is None and (self.layers is None or self.width is None):
-            raise ValueError("give `weights`, or `layers` and `width` to start from scratch")
-        if self.width is not None and self.width % (self.head_size or 64):
-            raise ValueError(f"width {self.width} is not a multiple of head_size {self.head_size or 64}")
+        if self.weights is None and (self.num_layers is None or self.hidden_size is None):
+            raise ValueError("give `weights`, or `num_layers` and `hidden_size` to start from scratch")
+        if self.hidden_size is not None and self.hidden_size % (self.head_dim or 64):
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of head_dim {self.head_dim or 64}")
         return self
 
     def sizes(self) -> RWKV7Sizes:
@@ -109,18 +109,18 @@ class RWKV7Config(BackboneConfig):
         return found
 
     def _from_scratch(self) -> RWKV7Sizes:
-        assert self.layers is not None
-        assert self.width is not None
+        assert self.num_layers is not None
+        assert self.hidden_size is not None
         return RWKV7Sizes(
             vocab=self.vocab,
-            layers=self.layers,
-            width=self.width,
-            ffn=self.ffn or 4 * self.width,
-            head_size=self.head_size or 64,
-            decay_rank=self.decay_rank or lora_rank(self.width, 2.5),
-            rate_rank=self.rate_rank or lora_rank(self.width, 2.5),
-            value_rank=self.value_rank or lora_rank(self.width, 1.7),
-            gate_rank=self.gate_rank or lora_rank(self.width, 5.0),
+            num_layers=self.num_layers,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size or 4 * self.hidden_size,
+            head_dim=self.head_dim or 64,
+            decay_low_rank_dim=self.decay_low_rank_dim or low_rank_dim(self.hidden_size, 2.5),
+            a_low_rank_dim=self.a_low_rank_dim or low_rank_dim(self.hidden_size, 2.5),
+            v_low_rank_dim=self.v_low_rank_dim or low_rank_dim(self.hidden_size, 1.7),
+            gate_low_rank_dim=self.gate_low_rank_dim or low_rank_dim(self.hidden_size, 5.0),
         )
 
     def resolved(self) -> Self:
@@ -129,10 +129,10 @@ class RWKV7Config(BackboneConfig):
 
     @property
     def in_dim(self) -> int:
-        """Width of the trunk."""
-        return self.sizes().width
+        """Widden size of the backbone."""
+        return self.sizes().hidden_size
 
     @property
-    def vocab_rows(self) -> int | None:
+    def fixed_vocab_size(self) -> int | None:
         """Rows of the embedding if the weights or the configuration fix them; None if the tokenizer decides."""
         return self.sizes().vocab

@@ -1,6 +1,6 @@
 """Decoding on the CPU: one compiled call takes a token through all layers.
 
-B = rows, D = trunk width, V = vocabulary.
+B = rows, D = hidden size, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CompiledDecoder(Decoder):
             return "it computes in float32, not float64"
         if model.config.kernel not in ("auto", "cpu"):
             return f"the configuration asks for kernel {model.config.kernel!r}"
-        return why_no_cpu_decode(model.sizes.head_size)
+        return why_no_cpu_decode(model.sizes.head_dim)
 
     def start(self, state: State) -> Decoding:
         """Continue the rows of ``state``."""

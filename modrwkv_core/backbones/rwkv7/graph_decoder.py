@@ -1,6 +1,6 @@
 """Decoding on a GPU: states stay where they are in a pool, and a CUDA graph launches the whole step at once.
 
-B = rows, D = trunk width, V = vocabulary.
+B = rows, D = hidden size, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GraphDecoder(Decoder):
             return f"it takes float32 and bfloat16, not {weight.dtype}"
         if model.config.kernel not in ("auto", "triton"):
             return f"the configuration asks for kernel {model.config.kernel!r}"
-        dispatch = explain_dispatch(device=weight.device, dtype=weight.dtype, head_size=model.sizes.head_size)
+        dispatch = explain_dispatch(device=weight.device, dtype=weight.dtype, head_size=model.sizes.head_dim)
         return dispatch.reasons["triton"]
 
     def start(self, state: State) -> Decoding:

@@ -3,7 +3,7 @@
 A pass over a few hundred tokens takes the device less time than Python takes to launch it. The state carries over from
 piece to piece, so one recording serves prompts of every length.
 
-B = rows, T = tokens, D = width.
+B = rows, T = tokens, D = hidden size.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GraphReader:
         self.piece = piece
         # The second sequence is never empty; the kernels like multiples of 16.
         length = piece + 16
-        self._x = model.emb.weight.detach().new_zeros(1, length, model.width)
+        self._x = model.emb.weight.detach().new_zeros(1, length, model.hidden_size)
         self._bounds = torch.tensor([0, piece, length], device=self._x.device)
         self._before = model.init_state(2)
         self._graph: torch.cuda.CUDAGraph | None = None

@@ -1,7 +1,7 @@
 """The official recipe for an RWKV-7 from scratch (RWKV-LM's training code for x070).
 
 Output projections are zero, so that every block begins as the identity; low-rank maps are zero on their first side;
-decays and mixing weights are curves over channels and layers. D = width.
+decays and mixing weights are curves over channels and layers. D = hidden size.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def initialise_head(head: nn.Linear) -> None:
 
 
 @torch.no_grad()
-def initialise_time_mix(mix: TimeMix, layer: int, layers: int) -> None:
-    """Initialise the time mixing of block ``layer`` of ``layers``."""
-    width = mix.w0.numel()
-    depth = layer / max(1, layers - 1)
-    rest = 1 - layer / layers
-    channel_D = torch.arange(width, device=mix.w0.device, dtype=torch.float32)
-    ramp_D = channel_D / (width - 1)
+def initialise_time_mix(mix: TimeMix, layer: int, num_layers: int) -> None:
+    """Initialise the time mixing of block ``layer`` of ``num_layers``."""
+    hidden_size = mix.w0.numel()
+    depth = layer / max(1, num_layers - 1)
+    rest = 1 - layer / num_layers
+    channel_D = torch.arange(hidden_size, device=mix.w0.device, dtype=torch.float32)
+    ramp_D = channel_D / (hidden_size - 1)
     centred_D = ramp_D - 0.5
     # Within a head from -1 to 1, flat in the middle: every head gets slow and fast channels.
-    position_D = 2 * (channel_D % mix.head_size) / (mix.head_size - 1) - 1
+    position_D = 2 * (channel_D % mix.head_dim) / (mix.head_dim - 1) - 1
     zigzag_D = position_D * position_D.abs()
 
     for weight, power in (
@@ -50,7 +50,7 @@ def initialise_time_mix(mix: TimeMix, layer: int, layers: int) -> None:
         (mix.x_a, 0.9),
         (mix.x_g, 0.2),
     ):
-        _copy(weight, 1 - (channel_D / width) ** (power * rest))
+        _copy(weight, 1 - (channel_D / hidden_size) ** (power * rest))
     _copy(mix.w0, -5.5 + 6 * ramp_D ** (1 + depth**0.3) + 2.5 * zigzag_D)
     _copy(mix.a0, -0.19 + 0.3 * zigzag_D + 0.4 * centred_D)
     _copy(mix.k_k, 0.71 - 0.1 * centred_D)
@@ -69,15 +69,15 @@ def initialise_time_mix(mix: TimeMix, layer: int, layers: int) -> None:
     nn.init.orthogonal_(mix.key.weight, gain=0.1)
     nn.init.orthogonal_(mix.value.weight)
     nn.init.zeros_(mix.output.weight)
-    nn.init.constant_(mix.ln_x.weight, ((1 + layer) / layers) ** 0.7)
+    nn.init.constant_(mix.ln_x.weight, ((1 + layer) / num_layers) ** 0.7)
 
 
 @torch.no_grad()
-def initialise_channel_mix(mix: ChannelMix, layer: int, layers: int) -> None:
-    """Initialise the channel mixing of block ``layer`` of ``layers``."""
-    width = mix.x_k.numel()
-    channel_D = torch.arange(width, device=mix.x_k.device, dtype=torch.float32)
-    _copy(mix.x_k, 1 - (channel_D / width) ** (1 - layer / layers) ** 4)
+def initialise_channel_mix(mix: ChannelMix, layer: int, num_layers: int) -> None:
+    """Initialise the channel mixing of block ``layer`` of ``num_layers``."""
+    hidden_size = mix.x_k.numel()
+    channel_D = torch.arange(hidden_size, device=mix.x_k.device, dtype=torch.float32)
+    _copy(mix.x_k, 1 - (channel_D / hidden_size) ** (1 - layer / num_layers) ** 4)
     nn.init.orthogonal_(mix.key.weight)
     nn.init.zeros_(mix.value.weight)
 

@@ -1,6 +1,6 @@
 """RWKV-7 as a backbone: embedding, blocks, output projection. Its ``state_dict`` is the official layout.
 
-B = rows, T = tokens, D = width, S = rows or packed sequences.
+B = rows, T = tokens, D = hidden size, S = rows or packed sequences.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class RWKV7(Backbone[RWKV7Config]):
             raise ComponentError(
                 f"the embedding has {sizes.vocab} rows, but {vocab_size} are asked for", component=_COMPONENT
             )
-        _check_kernel(config.kernel, sizes.head_size)
+        _check_kernel(config.kernel, sizes.head_dim)
         self.sizes = sizes
-        self.width = sizes.width
-        self.emb = nn.Embedding(vocab_size, sizes.width)
-        self.blocks = nn.ModuleList(Block(sizes, layer, config.kernel) for layer in range(sizes.layers))
-        self.ln_out = nn.LayerNorm(sizes.width)
-        self.head = Linear(sizes.width, vocab_size)
+        self.hidden_size = sizes.hidden_size
+        self.emb = nn.Embedding(vocab_size, sizes.hidden_size)
+        self.blocks = nn.ModuleList(Block(sizes, layer, config.kernel) for layer in range(sizes.num_layers))
+        self.ln_out = nn.LayerNorm(sizes.hidden_size)
+        self.head = Linear(sizes.hidden_size, vocab_size)
 
         if config.weights is None:
             self._initialise()
@@ -116,7 +116,7 @@ class RWKV7(Backbone[RWKV7Config]):
 
     def kernels(self) -> dict[str, str]:
         """Return the backend that serves the recurrence."""
-        dispatch = explain_dispatch(self.config.kernel, device=self.emb.weight.device, head_size=self.sizes.head_size)
+        dispatch = explain_dispatch(self.config.kernel, device=self.emb.weight.device, head_size=self.sizes.head_dim)
         return {"wkv7": dispatch.chosen}
 
     def decoder(self, weights: str = "auto") -> Decoder:
@@ -182,7 +182,7 @@ class RWKV7(Backbone[RWKV7Config]):
 
         Nothing waits for a GPU.
         """
-        run = recomputing(self.config.recompute if torch.is_grad_enabled() else "none")
+        run = recomputing(self.config.activation_checkpointing if torch.is_grad_enabled() else "none")
         v_first: Tensor | None = None
         layers: list[LayerState] = []
         blocks = self._blocks()
@@ -209,12 +209,12 @@ class RWKV7(Backbone[RWKV7Config]):
         like = self.emb.weight
         sizes = self.sizes
         matrix = like.new_zeros(
-            (sizes.layers, rows, sizes.heads, sizes.head_size, sizes.head_size),
+            (sizes.num_layers, rows, sizes.num_heads, sizes.head_dim, sizes.head_dim),
             dtype=torch.promote_types(like.dtype, torch.float32),
         )
-        return RWKV7State(matrix, *(like.new_zeros(sizes.layers, rows, sizes.width) for _ in range(2)))
+        return RWKV7State(matrix, *(like.new_zeros(sizes.num_layers, rows, sizes.hidden_size) for _ in range(2)))
 
-    def decayed_parameters(self) -> set[str]:
+    def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch: the large matrices.
 
         To decay any other costs much accuracy, says the official recipe.
@@ -223,15 +223,15 @@ class RWKV7(Backbone[RWKV7Config]):
             f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.Linear | nn.Embedding)
         }
 
-    def lr_scales(self) -> dict[str, float]:
+    def lr_multipliers(self) -> dict[str, float]:
         """Names of the parameters whose learning rate is scaled: the decay's bias learns twice as fast."""
-        return {f"blocks.{layer}.att.w0": 2.0 for layer in range(self.sizes.layers)}
+        return {f"blocks.{layer}.att.w0": 2.0 for layer in range(self.sizes.num_layers)}
 
     def _initialise(self) -> None:
         initialise_embedding(self.emb)
         for layer, block in enumerate(self._blocks()):
-            initialise_time_mix(block.att, layer, self.sizes.layers)
-            initialise_channel_mix(block.ffn, layer, self.sizes.layers)
+            initialise_time_mix(block.att, layer, self.sizes.num_layers)
+            initialise_channel_mix(block.ffn, layer, self.sizes.num_layers)
         initialise_head(self.head)
 
     def _blocks(self) -> list[Block]:
@@ -244,9 +244,9 @@ class RWKV7(Backbone[RWKV7Config]):
 
     def _checked(self, x: Tensor, state: State | None, cu_seqlens: Tensor | None) -> tuple[RWKV7State, Packing | None]:
         """Where to begin, and where packed sequences lie."""
-        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.width:
+        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.hidden_size:
             raise ComponentError(
-                f"the trunk reads [rows, tokens, {self.width}] with at least one token, not {list(x.shape)}",
+                f"the trunk reads [rows, tokens, {self.hidden_size}] with at least one token, not {list(x.shape)}",
                 component=_COMPONENT,
             )
         packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
@@ -255,7 +255,7 @@ class RWKV7(Backbone[RWKV7Config]):
 
     def _checked_state(self, state: State, rows: int) -> RWKV7State:
         sizes = self.sizes
-        expected = [sizes.layers, rows, sizes.heads, sizes.head_size, sizes.head_size]
+        expected = [sizes.num_layers, rows, sizes.num_heads, sizes.head_dim, sizes.head_dim]
         if not isinstance(state, RWKV7State) or list(state.matrix.shape) != expected:
             given = list(state.matrix.shape) if isinstance(state, RWKV7State) else type(state).__name__
             raise ComponentError(
@@ -266,11 +266,11 @@ class RWKV7(Backbone[RWKV7Config]):
         return state
 
 
-def _check_kernel(kernel: str, head_size: int) -> None:
+def _check_kernel(kernel: str, head_dim: int) -> None:
     reasons = []
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         try:
-            explain_dispatch(kernel, device=device, head_size=head_size)
+            explain_dispatch(kernel, device=device, head_size=head_dim)
         except ValueError as error:
             reasons.append(f"{device}: {error}")
         else:

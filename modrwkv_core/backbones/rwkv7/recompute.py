@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = ["Recompute", "cheap", "recomputing"]
 
-Recompute = Literal["none", "cheap", "all"]
+Recompute = Literal["none", "selective", "full"]
 
 Make = Callable[[], Sequence[Tensor]]
 
@@ -24,12 +24,12 @@ def recomputing(kind: Recompute) -> Callable[..., Any]:
     """Return a function that calls a module with its inputs and keeps as much of the way as ``kind`` says.
 
     Args:
-        kind: ``none`` keeps everything; ``cheap`` makes again what the module declares :func:`cheap`; ``all`` keeps the
-            inputs only.
+        kind: ``none`` keeps everything; ``selective`` recomputes what the module declares :func:`cheap`; ``full``
+            keeps the inputs only.
     """
     if kind == "none":
         return _call
-    if kind == "cheap":
+    if kind == "selective":
         return _call_and_forget
     return partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 

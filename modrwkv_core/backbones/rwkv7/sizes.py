@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["RWKV7Sizes", "lora_rank"]
+__all__ = ["RWKV7Sizes", "low_rank_dim"]
 
 Shape = tuple[int, ...]
 
@@ -19,29 +19,29 @@ class RWKV7Sizes:
     Attributes:
         vocab: Rows of the embedding and of the output projection; None if something else decides.
         layers: Blocks.
-        width: D, the width of the trunk.
-        ffn: Hidden width of channel mixing.
-        head_size: Width of one head; it divides ``width``.
-        decay_rank: Inner width of the low-rank map to the decay (``w1``, ``w2``).
-        rate_rank: Inner width of the map to the in-context learning rate (``a1``, ``a2``).
-        value_rank: Inner width of the map to the value residual's gate (``v1``, ``v2``).
-        gate_rank: Inner width of the map to the output gate (``g1``, ``g2``).
+        hidden_size: D, the hidden_size of the trunk.
+        intermediate_size: Inner dimension of channel mixing.
+        head_dim: Width of one head; it divides ``hidden_size``.
+        decay_low_rank_dim: Inner hidden_size of the low-rank map to the decay (``w1``, ``w2``).
+        a_low_rank_dim: Inner hidden_size of the map to the in-context learning rate (``a1``, ``a2``).
+        v_low_rank_dim: Inner hidden_size of the map to the value residual's gate (``v1``, ``v2``).
+        gate_low_rank_dim: Inner hidden_size of the map to the output gate (``g1``, ``g2``).
     """
 
     vocab: int | None
-    layers: int
-    width: int
-    ffn: int
-    head_size: int
-    decay_rank: int
-    rate_rank: int
-    value_rank: int
-    gate_rank: int
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    head_dim: int
+    decay_low_rank_dim: int
+    a_low_rank_dim: int
+    v_low_rank_dim: int
+    gate_low_rank_dim: int
 
     @property
-    def heads(self) -> int:
+    def num_heads(self) -> int:
         """Number of heads."""
-        return self.width // self.head_size
+        return self.hidden_size // self.head_dim
 
     @classmethod
     def of_shapes(cls, shapes: Mapping[str, Shape]) -> RWKV7Sizes:
@@ -56,27 +56,27 @@ class RWKV7Sizes:
                 raise ValueError(f"it has no matrix {name!r}")
             return shapes[name]
 
-        vocab, width = shape("emb.weight")
-        heads, head_size = shape("blocks.0.att.r_k")
-        if heads * head_size != width:
+        vocab, hidden_size = shape("emb.weight")
+        num_heads, head_dim = shape("blocks.0.att.r_k")
+        if num_heads * head_dim != hidden_size:
             raise ValueError(
-                f"{heads} heads of {head_size} (blocks.0.att.r_k) do not make the width {width} (emb.weight)"
+                f"{num_heads} heads of {head_dim} (blocks.0.att.r_k) do not make {hidden_size} (emb.weight)"
             )
-        layers = 1 + max(int(match[1]) for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name)))
+        num_layers = 1 + max(int(match[1]) for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name)))
         return cls(
             vocab=vocab,
-            layers=layers,
-            width=width,
-            ffn=shape("blocks.0.ffn.key.weight")[0],
-            head_size=head_size,
-            decay_rank=shape("blocks.0.att.w1")[1],
-            rate_rank=shape("blocks.0.att.a1")[1],
+            num_layers=num_layers,
+            hidden_size=hidden_size,
+            intermediate_size=shape("blocks.0.ffn.key.weight")[0],
+            head_dim=head_dim,
+            decay_low_rank_dim=shape("blocks.0.att.w1")[1],
+            a_low_rank_dim=shape("blocks.0.att.a1")[1],
             # The first layer has no value residual.
-            value_rank=shape("blocks.1.att.v1")[1] if layers > 1 else lora_rank(width, 1.7),
-            gate_rank=shape("blocks.0.att.g1")[1],
+            v_low_rank_dim=shape("blocks.1.att.v1")[1] if num_layers > 1 else low_rank_dim(hidden_size, 1.7),
+            gate_low_rank_dim=shape("blocks.0.att.g1")[1],
         )
 
 
-def lora_rank(width: int, factor: float) -> int:
-    """Official rank of a low-rank map: ``factor * sqrt(width)`` to the nearest multiple of 32, at least 32."""
-    return max(32, 32 * round(factor * math.sqrt(width) / 32))
+def low_rank_dim(hidden_size: int, factor: float) -> int:
+    """Official rank of a low-rank map: ``factor * sqrt(hidden_size)`` to the nearest multiple of 32, at least 32."""
+    return max(32, 32 * round(factor * math.sqrt(hidden_size) / 32))

@@ -1,6 +1,6 @@
 """Time mixing: the recurrence of each block with everything that drives it.
 
-B = rows, T = tokens, D = width, H = heads, N = head size, S = rows or packed sequences.
+B = rows, T = tokens, D = hidden size, H = heads, N = head size, S = rows or packed sequences.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ class TimeMix(nn.Module):
     def __init__(self, sizes: RWKV7Sizes, layer: int, kernel: str) -> None:
         super().__init__()
         self.kernel = kernel
-        self.head_size = sizes.head_size
-        width = sizes.width
+        self.head_dim = sizes.head_dim
+        hidden_size = sizes.hidden_size
 
         def vector() -> nn.Parameter:
-            return nn.Parameter(torch.empty(1, 1, width))
+            return nn.Parameter(torch.empty(1, 1, hidden_size))
 
         def low_rank(rank: int) -> tuple[nn.Parameter, nn.Parameter]:
-            return nn.Parameter(torch.empty(width, rank)), nn.Parameter(torch.empty(rank, width))
+            return nn.Parameter(torch.empty(hidden_size, rank)), nn.Parameter(torch.empty(rank, hidden_size))
 
         self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g = (vector() for _ in range(6))
         self.w0, self.a0 = vector(), vector()
-        self.w1, self.w2 = low_rank(sizes.decay_rank)
-        self.a1, self.a2 = low_rank(sizes.rate_rank)
+        self.w1, self.w2 = low_rank(sizes.decay_low_rank_dim)
+        self.a1, self.a2 = low_rank(sizes.a_low_rank_dim)
         if layer > 0:
             self.v0 = vector()
-            self.v1, self.v2 = low_rank(sizes.value_rank)
-        self.g1, self.g2 = low_rank(sizes.gate_rank)
+            self.v1, self.v2 = low_rank(sizes.v_low_rank_dim)
+        self.g1, self.g2 = low_rank(sizes.gate_low_rank_dim)
         self.k_k, self.k_a = vector(), vector()
-        self.r_k = nn.Parameter(torch.empty(sizes.heads, sizes.head_size))
-        self.receptance = Linear(width, width)
-        self.key = Linear(width, width)
-        self.value = Linear(width, width)
-        self.output = Linear(width, width)
-        self.ln_x = nn.GroupNorm(sizes.heads, width, eps=_GROUP_NORM_EPS)
+        self.r_k = nn.Parameter(torch.empty(sizes.num_heads, sizes.head_dim))
+        self.receptance = Linear(hidden_size, hidden_size)
+        self.key = Linear(hidden_size, hidden_size)
+        self.value = Linear(hidden_size, hidden_size)
+        self.output = Linear(hidden_size, hidden_size)
+        self.ln_x = nn.GroupNorm(sizes.num_heads, hidden_size, eps=_GROUP_NORM_EPS)
 
     def mix(self) -> Tensor:
         """Weights of the token before in the six inputs of :meth:`forward`, ``[6, D]``."""
@@ -104,7 +104,7 @@ class TimeMix(nn.Module):
             rate_BTD,
             self.k_k.flatten(),
             self.k_a.flatten(),
-            head_size=self.head_size,
+            head_size=self.head_dim,
             residual=residual,
         )
         log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN = prepared = prepare()

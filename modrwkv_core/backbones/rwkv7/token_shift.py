@@ -1,6 +1,6 @@
 """Where sequences begin and end, for the token that stands before each of them.
 
-B = rows, T = tokens, D = width, S = rows or packed sequences.
+B = rows, T = tokens, D = hidden size, S = rows or packed sequences.
 """
 
 from __future__ import annotations

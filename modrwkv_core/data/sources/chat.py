@@ -6,7 +6,7 @@ A line is ``{"messages": [{"role": ..., "content": ...}, ...]}``; content is a t
 - ``{"type": "image_url", "image_url": {"url": ...}}``: a path, a ``file://`` or a ``data:`` URL
 - ``{"type": "input_audio", "input_audio": {"data": base64, "format": ...}}``
 - ``{"type": MODALITY, ...}`` with one of ``path``, ``data`` (base64 of a file) and ``values`` (numbers)
-- ``{"type": "answer", "head": ..., "values": [...]}``: what another head than the language model answers
+- ``{"type": "target", "head": ..., "values": [...]}``: what another head than the language model is supervised with
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from modrwkv_core.data.naming import naming
+from modrwkv_core.data.error_context import error_context
 from modrwkv_core.data.sources.config import ChatConfig
 from modrwkv_core.data.sources.json_records import JsonRecords
 from modrwkv_core.data.sources.media import MediaStore
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Part, Record, Role, Text, Turn
+from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.source import Source
 
 __all__ = ["ChatSource"]
@@ -48,7 +48,7 @@ class ChatSource(Source[ChatConfig]):
     def __getitem__(self, index: int) -> Record:
         content = self._records[index]
         key = self._records.key(index)
-        with naming(key):
+        with error_context(key):
             messages = content.get("messages")
             if not isinstance(messages, list):
                 raise DataError(
@@ -75,8 +75,8 @@ class ChatSource(Source[ChatConfig]):
                 return Media("image", self._url(_take(_take(part, "image_url", dict), "url", str)))
             case "input_audio":
                 return Media("audio", _decode(_take(_take(part, "input_audio", dict), "data", str)))
-            case "answer":
-                return Answer(_take(part, "head", str), _columns(_take(part, "values", list)))
+            case "target":
+                return Target(_take(part, "head", str), _columns(_take(part, "values", list)))
             case modality:
                 return Media(modality, self._medium(part, modality))
 

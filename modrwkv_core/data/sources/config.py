@@ -8,17 +8,17 @@ from pydantic import AfterValidator, Field
 
 from modrwkv_core.interfaces.config import DataPath, SourceConfig
 
-__all__ = ["ChatConfig", "CsvWindowsConfig", "LabelledAudioConfig", "LlavaConfig", "RowRange"]
+__all__ = ["ChatConfig", "CsvWindowsConfig", "LabeledAudioConfig", "LlavaConfig", "RowRange"]
 
 
 def _ascending(rows: tuple[int, int]) -> tuple[int, int]:
     if not 0 <= rows[0] < rows[1]:
-        raise ValueError(f"rows [{rows[0]}, {rows[1]}) hold nothing: write [first, one behind the last]")
+        raise ValueError(f"rows [{rows[0]}, {rows[1]}) hold nothing: write [first, one after the last]")
     return rows
 
 
 RowRange = Annotated[tuple[int, int], AfterValidator(_ascending)]
-"""The first row and the one behind the last, counted from 0 without the header."""
+"""The first row and the one after the last, counted from 0 without the header."""
 
 
 class ChatConfig(SourceConfig):
@@ -45,10 +45,10 @@ class LlavaConfig(SourceConfig):
     """Folder or zip archive that paths of pictures are meant from; by default the folder of ``path``."""
 
 
-class LabelledAudioConfig(SourceConfig):
+class LabeledAudioConfig(SourceConfig):
     """Recordings with a text each."""
 
-    source: Literal["labelled_audio"] = "labelled_audio"
+    source: Literal["labeled_audio"] = "labeled_audio"
 
     path: DataPath
     """The list: tab-separated values with a header (``.tsv``), or JSON Lines."""
@@ -63,7 +63,7 @@ class LabelledAudioConfig(SourceConfig):
     """Column, or key, of the text that the assistant shall say."""
 
     prompt: str = ""
-    """What the user says behind the recording."""
+    """What the user says after the recording."""
 
 
 class CsvWindowsConfig(SourceConfig):
@@ -74,7 +74,7 @@ class CsvWindowsConfig(SourceConfig):
     path: DataPath
     """Comma-separated values with a header, plain or ``.csv.gz``."""
 
-    look_back: int = Field(ge=1)
+    context_length: int = Field(ge=1)
     """Points that the model sees."""
 
     horizon: int = Field(ge=1)
@@ -86,11 +86,11 @@ class CsvWindowsConfig(SourceConfig):
     stride: int = Field(default=1, ge=1)
     """Rows from one window to the next."""
 
-    standardise: RowRange | None = None
-    """Rows whose mean and population standard deviation standardise each column; by default none does."""
+    normalize_rows: RowRange | None = None
+    """Rows whose mean and population standard deviation normalize_rows each column; by default none does."""
 
     columns: tuple[str, ...] | None = None
     """Columns to use; by default all that hold numbers."""
 
     prompt: str = ""
-    """What the user says behind the series."""
+    """What the user says after the series."""

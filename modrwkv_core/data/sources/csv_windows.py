@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from modrwkv_core.data.sources.config import CsvWindowsConfig
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Part, Record, Text, Turn
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.source import Source
 
 __all__ = ["CsvWindowsSource"]
 
 
 class CsvWindowsSource(Source[CsvWindowsConfig]):
-    """Shows ``look_back`` points of one column and asks the head ``forecast`` for the ``horizon`` points behind them.
+    """Shows ``context_length`` points of one column and asks the head ``forecast`` for the next ``horizon`` points.
 
     Raises:
         DataError: The table is missing or holds something else than numbers, or the rows hold no window.
@@ -33,17 +33,17 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
         super().__init__(config)
         self._columns, values_RC = _read(config.path, config.columns)
         start, stop = self._checked(config.rows or (0, len(values_RC)), len(values_RC))
-        if config.standardise is not None:
-            values_RC = _standardised(
-                values_RC, self._checked(config.standardise, len(values_RC)), self._columns, config
+        if config.normalize_rows is not None:
+            values_RC = _standardized(
+                values_RC, self._checked(config.normalize_rows, len(values_RC)), self._columns, config
             )
         self._values_RC = values_RC.astype(np.float32)
-        self._first = max(start, config.look_back)
+        self._first = max(start, config.context_length)
         last = stop - config.horizon
         if last < self._first:
             raise DataError(
-                f"rows [{start}, {stop}) of {config.path} hold no {config.look_back} + {config.horizon} points",
-                hint="take more rows, or a smaller look_back or horizon",
+                f"rows [{start}, {stop}) of {config.path} hold no {config.context_length} + {config.horizon} points",
+                hint="take more rows, or a smaller context_length or horizon",
             )
         self._windows = (last - self._first) // config.stride + 1
 
@@ -53,13 +53,13 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
     def __getitem__(self, index: int) -> Record:
         window, column = divmod(index, len(self._columns))
         at = self._first + window * self.config.stride
-        seen = self._values_RC[at - self.config.look_back : at, column : column + 1]
+        seen = self._values_RC[at - self.config.context_length : at, column : column + 1]
         ahead = self._values_RC[at : at + self.config.horizon, column : column + 1]
-        question: list[Part] = [Media("series", Series(seen))]
+        question: list[Part] = [Media("series", TimeSeries(seen))]
         if self.config.prompt:
             question.append(Text(self.config.prompt))
         key = f"{self.config.path}: {self._columns[column]} from row {at} on"
-        return Record(key, (Turn("user", tuple(question)), Turn("assistant", (Answer("forecast", ahead),))))
+        return Record(key, (Turn("user", tuple(question)), Turn("assistant", (Target("forecast", ahead),))))
 
     def _checked(self, rows: tuple[int, int], count: int) -> tuple[int, int]:
         if rows[1] > count:
@@ -73,7 +73,9 @@ def _read(path: Path, wanted: tuple[str, ...] | None) -> tuple[list[str], NDArra
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
             lines = table.read().splitlines()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}", hint="relative paths are meant from the data root") from error
+        raise DataError(
+            f"cannot read {path}: {error}", hint="relative paths are resolved against `data_root`"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text") from error
     if len(lines) < 2:
@@ -104,7 +106,7 @@ def _is_word(field: str) -> bool:
     return False
 
 
-def _standardised(
+def _standardized(
     values_RC: NDArray[np.float64], rows: tuple[int, int], columns: list[str], config: CsvWindowsConfig
 ) -> NDArray[np.float64]:
     """Subtract the mean of ``rows`` and divide by their population standard deviation, each column by itself."""
@@ -113,5 +115,5 @@ def _standardised(
     if not deviation_C.all():
         constant = columns[int(np.argmin(deviation_C))]
         raise DataError(f"{constant} of {config.path} is constant in rows [{rows[0]}, {rows[1]}): it has no scale")
-    standardised: NDArray[np.float64] = (values_RC - chosen_RC.mean(axis=0)) / deviation_C
-    return standardised
+    standardized: NDArray[np.float64] = (values_RC - chosen_RC.mean(axis=0)) / deviation_C
+    return standardized

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from modrwkv_core.data.sources.spans import Spans, line_spans
+from modrwkv_core.data.sources.line_index import LineIndex, line_spans
 from modrwkv_core.errors import DataError
 
 __all__ = ["JsonRecords"]
@@ -46,7 +46,7 @@ class JsonRecords:
         return content
 
 
-def _element_spans(path: Path) -> Spans:
+def _element_spans(path: Path) -> LineIndex:
     """Find the elements of a JSON list."""
     try:
         spans = _walk(path, path.read_bytes().decode())
@@ -59,8 +59,8 @@ def _element_spans(path: Path) -> Spans:
     return spans
 
 
-def _walk(path: Path, text: str) -> Spans:
-    decoder, spans = json.JSONDecoder(), Spans(path)
+def _walk(path: Path, text: str) -> LineIndex:
+    decoder, spans = json.JSONDecoder(), LineIndex(path)
     # Elements are found by character but read by byte, so bytes and lines are counted along the way.
     counted, byte, line = 0, 0, 1
     at = _behind_space(text, text.index("[") + 1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from modrwkv_core.data.naming import naming
+from modrwkv_core.data.error_context import error_context
+from modrwkv_core.data.placeholders import count_placeholders, place_media
 from modrwkv_core.data.sources.config import LlavaConfig
 from modrwkv_core.data.sources.json_records import JsonRecords
 from modrwkv_core.data.sources.media import MediaStore
-from modrwkv_core.data.tags import count_tags, place_media
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Record, Role, Turn
 from modrwkv_core.interfaces.source import Source
@@ -22,7 +22,7 @@ class LlavaSource(Source[LlavaConfig]):
     """Reads ``{"image": ..., "conversations": [{"from": "human" | "gpt", "value": ...}, ...]}``.
 
     ``image`` is a path or a list of paths, and may be absent. ``<image>`` in a text gives the place of the next
-    picture; without any such tag, pictures stand before the first text. The published mixture holds conversations that
+    image; without any placeholder, images stand before the first text. The published mixture holds conversations that
     begin in the middle, with the assistant; as in LLaVA's own loader, that first answer is left out.
     """
 
@@ -37,7 +37,7 @@ class LlavaSource(Source[LlavaConfig]):
     def __getitem__(self, index: int) -> Record:
         content = self._records[index]
         key = self._records.key(index)
-        with naming(key):
+        with error_context(key):
             said = _said(content.get("conversations"))
             if said and said[0][0] == "assistant":
                 del said[0]
@@ -45,7 +45,7 @@ class LlavaSource(Source[LlavaConfig]):
                 raise DataError("holds no question")
             texts = [text for _, text in said]
             pictures = [Media("image", self._media.find(name)) for name in _names(content.get("image") or [])]
-            if not pictures and count_tags(texts, "image"):
+            if not pictures and count_placeholders(texts, "image"):
                 raise DataError("the text names <image>, but the record has no 'image'")
             placed = place_media(texts, pictures)
             return Record(key, tuple(Turn(role, parts) for (role, _), parts in zip(said, placed, strict=True)))

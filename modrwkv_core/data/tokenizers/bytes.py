@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from modrwkv_core.data.tokenizers.config import BytesConfig
-from modrwkv_core.data.tokenizers.text import disarm
+from modrwkv_core.data.tokenizers.text import escape_control_characters
 from modrwkv_core.interfaces.tokenizer import SpecialIds, Tokenizer
 
 __all__ = ["BytesTokenizer"]
@@ -25,7 +25,7 @@ class BytesTokenizer(Tokenizer):
         Raises:
             DataError: The text holds a lone surrogate.
         """
-        return [byte + 1 for byte in disarm(text).encode()]
+        return [byte + 1 for byte in escape_control_characters(text).encode()]
 
     def decode(self, ids: Iterable[int]) -> bytes:
         """Return the bytes of ``ids``; ids that stand for no byte of text decode to nothing."""

@@ -27,5 +27,5 @@ class BytesConfig(TokenizerConfig):
 
     @property
     def vocab_size(self) -> int:
-        """256 bytes behind the reserved 0, and four markers."""
+        """256 bytes after the reserved 0, and four markers."""
         return 261

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from modrwkv_core.errors import DataError
 
-__all__ = ["disarm"]
+__all__ = ["escape_control_characters"]
 
 _VISIBLE = {0x16: 0x2416, 0x17: 0x2417}
 
 
-def disarm(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """Return ``text`` with the control characters that mark turns (U+0016, U+0017) as visible symbols (U+2416, U+2417).
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pyrwkv_tokenizer import RWKVTokenizer
 
 from modrwkv_core.data.tokenizers.config import WorldConfig
-from modrwkv_core.data.tokenizers.text import disarm
+from modrwkv_core.data.tokenizers.text import escape_control_characters
 from modrwkv_core.interfaces.tokenizer import SpecialIds, Tokenizer
 
 __all__ = ["WorldTokenizer"]
@@ -39,7 +39,7 @@ def _vocabulary() -> dict[int, bytes]:
 class WorldTokenizer(Tokenizer):
     """The tokenizer of all official RWKV-7 weights.
 
-    The turn markers are the vocabulary's own bytes 0x16 and 0x17; the media markers stand behind its end, at the ids
+    The turn markers are the vocabulary's own bytes 0x16 and 0x17; the media markers stand after its end, at the ids
     of the published ModRWKV models, where the official embedding has unused rows.
 
     The vocabulary is shared by all instances of a process and never pickled.
@@ -56,7 +56,7 @@ class WorldTokenizer(Tokenizer):
         Raises:
             DataError: The text holds a lone surrogate.
         """
-        return list(_encoder().encode(disarm(text)))
+        return list(_encoder().encode(escape_control_characters(text)))
 
     def decode(self, ids: Iterable[int]) -> bytes:
         """Return the bytes of ``ids``; ids that stand for no text decode to nothing."""

@@ -95,16 +95,16 @@ def test_a_plugin_that_cannot_be_loaded_is_explained(site: Any) -> None:
     site.install("fake-broken", "raise OSError('sunk')")
     [finding] = check_plugin(Subject(installed("fake-broken", site), None))
     assert (finding.outcome, finding.reason) == ("failed", "failed: OSError: sunk")
-    assert "mend or reinstall fake-broken" in finding.remedy
+    assert "fix or reinstall fake-broken" in finding.remedy
 
 
 def test_a_name_that_is_claimed_twice_fails(site: Any) -> None:
     for name in ("fake-eye", "fake-rival"):
         site.install_component(name, "encoder", "eye")
     findings = list(check_plugin(Subject(installed("fake-eye", site), None)))
-    [clash] = [finding for finding in findings if finding.point == "has a name of its own"]
-    assert (clash.subject, clash.outcome) == ("encoder/eye", "failed")
-    assert "fake-rival" in clash.reason
+    [conflict] = [finding for finding in findings if finding.point == "has a name of its own"]
+    assert (conflict.subject, conflict.outcome) == ("encoder/eye", "failed")
+    assert "fake-rival" in conflict.reason
 
 
 def test_of_a_wheel_the_registration_is_checked_and_the_rest_skipped(site: Any) -> None:
@@ -121,7 +121,7 @@ def test_of_a_wheel_the_registration_is_checked_and_the_rest_skipped(site: Any) 
 
 def test_a_check_is_one_finding_whatever_the_settings() -> None:
     def record(point: str, settings: str, outcome: Any, reason: str = "") -> Record:
-        return Record("encoder/eye", point, settings, outcome, reason, "mend it")
+        return Record("encoder/eye", point, settings, outcome, reason, "fix it")
 
     records = [
         record("devices", "a=1", "passed"),
@@ -132,9 +132,9 @@ def test_a_check_is_one_finding_whatever_the_settings() -> None:
         record("outputs_are_finite", "a=1", "passed"),
     ]
     assert list(check._merged(records)) == [
-        Finding("encoder/eye", "devices", "skipped", "with a=2: SkipTest: no GPU", "mend it"),
-        Finding("encoder/eye", "batch equals items alone", "failed", "with a=2: leaks", "mend it"),
-        Finding("encoder/eye", "outputs are finite", "passed", "", "mend it"),
+        Finding("encoder/eye", "devices", "skipped", "with a=2: SkipTest: no GPU", "fix it"),
+        Finding("encoder/eye", "batch equals items alone", "failed", "with a=2: leaks", "fix it"),
+        Finding("encoder/eye", "outputs are finite", "passed", "", "fix it"),
     ]
 
 

@@ -138,10 +138,10 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
 @pytest.mark.parametrize(
     ("name", "kind", "modality", "message"),
     [
-        ("Loud", "adapter", None, "'Loud' is no name"),
-        ("7th", "adapter", None, "'7th' is no name"),
-        ("a" * (LONGEST + 1), "adapter", None, "is no name"),
-        ("fine", "encoder", "../up", "'../up' is no name"),
+        ("Loud", "adapter", None, "'Loud' is not a valid name"),
+        ("7th", "adapter", None, "'7th' is not a valid name"),
+        ("a" * (LONGEST + 1), "adapter", None, "is not a valid name"),
+        ("fine", "encoder", "../up", "'../up' is not a valid name"),
         ("fine", "encoder", None, "encoders read a modality"),
         ("fine", "adapter", "image", "nothing else does"),
         ("mlp", "adapter", None, "'mlp' is already provided by modrwkv-mlp"),

@@ -27,7 +27,7 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def errors(device: str) -> dict[str, float]:
     """Rows come and go, among them more than the pool began with."""
     torch.manual_seed(0)
-    model = RWKV7(RWKV7Config(layers=2, width=64, head_size=32), 50)
+    model = RWKV7(RWKV7Config(num_layers=2, hidden_size=64, head_dim=32), 50)
     for parameter in model.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.to(device)

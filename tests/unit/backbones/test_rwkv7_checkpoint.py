@@ -44,33 +44,38 @@ def same_bits(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 
 def test_the_layout_is_the_official_one() -> None:
-    """Names and shapes of RWKV-LM's weight table, here with D = 768, two layers, ranks 64/64/32/128."""
-    width, ffn, vocab = 768, 3072, 100
-    norm = {"weight": (width,), "bias": (width,)}
-    table: dict[str, tuple[int, ...]] = {"emb.weight": (vocab, width), "head.weight": (vocab, width)}
+    """Names and shapes of RWKV-LM's weight table, here with D = 768, two num_layers, ranks 64/64/32/128."""
+    hidden_size, intermediate_size, vocab = 768, 3072, 100
+    norm = {"weight": (hidden_size,), "bias": (hidden_size,)}
+    table: dict[str, tuple[int, ...]] = {"emb.weight": (vocab, hidden_size), "head.weight": (vocab, hidden_size)}
     table |= {f"{name}.{part}": shape for name in ("ln_out", "blocks.0.ln0") for part, shape in norm.items()}
     for layer in range(2):
         block: dict[str, tuple[int, ...]] = {
             f"{name}.{part}": shape for name in ("ln1", "ln2", "att.ln_x") for part, shape in norm.items()
         }
         vectors = ["x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "w0", "a0", "k_k", "k_a"] + ["v0"] * layer
-        block |= {f"att.{name}": (1, 1, width) for name in vectors}
+        block |= {f"att.{name}": (1, 1, hidden_size) for name in vectors}
         for name, rank in {"w": 64, "a": 64, "g": 128, **({"v": 32} if layer else {})}.items():
-            block |= {f"att.{name}1": (width, rank), f"att.{name}2": (rank, width)}
-        block |= {f"att.{name}.weight": (width, width) for name in ("receptance", "key", "value", "output")}
-        block |= {"att.r_k": (12, 64), "ffn.x_k": (1, 1, width)}
-        block |= {"ffn.key.weight": (ffn, width), "ffn.value.weight": (width, ffn)}
+            block |= {f"att.{name}1": (hidden_size, rank), f"att.{name}2": (rank, hidden_size)}
+        block |= {f"att.{name}.weight": (hidden_size, hidden_size) for name in ("receptance", "key", "value", "output")}
+        block |= {"att.r_k": (12, 64), "ffn.x_k": (1, 1, hidden_size)}
+        block |= {
+            "ffn.key.weight": (intermediate_size, hidden_size),
+            "ffn.value.weight": (hidden_size, intermediate_size),
+        }
         table |= {f"blocks.{layer}.{name}": shape for name, shape in block.items()}
     with torch.device("meta"):
-        model = RWKV7(RWKV7Config(layers=2, width=width), vocab)
+        model = RWKV7(RWKV7Config(num_layers=2, hidden_size=hidden_size), vocab)
     assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == table
 
 
-@pytest.mark.parametrize(("layers", "width", "parameters"), [(12, 768, 191_034_624), (24, 1024, 450_767_872)])
-def test_the_published_sizes_have_the_published_numbers_of_parameters(layers: int, width: int, parameters: int) -> None:
-    ranks = {"decay_rank": 64, "rate_rank": 64, "value_rank": 32, "gate_rank": 128}
+@pytest.mark.parametrize(("num_layers", "hidden_size", "parameters"), [(12, 768, 191_034_624), (24, 1024, 450_767_872)])
+def test_the_published_sizes_have_the_published_numbers_of_parameters(
+    num_layers: int, hidden_size: int, parameters: int
+) -> None:
+    ranks = {"decay_low_rank_dim": 64, "a_low_rank_dim": 64, "v_low_rank_dim": 32, "gate_low_rank_dim": 128}
     with torch.device("meta"):
-        model = RWKV7(RWKV7Config(layers=layers, width=width, **ranks), 65536)
+        model = RWKV7(RWKV7Config(num_layers=num_layers, hidden_size=hidden_size, **ranks), 65536)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
@@ -265,10 +270,10 @@ def test_a_reader_of_the_former_file_is_not_disturbed(tmp_path: Path) -> None:
 def test_only_large_matrices_decay_and_only_w0_learns_faster(make_model: Any) -> None:
     model = make_model()
     projections = ["att.receptance", "att.key", "att.value", "att.output", "ffn.key", "ffn.value"]
-    assert model.decayed_parameters() == {
+    assert model.weight_decay_parameters() == {
         "emb.weight",
         "head.weight",
         *(f"blocks.{layer}.{name}.weight" for layer in range(2) for name in projections),
     }
-    assert model.lr_scales() == {"blocks.0.att.w0": 2.0, "blocks.1.att.w0": 2.0}
-    assert model.lr_scales().keys() <= dict(model.named_parameters()).keys()
+    assert model.lr_multipliers() == {"blocks.0.att.w0": 2.0, "blocks.1.att.w0": 2.0}
+    assert model.lr_multipliers().keys() <= dict(model.named_parameters()).keys()

@@ -15,13 +15,20 @@ from safetensors.torch import save_file
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 from modrwkv_core.errors import CheckpointError, ComponentError
 
-ODD = {"decay_rank": 3, "rate_rank": 5, "value_rank": 7, "gate_rank": 9, "ffn": 40, "head_size": 8}
+ODD = {
+    "decay_low_rank_dim": 3,
+    "a_low_rank_dim": 5,
+    "v_low_rank_dim": 7,
+    "gate_low_rank_dim": 9,
+    "intermediate_size": 40,
+    "head_dim": 8,
+}
 
 
 @pytest.fixture(params=[".pth", ".safetensors"])
 def weights(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A file with sizes that no formula gives."""
-    tensors = RWKV7(RWKV7Config(layers=3, width=16, **ODD), 50).bfloat16().state_dict()
+    tensors = RWKV7(RWKV7Config(num_layers=3, hidden_size=16, **ODD), 50).bfloat16().state_dict()
     path = tmp_path / f"odd{request.param}"
     if request.param == ".pth":
         torch.save(tensors, path)
@@ -31,33 +38,43 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("width", "decay", "rate", "value", "gate"),
+    ("hidden_size", "decay", "rate", "value", "gate"),
     [(128, 32, 32, 32, 64), (768, 64, 64, 32, 128), (1024, 64, 64, 64, 160), (2048, 128, 128, 64, 224)],
 )
-def test_ranks_follow_the_official_formula(width: int, decay: int, rate: int, value: int, gate: int) -> None:
-    sizes = RWKV7Config(layers=2, width=width).sizes()
-    assert (sizes.decay_rank, sizes.rate_rank, sizes.value_rank, sizes.gate_rank) == (decay, rate, value, gate)
-    assert (sizes.ffn, sizes.head_size, sizes.heads, sizes.vocab) == (4 * width, 64, width // 64, None)
+def test_ranks_follow_the_official_formula(hidden_size: int, decay: int, rate: int, value: int, gate: int) -> None:
+    sizes = RWKV7Config(num_layers=2, hidden_size=hidden_size).sizes()
+    assert (sizes.decay_low_rank_dim, sizes.a_low_rank_dim, sizes.v_low_rank_dim, sizes.gate_low_rank_dim) == (
+        decay,
+        rate,
+        value,
+        gate,
+    )
+    assert (sizes.intermediate_size, sizes.head_dim, sizes.num_heads, sizes.vocab) == (
+        4 * hidden_size,
+        64,
+        hidden_size // 64,
+        None,
+    )
 
 
 def test_every_size_can_be_set_from_scratch() -> None:
-    resolved = RWKV7Config(layers=2, width=16, vocab=99, **ODD).resolved()
-    assert resolved.model_dump(exclude={"type", "weights", "kernel", "recompute"}) == {
-        "layers": 2,
-        "width": 16,
+    resolved = RWKV7Config(num_layers=2, hidden_size=16, vocab=99, **ODD).resolved()
+    assert resolved.model_dump(exclude={"type", "weights", "kernel", "activation_checkpointing"}) == {
+        "num_layers": 2,
+        "hidden_size": 16,
         "vocab": 99,
         **ODD,
     }
-    assert resolved.vocab_rows == 99
+    assert resolved.fixed_vocab_size == 99
 
 
 def test_every_size_is_read_from_the_tensors(weights: Path) -> None:
     config = RWKV7Config(weights=weights)
-    assert (config.in_dim, config.vocab_rows) == (16, 50)
+    assert (config.in_dim, config.fixed_vocab_size) == (16, 50)
     resolved = config.resolved()
-    assert resolved.model_dump(exclude={"type", "weights", "kernel", "recompute"}) == {
-        "layers": 3,
-        "width": 16,
+    assert resolved.model_dump(exclude={"type", "weights", "kernel", "activation_checkpointing"}) == {
+        "num_layers": 3,
+        "hidden_size": 16,
         "vocab": 50,
         **ODD,
     }
@@ -68,7 +85,7 @@ def test_a_resolved_configuration_rebuilds_without_the_weights(weights: Path) ->
     names = {name: tensor.shape for name, tensor in RWKV7.from_checkpoint(weights).state_dict().items()}
     weights.unlink()
     config = RWKV7Config.model_validate_json(record)
-    assert (config.in_dim, config.vocab_rows) == (16, 50)
+    assert (config.in_dim, config.fixed_vocab_size) == (16, 50)
     rebuilt = RWKV7(config.resolved(), 50)
     assert {name: tensor.shape for name, tensor in rebuilt.state_dict().items()} == names
 
@@ -79,16 +96,16 @@ def test_the_models_own_configuration_is_resolved(weights: Path) -> None:
 
 def test_unresolved_without_weights_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nowhere\.pth"):
-        _ = RWKV7Config(weights=tmp_path / "nowhere.pth", width=64).in_dim
+        _ = RWKV7Config(weights=tmp_path / "nowhere.pth", hidden_size=64).in_dim
 
 
 def test_contradictions_name_both_sides(weights: Path) -> None:
-    config = RWKV7Config(weights=weights, width=24, head_size=8, layers=3, ffn=41)
+    config = RWKV7Config(weights=weights, hidden_size=24, head_dim=8, num_layers=3, intermediate_size=41)
     with pytest.raises(ComponentError) as raised:
         config.resolved()
     text = str(raised.value)
-    assert "width is 24 in the configuration but 16 in the weights" in text
-    assert "ffn is 41 in the configuration but 40 in the weights" in text
+    assert "hidden_size is 24 in the configuration but 16 in the weights" in text
+    assert "intermediate_size is 41 in the configuration but 40 in the weights" in text
     assert "layers" not in text
     assert str(weights) in text
 
@@ -101,12 +118,12 @@ def test_another_vocabulary_than_the_weights_is_refused(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "give `weights`, or `layers` and `width`"),
-        ({"layers": 2}, "give `weights`, or `layers` and `width`"),
-        ({"layers": 2, "width": 100}, "width 100 is not a multiple of head_size 64"),
-        ({"layers": 2, "width": 100, "head_size": 16}, "width 100 is not a multiple of head_size 16"),
-        ({"layers": 0, "width": 64}, "greater than or equal to 1"),
-        ({"layers": 2, "width": 64, "dropout": 0.1}, "Extra inputs are not permitted"),
+        ({}, "give `weights`, or `num_layers` and `hidden_size`"),
+        ({"num_layers": 2}, "give `weights`, or `num_layers` and `hidden_size`"),
+        ({"num_layers": 2, "hidden_size": 100}, "hidden_size 100 is not a multiple of head_dim 64"),
+        ({"num_layers": 2, "hidden_size": 100, "head_dim": 16}, "hidden_size 100 is not a multiple of head_dim 16"),
+        ({"num_layers": 0, "hidden_size": 64}, "greater than or equal to 1"),
+        ({"num_layers": 2, "hidden_size": 64, "dropout": 0.1}, "Extra inputs are not permitted"),
     ],
 )
 def test_impossible_configurations_are_refused(given: dict[str, Any], message: str) -> None:
@@ -118,7 +135,7 @@ def test_an_unusable_kernel_is_refused_with_the_reason() -> None:
     with pytest.raises(
         ComponentError, match=r"kernel 'warp'.*there is no backend.*(?s:.)*hint: use 'auto' or one of .*torch"
     ):
-        RWKV7(RWKV7Config(layers=1, width=64, kernel="warp"), 32)
+        RWKV7(RWKV7Config(num_layers=1, hidden_size=64, kernel="warp"), 32)
 
 
 def test_a_relative_path_is_meant_from_the_manifest(tmp_path: Path) -> None:

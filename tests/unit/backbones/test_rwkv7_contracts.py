@@ -19,7 +19,7 @@ TOKENS, WIDTH = 40, 16
 @pytest.fixture(scope="module")
 def model() -> RWKV7:
     torch.manual_seed(7)
-    model = RWKV7(RWKV7Config(layers=2, width=WIDTH, head_size=8), 32).double()
+    model = RWKV7(RWKV7Config(num_layers=2, hidden_size=WIDTH, head_dim=8), 32).double()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
     return model

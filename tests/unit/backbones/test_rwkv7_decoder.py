@@ -12,7 +12,7 @@ from torch import Tensor
 from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.interfaces.decoding import Decoder, TrunkDecoder
+from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 
 needs_compiler = pytest.mark.skipif(why_no_cpu_decode() is not None, reason=str(why_no_cpu_decode()))
 
@@ -39,10 +39,12 @@ def worst_error(model: RWKV7, decoder: Decoder, rows: int) -> float:
 
 @needs_compiler
 @pytest.mark.parametrize("weights", ["auto", "float32", "bfloat16"])
-@pytest.mark.parametrize(("layers", "width", "head_size"), [(3, 128, 64), (1, 64, 32), (2, 128, 128)])
+@pytest.mark.parametrize(("num_layers", "hidden_size", "head_dim"), [(3, 128, 64), (1, 64, 32), (2, 128, 128)])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_equals_the_trunk(make_model: Any, weights: str, layers: int, width: int, head_size: int, rows: int) -> None:
-    model = make_model(layers=layers, width=width, head_size=head_size, dtype=torch.float32)
+def test_equals_the_trunk(
+    make_model: Any, weights: str, num_layers: int, hidden_size: int, head_dim: int, rows: int
+) -> None:
+    model = make_model(num_layers=num_layers, hidden_size=hidden_size, head_dim=head_dim, dtype=torch.float32)
     decoder = model.decoder(weights)
     assert isinstance(decoder, CompiledDecoder)
     assert worst_error(model, decoder, rows) < 1e-5
@@ -50,13 +52,13 @@ def test_equals_the_trunk(make_model: Any, weights: str, layers: int, width: int
 
 @needs_compiler
 def test_int8_comes_near_the_trunk(make_model: Any) -> None:
-    model = make_model(layers=2, width=128, head_size=64, dtype=torch.float32)
+    model = make_model(num_layers=2, hidden_size=128, head_dim=64, dtype=torch.float32)
     assert 1e-4 < worst_error(model, model.decoder("int8"), 2) < 5e-2
 
 
 @needs_compiler
 def test_auto_loses_nothing(make_model: Any) -> None:
-    model = make_model(width=64, head_size=32, dtype=torch.float32)
+    model = make_model(hidden_size=64, head_dim=32, dtype=torch.float32)
     assert "bfloat16" in model.decoder().name
     with torch.no_grad():
         model.blocks[1].ffn.key.weight[0, 0] += 1e-4
@@ -67,7 +69,7 @@ def test_auto_loses_nothing(make_model: Any) -> None:
 @needs_compiler
 @torch.no_grad()
 def test_a_decoder_keeps_the_weights_it_was_made_of(make_model: Any) -> None:
-    model = make_model(width=64, head_size=32, dtype=torch.float32)
+    model = make_model(hidden_size=64, head_dim=32, dtype=torch.float32)
     state, token = model.init_state(1), torch.tensor([3])
     decoder = model.decoder()
     before = decoder.start(state).step(token)
@@ -80,7 +82,7 @@ def test_a_decoder_keeps_the_weights_it_was_made_of(make_model: Any) -> None:
 @needs_compiler
 @torch.no_grad()
 def test_decodings_are_independent_and_leave_their_state_alone(make_model: Any) -> None:
-    model = make_model(width=64, head_size=32, dtype=torch.float32)
+    model = make_model(hidden_size=64, head_dim=32, dtype=torch.float32)
     decoder, state = model.decoder(), model.init_state(1)
     first, second = decoder.start(state), decoder.start(state)
     expected = [first.step(torch.tensor([token])) for token in (1, 2)]
@@ -94,8 +96,8 @@ def test_decodings_are_independent_and_leave_their_state_alone(make_model: Any) 
 
 @needs_compiler
 def test_a_bfloat16_model_is_decoded_in_float32(make_model: Any) -> None:
-    model = make_model(width=64, head_size=32, dtype=torch.float32)
-    half = make_model(width=64, head_size=32, dtype=torch.bfloat16)
+    model = make_model(hidden_size=64, head_dim=32, dtype=torch.float32)
+    half = make_model(hidden_size=64, head_dim=32, dtype=torch.bfloat16)
     token = torch.tensor([[5]])
     logits = half.decoder().start(half.init_state(1)).step(token[0])
     with torch.no_grad():
@@ -103,18 +105,20 @@ def test_a_bfloat16_model_is_decoded_in_float32(make_model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"dtype": torch.float64, "head_size": 32}, {"head_size": 8}, {"head_size": 32, "kernel": "torch"}]
+    "options", [{"dtype": torch.float64, "head_dim": 32}, {"head_dim": 8}, {"head_dim": 32, "kernel": "torch"}]
 )
 def test_the_trunk_serves_where_nothing_was_compiled(make_model: Any, options: dict[str, Any]) -> None:
-    model = make_model(width=64, **{"dtype": torch.float32} | options)
+    model = make_model(hidden_size=64, **{"dtype": torch.float32} | options)
     decoder = model.decoder()
-    assert isinstance(decoder, TrunkDecoder)
+    assert isinstance(decoder, BackboneDecoder)
     assert worst_error(model, decoder, 2) == 0
-    with pytest.raises(ComponentError, match=r"weights 'int8' cannot be had here: decoding uses the trunk's forward"):
+    with pytest.raises(
+        ComponentError, match=r"weights 'int8' are not supported here: decoding uses the backbone's forward"
+    ):
         model.decoder("int8")
 
 
 @needs_compiler
 def test_unknown_ways_to_store_weights_are_refused(make_model: Any) -> None:
     with pytest.raises(ComponentError, match=r"weights cannot be stored as 'fp8'.*\n.*auto, float32, bfloat16, int8"):
-        make_model(width=64, head_size=32, dtype=torch.float32).decoder("fp8")
+        make_model(hidden_size=64, head_dim=32, dtype=torch.float32).decoder("fp8")

@@ -16,19 +16,19 @@ from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7State
 def by_the_equations(model: RWKV7, x_TD: Tensor) -> Tensor:
     """Logits of one sequence: RWKV-7 paper, arXiv 2503.14456, section 4, one token and one head at a time."""
     z = model.state_dict()
-    layers, size = model.sizes.layers, model.sizes.head_size
-    heads = [slice(start, start + size) for start in range(0, model.width, size)]
+    num_layers, size = model.sizes.num_layers, model.sizes.head_dim
+    heads = [slice(start, start + size) for start in range(0, model.hidden_size, size)]
 
     def norm(name: str, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape, z[f"{name}.weight"], z[f"{name}.bias"])
 
-    time_before = [torch.zeros_like(x_TD[0])] * layers
-    channel_before = [torch.zeros_like(x_TD[0])] * layers
-    matrices = [[x_TD.new_zeros(size, size) for _ in heads] for _ in range(layers)]
+    time_before = [torch.zeros_like(x_TD[0])] * num_layers
+    channel_before = [torch.zeros_like(x_TD[0])] * num_layers
+    matrices = [[x_TD.new_zeros(size, size) for _ in heads] for _ in range(num_layers)]
     logits = []
     for x in x_TD:
         x = norm("blocks.0.ln0", x)
-        for layer in range(layers):
+        for layer in range(num_layers):
             block = f"blocks.{layer}"
             p = {name.removeprefix(f"{block}.att."): value.squeeze() for name, value in z.items() if block in name}
             now, before = norm(f"{block}.ln1", x), time_before[layer]
@@ -64,14 +64,14 @@ def by_the_equations(model: RWKV7, x_TD: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kernel", ["reference", "torch"])
 def test_logits_follow_the_equations(make_model: Any, kernel: str) -> None:
-    model = make_model(layers=3, kernel=kernel)
+    model = make_model(num_layers=3, kernel=kernel)
     x = model.embed(torch.randint(0, 32, (1, 40)))
     with torch.no_grad():
         torch.testing.assert_close(model.logits(model(x)[0])[0], by_the_equations(model, x[0]), rtol=1e-11, atol=1e-12)
 
 
 def test_gradients_of_inputs_and_state_are_right(make_model: Any) -> None:
-    model = make_model(width=8, head_size=4)
+    model = make_model(hidden_size=8, head_dim=4)
     cu_seqlens = torch.tensor([0, 2, 5])
 
     def run(x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -84,7 +84,7 @@ def test_gradients_of_inputs_and_state_are_right(make_model: Any) -> None:
 
 
 def test_gradients_of_every_parameter_are_right(make_model: Any) -> None:
-    model = make_model(width=8, head_size=4)
+    model = make_model(hidden_size=8, head_dim=4)
     names, parameters = zip(*model.named_parameters(), strict=True)
     ids = torch.randint(0, 32, (2, 5))
 

@@ -17,7 +17,7 @@ LAYERS, WIDTH, VOCAB = 3, 128, 512
 @pytest.fixture(scope="module")
 def model() -> RWKV7:
     torch.manual_seed(1)
-    return RWKV7(RWKV7Config(layers=LAYERS, width=WIDTH), VOCAB)
+    return RWKV7(RWKV7Config(num_layers=LAYERS, hidden_size=WIDTH), VOCAB)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def weights(model: RWKV7) -> dict[str, Tensor]:
 def test_the_seed_decides() -> None:
     def build(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        return RWKV7(RWKV7Config(layers=2, width=64), 32).state_dict()
+        return RWKV7(RWKV7Config(num_layers=2, hidden_size=64), 32).state_dict()
 
     first, again, other = build(3), build(3), build(4)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -72,7 +72,7 @@ def test_low_rank_maps_are_orthogonal_on_the_way_up(weights: dict[str, Tensor], 
 
 
 def test_a_head_smaller_than_the_width_keeps_gain_one_half() -> None:
-    head = RWKV7(RWKV7Config(layers=1, width=64), 32).head.weight.detach()
+    head = RWKV7(RWKV7Config(num_layers=1, hidden_size=64), 32).head.weight.detach()
     torch.testing.assert_close(head @ head.mT, 0.25 * torch.eye(32), rtol=0, atol=1e-5)
 
 
@@ -118,4 +118,6 @@ def test_vectors_of_the_first_and_last_channel(weights: dict[str, Tensor]) -> No
 
 
 def test_one_layer_is_finite() -> None:
-    assert all(tensor.isfinite().all() for tensor in RWKV7(RWKV7Config(layers=1, width=64), 32).state_dict().values())
+    assert all(
+        tensor.isfinite().all() for tensor in RWKV7(RWKV7Config(num_layers=1, hidden_size=64), 32).state_dict().values()
+    )

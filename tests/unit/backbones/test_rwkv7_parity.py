@@ -31,11 +31,13 @@ def error(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
-@pytest.mark.parametrize(("layers", "width", "vocab"), [(3, 128, 1000), (2, 256, 65536)])
+@pytest.mark.parametrize(("num_layers", "hidden_size", "vocab"), [(3, 128, 1000), (2, 256, 65536)])
 @torch.no_grad()
-def test_agrees_with_the_official_package(make_model: Any, tmp_path: Path, layers: int, width: int, vocab: int) -> None:
+def test_agrees_with_the_official_package(
+    make_model: Any, tmp_path: Path, num_layers: int, hidden_size: int, vocab: int
+) -> None:
     path = tmp_path / "model.pth"
-    random = make_model(layers=layers, width=width, head_size=64, vocab=vocab, dtype=torch.bfloat16)
+    random = make_model(num_layers=num_layers, hidden_size=hidden_size, head_dim=64, vocab=vocab, dtype=torch.bfloat16)
     torch.save(random.state_dict(), path)
     judge, model = official_model(path), RWKV7.from_checkpoint(path)
     ids = torch.randint(0, vocab, (PREFILL + DECODE,)).tolist()
@@ -49,7 +51,7 @@ def test_agrees_with_the_official_package(make_model: Any, tmp_path: Path, layer
         hidden, state = model(model.embed(torch.tensor([[token]])), state)
         assert error(model.logits(hidden)[0, 0], theirs) < 1e-5
 
-    for layer in range(layers):
+    for layer in range(num_layers):
         time_shift, matrix, channel_shift = their_state[3 * layer : 3 * layer + 3]
         assert error(state.matrix[layer, 0], matrix) < 1e-5
         assert error(state.time_shift[layer, 0], time_shift) < 1e-5

@@ -27,7 +27,7 @@ def assert_same(ours: Any, expected: Any) -> None:
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @torch.no_grad()
 def test_pieces_equal_the_whole(make_model: Any, lengths: list[int]) -> None:
-    model = make_model(width=WIDTH)
+    model = make_model(hidden_size=WIDTH)
     reader, state, expected = GraphReader(model, PIECE), model.init_state(1), None
     for length in lengths:
         x = torch.randn(1, length, WIDTH, dtype=torch.float64)
@@ -38,7 +38,7 @@ def test_pieces_equal_the_whole(make_model: Any, lengths: list[int]) -> None:
 
 @torch.no_grad()
 def test_what_is_left_of_a_former_prompt_does_not_matter(make_model: Any) -> None:
-    model = make_model(width=WIDTH)
+    model = make_model(hidden_size=WIDTH)
     reader = GraphReader(model, PIECE)
     reader(torch.full((1, PIECE, WIDTH), float("nan"), dtype=torch.float64), model.init_state(1))
     x = torch.randn(1, 3, WIDTH, dtype=torch.float64)
@@ -46,7 +46,7 @@ def test_what_is_left_of_a_former_prompt_does_not_matter(make_model: Any) -> Non
 
 
 def test_results_are_the_callers(make_model: Any) -> None:
-    model = make_model(width=WIDTH)
+    model = make_model(hidden_size=WIDTH)
     reader = GraphReader(model, PIECE)
     x = torch.randn(2, 1, 3, WIDTH, dtype=torch.float64)
     last, state = reader(x[0], model.init_state(1))
@@ -57,7 +57,7 @@ def test_results_are_the_callers(make_model: Any) -> None:
 
 
 def test_a_pass_is_recorded_for_the_second_prompt_and_again_where_weights_have_moved(make_model: Any) -> None:
-    model = make_model(width=WIDTH)
+    model = make_model(hidden_size=WIDTH)
     assert graph_reader(model) is None
     reader = graph_reader(model)
     assert reader is not None
@@ -65,15 +65,15 @@ def test_a_pass_is_recorded_for_the_second_prompt_and_again_where_weights_have_m
     model.head.weight.data = model.head.weight.data.clone()
     assert graph_reader(model) is None
     assert graph_reader(model) not in (None, reader)
-    assert graph_reader(make_model(width=WIDTH)) is None
+    assert graph_reader(make_model(hidden_size=WIDTH)) is None
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("begun", [False, True], ids=["anew", "begun"])
 @pytest.mark.parametrize("tokens", [1, 2, 9])
-def test_the_trunk_reads_rows(make_model: Any, layers: int, begun: bool, tokens: int) -> None:
-    model = make_model(layers=layers, width=WIDTH)
+def test_the_trunk_reads_rows(make_model: Any, num_layers: int, begun: bool, tokens: int) -> None:
+    model = make_model(num_layers=num_layers, hidden_size=WIDTH)
     x = torch.randn(2, tokens, WIDTH, dtype=torch.float64)
     state = model(torch.randn_like(x))[1] if begun else None
     assert_same(model.read(x, state), model(x, state))
@@ -82,7 +82,7 @@ def test_the_trunk_reads_rows(make_model: Any, layers: int, begun: bool, tokens:
 @torch.no_grad()
 @pytest.mark.parametrize("begun", [False, True], ids=["anew", "begun"])
 def test_the_trunk_reads_packed_sequences(make_model: Any, begun: bool) -> None:
-    model = make_model(width=WIDTH)
+    model = make_model(hidden_size=WIDTH)
     cu_seqlens = torch.tensor([0, 1, 3, 9])
     x = torch.randn(1, 9, WIDTH, dtype=torch.float64)
     state = model(torch.randn(3, 4, WIDTH, dtype=torch.float64))[1] if begun else None
@@ -93,7 +93,7 @@ def test_the_trunk_reads_packed_sequences(make_model: Any, begun: bool) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("bounds", [None, [0, 1, 3, 9]], ids=["dense", "packed"])
 def test_compiled_stages_read_the_same(make_model: Any, bounds: list[int] | None) -> None:
-    model = make_model(width=64, head_size=32, dtype=torch.float32)
+    model = make_model(hidden_size=64, head_dim=32, dtype=torch.float32)
     x = torch.randn(1, 9, 64)
     cu_seqlens = None if bounds is None else torch.tensor(bounds)
     hidden, after = model(x, cu_seqlens=cu_seqlens)
@@ -104,7 +104,7 @@ def test_compiled_stages_read_the_same(make_model: Any, bounds: list[int] | None
 
 
 def test_what_does_not_fit_is_refused(make_model: Any) -> None:
-    model = make_model(width=WIDTH)
+    model = make_model(hidden_size=WIDTH)
     with pytest.raises(ComponentError, match="with at least one token"):
         model.read(torch.zeros(1, 0, WIDTH, dtype=torch.float64))
     with pytest.raises(ComponentError, match="cu_seqlens must rise from 0 to the 3 tokens"):

@@ -57,26 +57,26 @@ def operations(calls: Counter[str], name: str) -> int:
     return sum(count for operation, count in calls.items() if name in operation)
 
 
-@pytest.mark.parametrize("kind", ["cheap", "all"])
+@pytest.mark.parametrize("kind", ["selective", "full"])
 def test_gradients_are_those_of_a_model_that_keeps_everything(make_model: Any, kind: str) -> None:
     x = torch.randn(1, 8, 16, dtype=torch.float64, requires_grad=True)
     model = make_model()
     kept, calls_kept = gradients(model, x)
-    model.config = model.config.model_copy(update={"recompute": kind})
+    model.config = model.config.model_copy(update={"activation_checkpointing": kind})
     again, calls_again = gradients(model, x)
     for expected, found in zip(kept, again, strict=True):
         assert torch.equal(found, expected)
     assert operations(calls_again, "aten.mul.") > operations(calls_kept, "aten.mul.")
     twice = operations(calls_again, "wkv7") > operations(calls_kept, "wkv7")
-    assert twice == (kind == "all")
+    assert twice == (kind == "full")
     assert (operations(calls_again, "aten.mm.") > operations(calls_kept, "aten.mm.")) == twice
 
 
 def test_less_is_held_for_the_backward_pass(make_model: Any) -> None:
     model = make_model()
     held = {}
-    for kind in ("none", "cheap", "all"):
-        model.config = model.config.model_copy(update={"recompute": kind})
+    for kind in ("none", "selective", "full"):
+        model.config = model.config.model_copy(update={"activation_checkpointing": kind})
         x = torch.randn(1, 256, 16, dtype=torch.float64, requires_grad=True)
         with Remembering() as memory:
             hidden, _ = model(x)
@@ -84,13 +84,13 @@ def test_less_is_held_for_the_backward_pass(make_model: Any) -> None:
         hidden.sum().backward()
         assert x.grad is not None
     # On GPUs less than half: what lies between the products is one op there, which keeps its inputs only.
-    assert held["cheap"] < 0.85 * held["none"]
-    assert held["all"] < 0.5 * held["cheap"]
+    assert held["selective"] < 0.85 * held["none"]
+    assert held["full"] < 0.5 * held["selective"]
 
 
 def test_results_are_made_again_in_every_backward_pass(make_model: Any) -> None:
     model = make_model()
-    model.config = model.config.model_copy(update={"recompute": "cheap"})
+    model.config = model.config.model_copy(update={"activation_checkpointing": "selective"})
     x = torch.randn(1, 8, 16, dtype=torch.float64, requires_grad=True)
     hidden, _ = model(x)
     first, again = (torch.autograd.grad(hidden.square().sum(), x, retain_graph=True)[0] for _ in range(2))
@@ -110,7 +110,7 @@ def test_results_are_made_again_once_a_pass_in_the_precision_of_the_forward_pass
         return (product * product.exp()).sum() + product.square().sum()
 
     with torch.autocast("cpu", torch.bfloat16):
-        kept, forgotten = module(x), recomputing("cheap")(module, x)
+        kept, forgotten = module(x), recomputing("selective")(module, x)
     expected = torch.autograd.grad(kept, x)[0]
     assert made == []
     for passes in (1, 2):
@@ -123,7 +123,7 @@ def test_nothing_is_kept_or_made_again_without_gradients(make_model: Any) -> Non
     x = torch.randn(1, 8, 16, dtype=torch.float64)
     with torch.no_grad(), Counting() as counting:
         expected, _ = model(x)
-    model.config = model.config.model_copy(update={"recompute": "all"})
+    model.config = model.config.model_copy(update={"activation_checkpointing": "full"})
     with torch.no_grad(), Counting() as again:
         found, _ = model(x)
     assert torch.equal(found, expected)

@@ -49,7 +49,7 @@ def test_ceilings_of_this_machine_are_of_its_kind() -> None:
 
 
 def test_table_and_json_say_the_same(tmp_path: Path) -> None:
-    report = Report("decode", "token", {"layers": 2}, {"cpu": "abacus"}, {"fast one": "not installed"})
+    report = Report("decode", "token", {"num_layers": 2}, {"cpu": "abacus"}, {"fast one": "not installed"})
     report.rows = [
         Row("1 row", "ours", Timing(0.002, 0.004, 9), 1, 0.001),
         Row("1 row", "theirs", Timing(0.009, 0.010, 9), 1, 0.002),
@@ -61,7 +61,7 @@ def test_table_and_json_say_the_same(tmp_path: Path) -> None:
     assert written["rows"][0]["best_seconds"] == 0.002
     assert written["rows"][1]["rounds"] == 9
     first, second, *_, ours, theirs, missing = report.table().splitlines()
-    assert first == "decode: layers 2"
+    assert first == "decode: num_layers 2"
     assert second == "machine: cpu abacus"
     assert ours.split() == ["1", "row", "ours", "2", "ms", "4", "ms", "250", "4e+03", "1", "ms", "25", "%", "1.00"]
     assert theirs.split()[-4:] == ["ms", "20", "%", "2.50"]
@@ -77,7 +77,7 @@ def test_the_fingerprint_names_machine_and_versions() -> None:
 
 def test_sizes() -> None:
     size = ModelSize.parse("12x768", 65536)
-    assert (size.layers, size.width) == (12, 768)
+    assert (size.num_layers, size.hidden_size) == (12, 768)
     # The published 0.1B has 191,034,624 parameters with its own ranks; those of the recipe are larger.
     with torch.device("meta"):
         parameters = 191_034_624 - 2 * 65536 * 768

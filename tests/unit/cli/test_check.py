@@ -28,7 +28,9 @@ def test_the_chain_of_each_modality_is_printed(tiny_manifest):
 
 
 def test_overrides_are_checked_too(tiny_manifest):
-    out = run(tiny_manifest(), "backbone.width=128", "modalities.series.compressor.stride=2", "phases.align.steps=9")
+    out = run(
+        tiny_manifest(), "backbone.hidden_size=128", "modalities.series.compressor.stride=2", "phases.align.steps=9"
+    )
     assert "conv1d [49, 8] -> mlp [49, 128] -> 49 tokens" in out
     assert "align: steps: 9" in out
 
@@ -37,7 +39,7 @@ def test_what_does_not_fit_is_an_error(tiny_manifest):
     path = tiny_manifest()
     with pytest.raises(WiringError, match=r"'wavenet' .* reads 'series', but stands under the modality 'image'"):
         run(path, "modalities={image: {encoder: {type: wavenet}, adapter: {type: mlp}}}")
-    path.write_text(path.read_text().replace("width: 8", "wdth: 8"))
+    path.write_text(path.read_text().replace("hidden_size: 8", "wdth: 8"))
     with pytest.raises(ManifestError, match=r"manifest\.yaml:\d+: modalities\.series\.encoder\.wdth: unknown key"):
         run(path)
 

@@ -13,7 +13,7 @@ from modrwkv_core.errors import ComponentError, DataError
 from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
 from modrwkv_core.interfaces.modality import Modality
-from modrwkv_core.interfaces.pipeline import MediaPipeline
+from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.values import MediaItem
 
 
@@ -54,9 +54,9 @@ class PlainAdapterConfig(AdapterConfig):
     type: Literal["plain"] = "plain"
 
 
-def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPipeline:
+def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPreprocessor:
     config = ListEncoderConfig()
-    return MediaPipeline(name, ListModality(), ListProcessor(config), config, compressor, PlainAdapterConfig())
+    return MediaPreprocessor(name, ListModality(), ListProcessor(config), config, compressor, PlainAdapterConfig())
 
 
 @pytest.fixture

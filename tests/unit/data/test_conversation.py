@@ -13,7 +13,7 @@ from modrwkv_core.data.packing import pack
 from modrwkv_core.data.tokenizers.config import WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Part, Record, Role, Text, Turn
+from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
 
 START, END, OPEN, CLOSE, PAD, QUERY = 23, 24, 257, 258, 259, 260
 
@@ -127,7 +127,7 @@ def test_a_prompt_is_the_beginning_of_its_sample(encoder: ConversationEncoder) -
     assert sample.ids.tolist() == [*prompt.ids.tolist(), *ids("that"), END]
 
     asked = encoder.prompt([question], head="forecast")
-    answered = encoder.sample(record(question, turn("assistant", Answer("forecast", [1.0]))))
+    answered = encoder.sample(record(question, turn("assistant", Target("forecast", [1.0]))))
     assert answered.ids.tolist() == [*asked.ids.tolist(), END]
     assert asked.ids.tolist() == [*prompt.ids.tolist(), QUERY]
 
@@ -137,7 +137,7 @@ def test_answers_of_heads(encoder: ConversationEncoder) -> None:
     sample = encoder.sample(
         record(
             turn("user", Media("picture", [7]), Media("sound", [1, 2]), "go on"),
-            turn("assistant", "so: ", Answer("forecast", value)),
+            turn("assistant", "so: ", Target("forecast", value)),
         )
     )
     [query] = sample.queries["forecast"]
@@ -185,10 +185,10 @@ def test_text_cannot_forge_placeholders(encoder: ConversationEncoder) -> None:
         ([turn("user", Media("sound", [])), turn("assistant", "a")], "sound is too short: its length of 0"),
         ([turn("user", Media("sound", [-1])), turn("assistant", "a")], "negative numbers\nhint: use others"),
         ([turn("user", Media("sound", [[1]])), turn("assistant", "a")], r"a list of lists \(encoder/list\)"),
-        ([turn("user", "q"), turn("assistant", Answer("mood", 1))], "asks the head mood.*these heads: forecast"),
-        ([turn("user", "q"), turn("assistant", Answer("forecast", [1]))], "before any signal"),
-        ([turn("user", Media("sound", [1, 2])), turn("assistant", Answer("forecast", None))], "no value"),
-        ([turn("user", Answer("forecast", [1])), turn("assistant", "a")], "the user gives an answer"),
+        ([turn("user", "q"), turn("assistant", Target("mood", 1))], "asks the head mood.*these heads: forecast"),
+        ([turn("user", "q"), turn("assistant", Target("forecast", [1]))], "before any signal"),
+        ([turn("user", Media("sound", [1, 2])), turn("assistant", Target("forecast", None))], "no value"),
+        ([turn("user", Target("forecast", [1])), turn("assistant", "a")], "the user gives an answer"),
         ([turn("user", "what is in <sound>?"), turn("assistant", "a")], "names <sound> 1 times, but given: 0"),
         ([turn("user", ""), turn("assistant", "a")], "the user says nothing"),
         ([turn("user", "q"), turn("assistant", " ", "\n")], "the assistant says nothing"),
@@ -207,14 +207,14 @@ def test_bad_records_are_named(encoder: ConversationEncoder, turns: list[Turn], 
 
 
 def test_too_short_names_the_file(encoder: ConversationEncoder, tmp_path: Path) -> None:
-    class Reading(type(encoder.pipelines["sound"].modality)):  # type: ignore[misc]
+    class Reading(type(encoder.preprocessors["sound"].modality)):  # type: ignore[misc]
         def decode(self, media: Path) -> np.ndarray:
             return super().decode([float(number) for number in media.read_text().split()])
 
     path = tmp_path / "short.txt"
     path.write_text("1")
-    original = encoder.pipelines["sound"]
-    encoder.pipelines["sound"] = type(original)(
+    original = encoder.preprocessors["sound"]
+    encoder.preprocessors["sound"] = type(original)(
         "sound", Reading(), original.processor, original.encoder, original.compressor, original.adapter
     )
     with pytest.raises(DataError, match=r"short\.txt is too short"):

@@ -10,8 +10,8 @@ import pytest
 from modrwkv_core.data.sources.config import CsvWindowsConfig
 from modrwkv_core.data.sources.csv_windows import CsvWindowsSource
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Text
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.record import Media, Target, Text
+from modrwkv_core.interfaces.signals import TimeSeries
 
 
 @pytest.fixture
@@ -23,16 +23,16 @@ def table(tmp_path: Path) -> Path:
 
 
 def windows(path: Path, **config: Any) -> CsvWindowsSource:
-    return CsvWindowsSource(CsvWindowsConfig.model_validate({"path": path, "look_back": 3, "horizon": 2} | config))
+    return CsvWindowsSource(CsvWindowsConfig.model_validate({"path": path, "context_length": 3, "horizon": 2} | config))
 
 
 def shown(source: CsvWindowsSource, index: int) -> tuple[list[float], list[float]]:
     user, assistant = source[index].turns
     series, answer = user.parts[0], assistant.parts[0]
     assert isinstance(series, Media)
-    assert isinstance(series.media, Series)
-    assert isinstance(answer, Answer)
-    assert series.media.values.shape == (source.config.look_back, 1)
+    assert isinstance(series.media, TimeSeries)
+    assert isinstance(answer, Target)
+    assert series.media.values.shape == (source.config.context_length, 1)
     assert answer.value.shape == (source.config.horizon, 1)
     assert (series.modality, answer.head) == ("series", "forecast")
     assert series.media.values.dtype == answer.value.dtype == np.float32
@@ -55,8 +55,8 @@ def test_targets_stay_in_their_rows_and_windows_look_back(table: Path) -> None:
     assert source[1].key == f"{table}: x from row 13 on"
 
 
-def test_standardised_by_other_rows(table: Path) -> None:
-    source = windows(table, standardise=[0, 3], rows=[5, 20], columns=["y"])
+def test_standardized_by_other_rows(table: Path) -> None:
+    source = windows(table, normalize_rows=[0, 3], rows=[5, 20], columns=["y"])
     mean, deviation = 5 / 3, np.sqrt((0 + 1 + 16) / 3 - (5 / 3) ** 2)
     assert shown(source, 0)[1] == pytest.approx([(25 - mean) / deviation, (36 - mean) / deviation])
 
@@ -85,7 +85,7 @@ def edit(change: Callable[[str], str]) -> Callable[[Path], object]:
         (edit(lambda text: text), {"columns": ["x", "z"]}, "no column z\nhint: it has: date, x, y"),
         (edit(lambda text: text), {"rows": [0, 21]}, r"rows \[0, 21\) are wanted .* has 20"),
         (edit(lambda text: text), {"rows": [0, 4]}, r"rows \[0, 4\) .* hold no 3 \+ 2 points"),
-        (edit(lambda text: text), {"standardise": [0, 1]}, "x .* is constant"),
+        (edit(lambda text: text), {"normalize_rows": [0, 1]}, "x .* is constant"),
     ],
 )
 def test_broken_tables(table: Path, damage: Callable[[Path], object], config: Any, message: str) -> None:
@@ -105,13 +105,13 @@ def test_the_standard_protocol_of_etth1() -> None:
     if root is None:
         pytest.skip("MODRWKV_DATA is not set: no ETTh1 to read")
     source = windows(
-        Path(root) / "ett" / "ETTh1.csv", look_back=336, horizon=96, rows=[11520, 14400], standardise=[0, 8640]
+        Path(root) / "ett" / "ETTh1.csv", context_length=336, horizon=96, rows=[11520, 14400], normalize_rows=[0, 8640]
     )
     assert len(source) == 2785 * 7
     errors = []
     for index in range(len(source)):
         series, answer = source[index].turns[0].parts[0], source[index].turns[1].parts[0]
         assert isinstance(series, Media)
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, Target)
         errors.append(np.mean((answer.value - series.media.values[-1]) ** 2, dtype=np.float64))
     assert np.mean(errors) == pytest.approx(1.295, abs=0.002)

@@ -9,7 +9,7 @@ from modrwkv_core.data.sources.config import ChatConfig
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.plugin import ComponentSpec
-from modrwkv_core.testing.lightness import HEAVY, import_in_subprocess
+from modrwkv_core.testing.import_cost import HEAVY, import_in_subprocess
 
 SPECS = [spec for spec in modrwkv_components() if spec.kind in ("tokenizer", "source")]
 
@@ -20,8 +20,8 @@ def test_records_lead_to_the_classes(spec: ComponentSpec) -> None:
         getattr(import_module(module), name)
         for module, name in (spec.config.split(":"), spec.implementation.split(":"))
     )
-    tag = "source" if spec.kind == "source" else "type"
-    assert config.model_fields[tag].default == spec.name
+    placeholder = "source" if spec.kind == "source" else "type"
+    assert config.model_fields[placeholder].default == spec.name
     assert all(field.description for name, field in config.model_fields.items() if name not in ("source", "type"))
     assert issubclass(implementation, {"source": Source, "tokenizer": Tokenizer}[spec.kind])
 

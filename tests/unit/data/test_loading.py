@@ -15,7 +15,7 @@ from modrwkv_core.data.loading import Loader
 from modrwkv_core.data.order import epoch_order, epoch_size
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.config import SourceConfig
-from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.source import Source
 
 # Where processes are forked, Python 3.12 warns of the threads that torch keeps.
@@ -36,9 +36,9 @@ class CountingSource(Source[CountingConfig]):
     def __getitem__(self, index: int) -> Record:
         key = f"{self.config.name}:{index}"
         if index == self.config.broken:
-            raise DataError(f"{key}: broken", component="source/counting", hint="mend it")
+            raise DataError(f"{key}: broken", component="source/counting", hint="fix it")
         question = Turn("user", (Media("sound", list(range(index % 5 + 2))), Text(f"{index}?")))
-        answer = Answer("forecast", np.array([index])) if index % 2 else Text(str(index))
+        answer = Target("forecast", np.array([index])) if index % 2 else Text(str(index))
         return Record(key, (question, Turn("assistant", (answer,))))
 
 
@@ -125,7 +125,7 @@ def test_resuming_anywhere_gives_the_rest(encoder: ConversationEncoder, workers:
     whole = [content(batch) for batch in loader(encoder).batches(1)]
     resumed = loader(encoder, workers)
     for start in range(len(whole) + 1):
-        # An iteration left in the middle leaves nothing behind.
+        # An iteration left in the middle leaves nothing after.
         next(resumed.batches(0))
         assert [content(batch) for batch in resumed.batches(1, start)] == whole[start:]
 
@@ -140,7 +140,7 @@ def test_the_global_generator_is_left_alone(encoder: ConversationEncoder) -> Non
 @pytest.mark.parametrize("workers", [0, 2])
 def test_errors_arrive_as_they_were(encoder: ConversationEncoder, workers: int) -> None:
     source = CountingSource(CountingConfig(name="a", size=5, broken=3))
-    with pytest.raises(ModRWKVError, match=r"^a:3: broken \(source/counting\)\nhint: mend it$", check=is_data_error):
+    with pytest.raises(ModRWKVError, match=r"^a:3: broken \(source/counting\)\nhint: fix it$", check=is_data_error):
         list(Loader([source], encoder, batch_size=1, seed=0, workers=workers).batches(0))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from modrwkv_core.data.sources.chat import ChatSource
-from modrwkv_core.data.sources.config import ChatConfig, LabelledAudioConfig, LlavaConfig
-from modrwkv_core.data.sources.labelled_audio import LabelledAudioSource
+from modrwkv_core.data.sources.config import ChatConfig, LabeledAudioConfig, LlavaConfig
+from modrwkv_core.data.sources.labeled_audio import LabeledAudioSource
 from modrwkv_core.data.sources.llava import LlavaSource
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Text
+from modrwkv_core.interfaces.record import Media, Target, Text
 
 
 def write_lines(path: Path, *records: Any) -> Path:
@@ -58,7 +58,7 @@ def test_chat_with_every_kind_of_part(tmp_path: Path) -> None:
                         {"type": "text", "text": "And?"},
                     ],
                 },
-                {"role": "assistant", "content": [{"type": "answer", "head": "forecast", "values": [3, 4]}]},
+                {"role": "assistant", "content": [{"type": "target", "head": "forecast", "values": [3, 4]}]},
             ],
         },
     )
@@ -80,7 +80,7 @@ def test_chat_with_every_kind_of_part(tmp_path: Path) -> None:
     assert series.media.tolist() == [1, 2.5]
     assert text == Text("And?")
     [answer] = record.turns[2].parts
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Target)
     assert answer.head == "forecast"
     assert answer.value.tolist() == [[3], [4]]
 
@@ -160,7 +160,7 @@ def said(*values: str, begin: str = "human") -> list[dict[str, str]]:
     return [{"from": speakers[index % 2], "value": value} for index, value in enumerate(values)]
 
 
-def test_llava_as_it_is_published(tmp_path: Path) -> None:
+def test_llava_identity_published(tmp_path: Path) -> None:
     source = llava(
         tmp_path,
         {"id": "1", "image": "coco/1.jpg", "conversations": said("<image>\nWhat?", "A bus.", "Why?", "So.")},
@@ -199,25 +199,25 @@ def test_broken_llava_records(tmp_path: Path, record: Any, message: str) -> None
         llava(tmp_path, record)[0]
 
 
-# labelled audio
+# labeled audio
 
 
-def test_labelled_audio_of_tsv_and_jsonl(tmp_path: Path) -> None:
+def test_labeled_audio_of_tsv_and_jsonl(tmp_path: Path) -> None:
     tsv = tmp_path / "list.tsv"
     tsv.write_text('file\tseconds\tsaid\na.wav\t1.0\tstop\n\nb.wav\t2.0\tsay "go"\n')
     jsonl = write_lines(
         tmp_path / "list.jsonl", *[{"file": f, "said": s} for f, s in (("a.wav", "stop"), ("b.wav", 'say "go"'))]
     )
     for path in (tsv, jsonl):
-        source = LabelledAudioSource(
-            LabelledAudioConfig(path=path, audio_column="file", text_column="said", prompt="Transcribe.")
+        source = LabeledAudioSource(
+            LabeledAudioConfig(path=path, audio_column="file", text_column="said", prompt="Transcribe.")
         )
         assert len(source) == 2
         user, assistant = source[1].turns
         assert user.parts == (Media("audio", tmp_path / "b.wav"), Text("Transcribe."))
         assert assistant.parts == (Text('say "go"'),)
     assert (
-        LabelledAudioSource(LabelledAudioConfig(path=tsv, audio_column="file", text_column="said"))[1].key == f"{tsv}:4"
+        LabeledAudioSource(LabeledAudioConfig(path=tsv, audio_column="file", text_column="said"))[1].key == f"{tsv}:4"
     )
 
 
@@ -225,11 +225,11 @@ def test_broken_audio_lists(tmp_path: Path) -> None:
     tsv = tmp_path / "list.tsv"
     tsv.write_text("path\ttext\na.wav\n")
     with pytest.raises(DataError, match=r"list\.tsv:2: 1 fields below a header of 2"):
-        LabelledAudioSource(LabelledAudioConfig(path=tsv))[0]
+        LabeledAudioSource(LabeledAudioConfig(path=tsv))[0]
     tsv.write_text("path\tsentence\na.wav\thello\n")
     with pytest.raises(DataError, match=r"list\.tsv:2: has no text 'text', only: path, sentence"):
-        LabelledAudioSource(LabelledAudioConfig(path=tsv))[0]
+        LabeledAudioSource(LabeledAudioConfig(path=tsv))[0]
     with pytest.raises(DataError, match="cannot read"):
-        LabelledAudioSource(LabelledAudioConfig(path=tmp_path / "absent.tsv"))
+        LabeledAudioSource(LabeledAudioConfig(path=tmp_path / "absent.tsv"))
     with pytest.raises(DataError, match="absent does not exist"):
-        LabelledAudioSource(LabelledAudioConfig(path=tsv, media=tmp_path / "absent"))
+        LabeledAudioSource(LabeledAudioConfig(path=tsv, media=tmp_path / "absent"))

@@ -55,7 +55,7 @@ def test_world_equals_the_official_tokenizer(judge: TRIE_TOKENIZER, text: str) -
 
 
 def test_world_ids_of_the_template() -> None:
-    # The published models' prompts, byte 0x16 apart.
+    # The pretrained models' prompts, byte 0x16 apart.
     world = TOKENIZERS[0]
     assert world.encode("User:") == [24281, 59]
     assert world.encode("Assistant:") == [5585, 41693, 59]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.config import ExactMatchConfig
 from modrwkv_core.evaluation.exact_match import ExactMatchTask
-from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.task import Predictor, Result
 
 
@@ -35,16 +35,16 @@ def question(words: str, answer: str, key: str = "a.jsonl:1") -> Record:
     return Record(key, (Turn("user", (Media("image", b""), Text(words))), Turn("assistant", (Text(answer),))))
 
 
-def examine(
-    data: list[Record], answers: Sequence[str], reference: list[Record] | None = None, **options: int
+def evaluate(
+    data: list[Record], answers: Sequence[str], baseline_data: list[Record] | None = None, **options: int
 ) -> Result:
     model: Predictor = Oracle(answers)  # type: ignore[assignment]
-    return ExactMatchTask("vqa", ExactMatchConfig(**options), data, reference).run(model, lambda done, of: None)
+    return ExactMatchTask("vqa", ExactMatchConfig(**options), data, baseline_data).run(model, lambda done, of: None)
 
 
 def test_the_score_is_the_share_of_right_answers() -> None:
-    data = [question("colour?", "red"), question("colour?", "blue"), question("shape?", "circle"), question("n?", "2")]
-    result = examine(data, ["red", "red", "circle", "two"])
+    data = [question("color?", "red"), question("color?", "blue"), question("shape?", "circle"), question("n?", "2")]
+    result = evaluate(data, ["red", "red", "circle", "two"])
     assert (result.task, result.metric, result.score, result.count) == ("vqa", "accuracy", 0.5, 4)
     assert result.higher_is_better
 
@@ -61,39 +61,39 @@ def test_the_score_is_the_share_of_right_answers() -> None:
     ],
 )
 def test_only_case_and_surrounding_space_are_forgiven(said: str, true: str, right: bool) -> None:
-    assert examine([question("?", true)], [said]).score == float(right)
+    assert evaluate([question("?", true)], [said]).score == float(right)
 
 
-def test_floors_learn_from_the_reference_and_are_scored_on_the_data() -> None:
-    reference = [
-        question("colour?", "red"),
-        question("colour?", "red"),
-        question("colour?", "blue"),
+def test_baselines_learn_from_the_reference_and_are_scored_on_the_data() -> None:
+    baseline_data = [
+        question("color?", "red"),
+        question("color?", "red"),
+        question("color?", "blue"),
         question("shape?", "circle"),
         question("shape?", "square"),
         question("shape?", "square"),
         question("size?", "red"),
     ]
     data = [
-        question("colour?", "red"),
-        question("colour?", "blue"),
+        question("color?", "red"),
+        question("color?", "blue"),
         question("shape?", "square"),
         question("shape?", "square"),
         question("never heard?", "red"),
     ]
-    floors = examine(data, [""] * 5, reference).floors
-    # always "red" is right twice; "red" to colour?, "square" to shape? and "red" to the unknown is right four times
-    assert floors == {"majority answer": 2 / 5, "question only": 4 / 5}
+    baselines = evaluate(data, [""] * 5, baseline_data).baselines
+    # always "red" is right twice; "red" to color?, "square" to shape? and "red" to the unknown is right four times
+    assert baselines == {"majority answer": 2 / 5, "question only": 4 / 5}
 
 
-def test_without_a_reference_the_floors_learn_from_the_data_itself() -> None:
-    data = [question("colour?", "red"), question("colour?", "blue"), question("shape?", "blue")]
-    assert examine(data, [""] * 3).floors == {"majority answer": 2 / 3, "question only": 2 / 3}
+def test_without_a_reference_the_baselines_learn_from_the_data_itself() -> None:
+    data = [question("color?", "red"), question("color?", "blue"), question("shape?", "blue")]
+    assert evaluate(data, [""] * 3).baselines == {"majority answer": 2 / 3, "question only": 2 / 3}
 
 
 def test_yes_no_questions_are_scored_apart() -> None:
     data = [question("is it?", "yes"), question("is it?", "No"), question("is it?", "yes"), question("what?", "circle")]
-    details = examine(data, ["yes", "yes", "yes", "circle"]).details
+    details = evaluate(data, ["yes", "yes", "yes", "circle"]).details
     assert details == {
         "model, yes/no questions": 2 / 3,
         "majority answer, yes/no questions": 2 / 3,
@@ -102,7 +102,7 @@ def test_yes_no_questions_are_scored_apart() -> None:
         "majority answer, other questions": 0.0,
         "question only, other questions": 1.0,
     }
-    assert examine(data[3:], ["circle"]).details == {}
+    assert evaluate(data[3:], ["circle"]).details == {}
 
 
 def test_the_prompt_is_all_but_the_last_turn() -> None:
@@ -120,12 +120,12 @@ def test_the_prompt_is_all_but_the_last_turn() -> None:
     [
         (),
         (Turn("user", (Text("?"),)),),
-        (Turn("user", (Text("?"),)), Turn("assistant", (Answer("forecast", [1.0]),))),
+        (Turn("user", (Text("?"),)), Turn("assistant", (Target("forecast", [1.0]),))),
     ],
 )
 def test_a_record_without_a_true_answer_is_named(turns: tuple[Turn, ...]) -> None:
     with pytest.raises(DataError, match=r"test\.jsonl:7.*last turn"):
-        examine([Record("test.jsonl:7", turns)], [""])
+        evaluate([Record("test.jsonl:7", turns)], [""])
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 50))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.config import ForecastTaskConfig
 from modrwkv_core.evaluation.forecast import ForecastTask
-from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.task import Result
 
 
@@ -33,11 +33,13 @@ class Constant:
 
 def window(past: Any, truth: Any, key: str = "w") -> Record:
     asked = Turn("user", (Media("series", np.asarray(past, np.float32)), Text("Go on.")))
-    return Record(key, (asked, Turn("assistant", (Answer("forecast", np.asarray(truth, np.float32)),))))
+    return Record(key, (asked, Turn("assistant", (Target("forecast", np.asarray(truth, np.float32)),))))
 
 
-def examine(data: list[Record], value: float = 0.0, reference: list[Record] | None = None, **options: int) -> Result:
-    task = ForecastTask("ett", ForecastTaskConfig(**options), data, reference)
+def evaluate(
+    data: list[Record], value: float = 0.0, baseline_data: list[Record] | None = None, **options: int
+) -> Result:
+    task = ForecastTask("ett", ForecastTaskConfig(**options), data, baseline_data)
     return task.run(Constant(value), lambda done, of: None)
 
 
@@ -48,7 +50,7 @@ WINDOWS = [
 
 
 def test_errors_are_averaged_over_windows_steps_and_columns() -> None:
-    result = examine(WINDOWS, value=1.0)
+    result = evaluate(WINDOWS, value=1.0)
     # squared: 9, 81, 16, 121 and 0, 0, 1, 1; absolute: 3, 9, 4, 11 and 0, 0, 1, 1
     assert result.score == pytest.approx(229 / 8)
     assert result.details["model, mae"] == pytest.approx(29 / 8)
@@ -56,22 +58,22 @@ def test_errors_are_averaged_over_windows_steps_and_columns() -> None:
 
 
 def test_repeat_last_is_a_floor() -> None:
-    result = examine(WINDOWS)
+    result = evaluate(WINDOWS)
     # errors against (3, 10): 1, 0, 2, 2; against (1, 2): 0, -1, -1, 0
-    assert result.floors == {"repeat last": pytest.approx(11 / 8)}
+    assert result.baselines == {"repeat last": pytest.approx(11 / 8)}
     assert result.details["repeat last, mae"] == pytest.approx(7 / 8)
 
 
 def test_the_last_season_is_repeated_cyclically() -> None:
     record = window([[9, 9], [1, 10], [2, 20]], [[1, 10], [2, 20], [1, 10], [2, 20], [4, 10]])
-    assert examine([record], period=2).floors["repeat last season"] == pytest.approx(9 / 10)
+    assert evaluate([record], period=2).baselines["repeat last season"] == pytest.approx(9 / 10)
 
 
 def test_the_training_mean_is_that_of_the_references_points() -> None:
-    reference = [window([[1, 10], [3, 30]], [[99, 99], [99, 99]]), window([[5, 20]] * 2, [[99, 99], [99, 99]])]
-    # the mean of the look-backs is (3.5, 20)
+    baseline_data = [window([[1, 10], [3, 30]], [[99, 99], [99, 99]]), window([[5, 20]] * 2, [[99, 99], [99, 99]])]
+    # the mean of the contexts is (3.5, 20)
     expected = (0.5**2 + 10**2 + 1.5**2 + 8**2 + 2.5**2 + 19**2 + 3.5**2 + 18**2) / 8
-    assert examine(WINDOWS, reference=reference).floors["training mean"] == pytest.approx(expected)
+    assert evaluate(WINDOWS, baseline_data=baseline_data).baselines["training mean"] == pytest.approx(expected)
 
 
 @given(st.integers(1, 30), st.integers(1, 12))
@@ -84,13 +86,13 @@ def test_the_last_incomplete_batch_counts(count: int, batch: int) -> None:
     task = ForecastTask("t", ForecastTaskConfig(batch=batch), data)
     result = task.run(model, lambda done, of: seen.append((done, of)))
     assert result.score == pytest.approx(float(np.mean((truths - 0.5) ** 2)), rel=1e-5)
-    assert result.floors["repeat last"] == pytest.approx(float(np.mean((truths - pasts[:, -1:]) ** 2)), rel=1e-5)
+    assert result.baselines["repeat last"] == pytest.approx(float(np.mean((truths - pasts[:, -1:]) ** 2)), rel=1e-5)
     assert sum(model.batches) == count
     assert seen[-1] == (count, count)
 
 
 def test_examples_hold_the_forecasts() -> None:
-    result = examine(WINDOWS, value=7.0, examples=1)
+    result = evaluate(WINDOWS, value=7.0, examples=1)
     [example] = result.examples
     assert any(example.record is record for record in WINDOWS)
     assert example.correct is None
@@ -101,8 +103,8 @@ def test_examples_hold_the_forecasts() -> None:
     ("record", "complaint"),
     [
         (Record("bad", (Turn("user", (Text("?"),)), Turn("assistant", (Text("!"),)))), "no series"),
-        (Record("bad", (Turn("assistant", (Answer("forecast", [1.0]),)),)), "no series"),
-        (Record("bad", (Turn("user", (Media("series", [1.0]), Answer("forecast", None))),)), "no series"),
+        (Record("bad", (Turn("assistant", (Target("forecast", [1.0]),)),)), "no series"),
+        (Record("bad", (Turn("user", (Media("series", [1.0]), Target("forecast", None))),)), "no series"),
         (window([[1, 1]], [[1], [2]], "bad"), "2 columns and a continuation of 1"),
         (window([[1, 1]], [[1, 1]], "bad"), "asks for 1 points of 2 columns"),
         (window([[1]], [[1], [2]], "bad"), "asks for 2 points of 1 columns"),
@@ -110,15 +112,15 @@ def test_examples_hold_the_forecasts() -> None:
 )
 def test_a_record_that_does_not_fit_is_named(record: Record, complaint: str) -> None:
     with pytest.raises(DataError, match=f"^bad .*{complaint}"):
-        examine([WINDOWS[0], record])
+        evaluate([WINDOWS[0], record])
 
 
 def test_a_look_back_shorter_than_the_period_is_named() -> None:
-    with pytest.raises(DataError, match=r"^w has a look-back of 3 points; the task's period is 4"):
-        examine(WINDOWS, period=4)
+    with pytest.raises(DataError, match=r"^w has a context of 3 points; the task's period is 4"):
+        evaluate(WINDOWS, period=4)
 
 
 def test_a_diverged_model_scores_nan() -> None:
-    result = examine(WINDOWS, value=float("nan"))
+    result = evaluate(WINDOWS, value=float("nan"))
     assert np.isnan(result.score)
-    assert np.isfinite(result.floors["repeat last"])
+    assert np.isfinite(result.baselines["repeat last"])

@@ -10,12 +10,12 @@ import pytest
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.report import write_report
-from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
-from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
+from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 from modrwkv_core.interfaces.task import Example, Result
 
 VOID = {"meta", "img", "br"}
-PICTURE = Picture(np.zeros((4, 4, 3), np.uint8))
+PICTURE = Image(np.zeros((4, 4, 3), np.uint8))
 METRICS: list[dict[str, float | str]] = [
     {"step": 1, "phase": "align", "loss/lm": 2.0},
     {"step": 2, "phase": "align", "loss/lm": 1.0},
@@ -27,7 +27,7 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.tags: list[str] = []
+        self.placeholders: list[str] = []
         self.images: list[dict[str, str | None]] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.words: list[str] = []
@@ -37,20 +37,20 @@ class Page(HTMLParser):
         self.close()
         assert self._open == []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
+    def handle_starttag(self, placeholder: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.placeholders.append(placeholder)
         self.attributes += attrs
-        if tag == "img":
+        if placeholder == "img":
             self.images.append(dict(attrs))
-        if tag == "tr":
+        if placeholder == "tr":
             self.rows.append([])
-        if tag in ("td", "th"):
+        if placeholder in ("td", "th"):
             self.rows[-1].append("")
-        if tag not in VOID:
-            self._open.append(tag)
+        if placeholder not in VOID:
+            self._open.append(placeholder)
 
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
+    def handle_endtag(self, placeholder: str) -> None:
+        assert self._open.pop() == placeholder
 
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] != "style":
@@ -75,11 +75,11 @@ def report(path: Path, results: Sequence[Result] = (), title: str = "demo", **op
 
 
 def accuracy(*examples: Example) -> Result:
-    floors = {"majority answer": 0.373, "question only": 0.67}
-    return Result("vqa", "accuracy", 0.912, True, floors, 9673, {"model, other questions": 0.85}, list(examples))
+    baselines = {"majority answer": 0.373, "question only": 0.67}
+    return Result("vqa", "accuracy", 0.912, True, baselines, 9673, {"model, other questions": 0.85}, list(examples))
 
 
-def test_scores_stand_above_the_floors(tmp_path: Path) -> None:
+def test_scores_stand_above_the_baselines(tmp_path: Path) -> None:
     ett = Result("ett", "mse", 0.39, False, {"repeat last": 1.294}, 2785)
     bare = Result("bare", "wer", 0.2, False, {}, 3)
     page = report(tmp_path, [accuracy(), ett, bare])
@@ -102,16 +102,16 @@ def test_a_diverged_score_has_no_bar(tmp_path: Path) -> None:
 
 
 def test_losses_and_summary_are_on_the_page(tmp_path: Path) -> None:
-    page = report(tmp_path, summary={"Trunk": "rwkv7, 4 layers"}, metrics=METRICS)
-    assert {"Trunk", "rwkv7, 4 layers", "Training"} <= set(page.words)
+    page = report(tmp_path, summary={"Backbone": "rwkv7, 4 layers"}, metrics=METRICS)
+    assert {"Backbone", "rwkv7, 4 layers", "Training"} <= set(page.words)
     assert [image["alt"] for image in page.images] == ["loss curves of the heads lm in the phases align"]
     assert "Training" not in report(tmp_path).words
 
 
 def test_questions_stand_with_their_media_and_answers(tmp_path: Path) -> None:
     sound = Waveform(np.sin(np.arange(800, dtype=np.float32)), 8000)
-    series = Series(np.arange(5, dtype=np.float32)[:, None])
-    right = asked([user(Media("image", PICTURE), Text("What colour?"))], "red", "red")
+    series = TimeSeries(np.arange(5, dtype=np.float32)[:, None])
+    right = asked([user(Media("image", PICTURE), Text("What color?"))], "red", "red")
     wrong = asked([user(Media("audio", sound), Media("series", series), Text("What is it?"))], "two", "ten")
     page = report(tmp_path, [accuracy(right, wrong)])
     assert page.attributes.count(("title", "asked.jsonl:1")) == 2
@@ -121,8 +121,8 @@ def test_questions_stand_with_their_media_and_answers(tmp_path: Path) -> None:
         "series of 5 points in 1 column",
     ]
     words = [word for word in page.words if word]
-    assert words[words.index("What colour?") :] == [
-        "What colour?",
+    assert words[words.index("What color?") :] == [
+        "What color?",
         "✓ right:",
         "red",
         "What is it?",
@@ -147,8 +147,8 @@ def test_earlier_turns_say_whose_they_are(tmp_path: Path) -> None:
 
 
 def test_a_forecast_is_drawn_over_the_truth(tmp_path: Path) -> None:
-    decode = {b"past": Series(np.zeros((8, 2), np.float32)), b"truth": Series(np.ones((3, 2), np.float32))}
-    turns = (user(Media("series", b"past"), Text("Go on.")), Turn("assistant", (Answer("forecast", b"truth"),)))
+    decode = {b"past": TimeSeries(np.zeros((8, 2), np.float32)), b"truth": TimeSeries(np.ones((3, 2), np.float32))}
+    turns = (user(Media("series", b"past"), Text("Go on.")), Turn("assistant", (Target("forecast", b"truth"),)))
     example = Example(Record("waves.csv: from row 8 on", turns), np.full((3, 2), 0.9, np.float32), None)
     result = Result("ett", "mse", 0.01, False, {"repeat last": 1.0}, 1, examples=[example])
     page = report(tmp_path, [result], decode=lambda media: decode[media.media])
@@ -170,7 +170,7 @@ def test_hostile_text_stays_text(tmp_path: Path, hostile: str) -> None:
     result = Result(hostile, hostile, 0.1, True, {hostile: 0.2}, 1, {hostile: 0.3}, [example])
     metrics: list[dict[str, float | str]] = [{"step": 1, "phase": hostile, f"loss/{hostile}": 1.0}]
     page = report(tmp_path, [result], title=hostile, summary={hostile: hostile}, metrics=metrics)
-    assert "script" not in page.tags
+    assert "script" not in page.placeholders
     assert [image["src"][:19] for image in page.images if image["src"]] == ["data:image/svg+xml;"]
     assert not any(name.startswith("on") for name, _ in page.attributes)
     assert page.words.count(hostile) >= 6
@@ -178,7 +178,7 @@ def test_hostile_text_stays_text(tmp_path: Path, hostile: str) -> None:
 
 def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     page = report(tmp_path, [accuracy(asked([user(Media("image", PICTURE))], "a", "a"))], metrics=METRICS)
-    assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(page.placeholders)
     sources = [value for name, value in page.attributes if name in ("src", "href", "srcset")]
     assert len(sources) == 2
     assert all(source is not None and source.startswith("data:image/") for source in sources)

@@ -15,7 +15,7 @@ from modrwkv_core.evaluation.results import (
     table,
     write_results,
 )
-from modrwkv_core.interfaces.record import Answer, Media, Record, Text, Turn
+from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.task import Example, Result
 
 VQA = Result("vqa", "accuracy", 0.912, True, {"majority answer": 0.373, "question only": 0.67}, 9673, {"other": 0.5})
@@ -43,7 +43,7 @@ def test_accuracies_are_written_in_per_cent() -> None:
 
 def test_the_table_aligns_its_columns() -> None:
     assert table([VQA, ETT, BARE]).splitlines() == [
-        "task  records  metric                 model   margin        trivial methods",
+        "task  records  metric                 model   margin        baselines",
         "vqa   9673     accuracy               91.2 %  +24.2 points  majority answer 37.3 %, question only 67.0 %",
         "ett   2785     mse (lower is better)  0.39    +0.71         repeat last 1.294, training mean 1.1",
         "bare  2        accuracy               50.0 %",
@@ -62,7 +62,7 @@ def test_programs_read_the_scores(tmp_path: Path) -> None:
         "score": 0.912,
         "higher_is_better": True,
         "count": 9673,
-        "floors": {"majority answer": 0.373, "question only": 0.67},
+        "baselines": {"majority answer": 0.373, "question only": 0.67},
         "best_floor": "question only",
         "margin": pytest.approx(0.242),
         "details": {"other": 0.5},
@@ -87,5 +87,5 @@ def test_questions_show_the_answer_and_the_truth_where_it_was_missed() -> None:
 
 
 def test_forecasts_are_not_written_as_questions() -> None:
-    turns = (Turn("user", (Media("series", b""),)), Turn("assistant", (Answer("forecast", [1.0]),)))
+    turns = (Turn("user", (Media("series", b""),)), Turn("assistant", (Target("forecast", [1.0]),)))
     assert questions(Result("ett", "mse", 0.1, False, {}, 1, {}, [Example(Record("k", turns), [1.0], None)])) == ""

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from modrwkv_core.evaluation.summary import summarise
+from modrwkv_core.evaluation.summary import summarize
 from modrwkv_core.manifest.load import load_manifest
 
 
@@ -13,10 +13,10 @@ def test_a_summary_names_all_parts_and_phases(tiny_manifest: Callable[..., Path]
         {"name": "finetune", "train": ["backbone"], "lr": 1e-3, "steps": 6},
     ]
     manifest = load_manifest(tiny_manifest(phases=phases)).manifest
-    assert summarise(manifest, 1234567) == {
-        "trunk": "rwkv7, width 64",
+    assert summarize(manifest, 1234567) == {
+        "backbone": "rwkv7, width 64",
         "series": "wavenet → conv1d → mlp",
-        "heads": "lm, forecast",
+        "num_heads": "lm, forecast",
         "parameters": "1,234,567",
         "training": "align, 1 epoch of encoder, adapter; finetune, 6 steps of backbone",
     }

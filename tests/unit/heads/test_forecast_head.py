@@ -9,7 +9,7 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.heads.config import ForecastConfig
 from modrwkv_core.heads.forecast import ForecastHead
 from modrwkv_core.interfaces.component import Query
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 
 HIDDEN = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
@@ -28,7 +28,7 @@ def wave(points: int, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:
 
 
 def query(context: NDArray[np.float32], target: NDArray[np.float32]) -> Query:
-    return Query(0, Series(context), target)
+    return Query(0, TimeSeries(context), target)
 
 
 def test_forecasts_come_in_the_units_of_the_input() -> None:
@@ -94,7 +94,7 @@ def test_a_constant_series_is_continued_by_the_constant() -> None:
     assert (forecast == np.float32(30.531)).all()
 
 
-def test_the_normalisation_is_saved_with_the_weights() -> None:
+def test_the_normalization_is_saved_with_the_weights() -> None:
     trained, fresh = head(), head()
     torch.nn.init.constant_(trained.instance_norm.gain, 3.0)
     torch.nn.init.constant_(trained.instance_norm.bias, -1.0)
@@ -107,12 +107,12 @@ def test_the_normalisation_is_saved_with_the_weights() -> None:
 def test_reaches_a_forecast_that_depends_on_the_hidden_vector() -> None:
     module = head()
     queries = [query(wave(30, seed=i), wave(4, seed=7 + i)) for i in range(3)]
-    optimiser = torch.optim.Adam(module.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     for _ in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = module.loss(HIDDEN, queries)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert loss.item() < 1e-3
 
 
@@ -123,7 +123,7 @@ def test_hidden_vectors_in_half_precision_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (np.zeros((5, 1), np.float32), r"has the shape \[5, 1\], the head foresees 1 to 4 points of 1 channels"),
+        (np.zeros((5, 1), np.float32), r"has the shape \[5, 1\], the head predicts 1 to 4 points of 1 channels"),
         (np.zeros((4, 2), np.float32), r"has the shape \[4, 2\]"),
         (np.zeros((0, 1), np.float32), r"has the shape \[0, 1\]"),
         (np.full((4, 1), np.nan, np.float32), "holds NaN"),

@@ -5,7 +5,7 @@ import torch
 
 from modrwkv_core.heads.config import ForecastConfig, LanguageModelConfig
 from modrwkv_core.interfaces.component import Query
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.testing import HeadContract
 
 
@@ -25,6 +25,8 @@ class TestForecast(HeadContract):
     def answers(self, config: ForecastConfig) -> list[Query]:
         draw = np.random.default_rng(0).normal
         return [
-            Query(0, Series(draw(size=(20, config.channels)).astype(np.float32)), draw(size=(points, config.channels)))
+            Query(
+                0, TimeSeries(draw(size=(20, config.channels)).astype(np.float32)), draw(size=(points, config.channels))
+            )
             for points in (config.horizon, 1, config.horizon - 1)
         ]

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.heads.instance_norm import InstanceNorm
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 
 WAVE = (np.sin(np.arange(40.0) / 3)[:, None] * [1.0, 250.0] + [4.0, -70.0]).astype(np.float32)
 
 
 @pytest.mark.parametrize("origin", ["mean", "last"])
 def test_statistics_are_those_of_the_context(origin: str) -> None:
-    statistics = InstanceNorm(2, origin).statistics([Series(WAVE), WAVE[:7]])
+    statistics = InstanceNorm(2, origin).statistics([TimeSeries(WAVE), WAVE[:7]])
     for row, values in enumerate((WAVE, WAVE[:7])):
         expected = np.mean(values, axis=0, dtype=np.float64) if origin == "mean" else values[-1]
         np.testing.assert_allclose(statistics.location[row, 0], expected, rtol=1e-6)
@@ -26,9 +26,9 @@ def test_statistics_are_those_of_the_context(origin: str) -> None:
 def test_there_and_back_at_any_scale(scale: float, shift: float) -> None:
     values = ((WAVE + shift) * scale).astype(np.float32)
     statistics = InstanceNorm(2, "mean").statistics([values])
-    normalised = statistics.normalise(torch.from_numpy(values)[None])
-    np.testing.assert_allclose(normalised.std((0, 1), unbiased=False), 1.0, rtol=1e-4)
-    np.testing.assert_allclose(statistics.denormalise(normalised)[0], values, rtol=1e-5, atol=1e-5 * scale * 250)
+    normalized = statistics.normalize(torch.from_numpy(values)[None])
+    np.testing.assert_allclose(normalized.std((0, 1), unbiased=False), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(statistics.denormalize(normalized)[0], values, rtol=1e-5, atol=1e-5 * scale * 250)
 
 
 @pytest.mark.parametrize("constant", [0.0, 30.531, -1e20, 1e-20])
@@ -36,8 +36,8 @@ def test_a_constant_has_no_unit_and_is_continued_exactly(constant: float) -> Non
     context = np.full((20, 1), constant, dtype=np.float32)
     statistics = InstanceNorm(1, "mean").statistics([context])
     assert statistics.constant.all()
-    assert (statistics.denormalise(torch.randn(1, 5, 1)) == context[0, 0].item()).all()
-    assert statistics.normalise(torch.from_numpy(context)[None]).abs().max() == 0
+    assert (statistics.denormalize(torch.randn(1, 5, 1)) == context[0, 0].item()).all()
+    assert statistics.normalize(torch.from_numpy(context)[None]).abs().max() == 0
 
 
 def test_learned_scale_and_shift_are_saved() -> None:

@@ -13,7 +13,7 @@ from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 @pytest.fixture
 def backbone() -> FakeBackbone:
     torch.manual_seed(0)
-    return FakeBackbone(FakeBackboneConfig(width=8), vocab_size=11).double()
+    return FakeBackbone(FakeBackboneConfig(hidden_size=8), vocab_size=11).double()
 
 
 def answers(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,14 +39,14 @@ def test_loss_and_gradients_are_those_of_the_scores(backbone: FakeBackbone) -> N
         torch.testing.assert_close(actual, wanted)
 
 
-def test_a_copy_scores_with_its_own_trunk(backbone: FakeBackbone) -> None:
+def test_a_copy_scores_with_its_own_backbone(backbone: FakeBackbone) -> None:
     copy, head = deepcopy((backbone, LanguageModelHead(LanguageModelConfig(), backbone)))
     torch.nn.init.zeros_(backbone.head.weight)
     hidden, ids = answers(3)
     torch.testing.assert_close(head.loss(hidden, ids), by_hand(copy, hidden, ids))
 
 
-def test_the_trunk_is_neither_saved_nor_trained_twice(backbone: FakeBackbone) -> None:
+def test_the_backbone_is_neither_saved_nor_trained_twice(backbone: FakeBackbone) -> None:
     head = LanguageModelHead(LanguageModelConfig(), backbone)
     assert head.state_dict() == {}
     assert list(head.parameters()) == []

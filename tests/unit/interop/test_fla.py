@@ -19,10 +19,10 @@ from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 from modrwkv_core.errors import CheckpointError
+from modrwkv_core.interop.backbone import read_backbone, sizes_of, write_backbone
 from modrwkv_core.interop.fla import fla_config, from_fla, to_fla
-from modrwkv_core.interop.trunk import read_trunk, sizes_of, write_trunk
 
-MakeTrunk = Callable[..., dict[str, Tensor]]
+MakeBackbone = Callable[..., dict[str, Tensor]]
 Array = NDArray[np.float64]
 
 LAYER: dict[str, tuple[int, ...]] = {
@@ -81,33 +81,34 @@ def same_bits(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     )
 
 
-def test_the_layout_is_that_of_the_library(make_trunk: MakeTrunk) -> None:
-    assert {name: tuple(tensor.shape) for name, tensor in to_fla(make_trunk()).items()} == LAYOUT
+def test_the_layout_is_that_of_the_library(make_backbone: MakeBackbone) -> None:
+    assert {name: tuple(tensor.shape) for name, tensor in to_fla(make_backbone()).items()} == LAYOUT
 
 
 @given(st.data())
 @settings(max_examples=25, deadline=None)
-def test_both_ways_give_every_bit_back(make_trunk: MakeTrunk, data: st.DataObject) -> None:
+def test_both_ways_give_every_bit_back(make_backbone: MakeBackbone, data: st.DataObject) -> None:
     dtypes = st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64])
-    trunk = {
-        name: tensor.to(data.draw(dtypes)) for name, tensor in make_trunk(layers=data.draw(st.integers(1, 4))).items()
+    backbone = {
+        name: tensor.to(data.draw(dtypes))
+        for name, tensor in make_backbone(num_layers=data.draw(st.integers(1, 4))).items()
     }
-    assert same_bits(from_fla(to_fla(trunk)), trunk)
+    assert same_bits(from_fla(to_fla(backbone)), backbone)
 
 
-def test_tensors_that_nothing_uses_are_left_out(make_trunk: MakeTrunk) -> None:
-    trunk = make_trunk()
+def test_tensors_that_nothing_uses_are_left_out(make_backbone: MakeBackbone) -> None:
+    backbone = make_backbone()
     unused = {f"blocks.0.att.v{number}": torch.ones(2, 2) for number in range(3)}
-    assert same_bits(from_fla(to_fla(trunk | unused)), trunk)
+    assert same_bits(from_fla(to_fla(backbone | unused)), backbone)
 
 
-def test_the_first_version_stacked_the_token_shifts(make_trunk: MakeTrunk) -> None:
-    trunk = make_trunk()
-    old = to_fla(trunk)
+def test_the_first_version_stacked_the_token_shifts(make_backbone: MakeBackbone) -> None:
+    backbone = make_backbone()
+    old = to_fla(backbone)
     for layer in range(2):
         rows = [old.pop(f"model.layers.{layer}.attn.x_{letter}").reshape(-1) for letter in "rwkvag"]
         old[f"model.layers.{layer}.attn.x_x"] = torch.stack(rows)
-    assert same_bits(from_fla(old), trunk)
+    assert same_bits(from_fla(old), backbone)
 
 
 def sigmoid(x: Array) -> Array:
@@ -115,8 +116,8 @@ def sigmoid(x: Array) -> Array:
 
 
 def norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Array:
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weight + bias
+    centerd = x - x.mean(-1, keepdims=True)
+    return centerd / np.sqrt((centerd**2).mean(-1, keepdims=True) + eps) * weight + bias
 
 
 def fla_logits(tensors: dict[str, Tensor], config: dict[str, Any], ids: list[int]) -> Array:
@@ -172,27 +173,35 @@ def fla_logits(tensors: dict[str, Tensor], config: dict[str, Any], ids: list[int
     return np.stack(logits)
 
 
-def official_logits(trunk: dict[str, Tensor], ids: list[int]) -> Array:
-    sizes = sizes_of(trunk, "the trunk")
+def official_logits(backbone: dict[str, Tensor], ids: list[int]) -> Array:
+    sizes = sizes_of(backbone, "the backbone")
     assert sizes.vocab is not None
-    model = RWKV7(RWKV7Config(layers=sizes.layers, width=sizes.width, ffn=sizes.ffn, **ranks(trunk)), sizes.vocab)
-    model.double().load_state_dict({name: tensor.double() for name, tensor in trunk.items()})
+    model = RWKV7(
+        RWKV7Config(
+            num_layers=sizes.num_layers,
+            hidden_size=sizes.hidden_size,
+            intermediate_size=sizes.intermediate_size,
+            **ranks(backbone),
+        ),
+        sizes.vocab,
+    )
+    model.double().load_state_dict({name: tensor.double() for name, tensor in backbone.items()})
     with torch.no_grad():
         hidden, _ = model(model.embed(torch.tensor([ids])))
         return model.logits(hidden)[0].numpy()
 
 
-def ranks(trunk: dict[str, Tensor]) -> dict[str, int]:
-    letters = {"decay_rank": "w", "rate_rank": "a", "value_rank": "v", "gate_rank": "g"}
-    return {name: trunk[f"blocks.1.att.{letter}1"].shape[1] for name, letter in letters.items()}
+def ranks(backbone: dict[str, Tensor]) -> dict[str, int]:
+    letters = {"decay_low_rank_dim": "w", "a_low_rank_dim": "a", "v_low_rank_dim": "v", "gate_low_rank_dim": "g"}
+    return {name: backbone[f"blocks.1.att.{letter}1"].shape[1] for name, letter in letters.items()}
 
 
-def test_a_converted_model_computes_the_same(make_trunk: MakeTrunk) -> None:
-    trunk = make_trunk()
+def test_a_converted_model_computes_the_same(make_backbone: MakeBackbone) -> None:
+    backbone = make_backbone()
     ids = torch.randint(96, (12,), generator=torch.Generator().manual_seed(0)).tolist()
-    config = fla_config(sizes_of(trunk, "the trunk"), torch.bfloat16)
-    expected = official_logits(trunk, ids)
-    np.testing.assert_allclose(fla_logits(to_fla(trunk), config, ids), expected, rtol=0, atol=1e-9)
+    config = fla_config(sizes_of(backbone, "the backbone"), torch.bfloat16)
+    expected = official_logits(backbone, ids)
+    np.testing.assert_allclose(fla_logits(to_fla(backbone), config, ids), expected, rtol=0, atol=1e-9)
     assert np.abs(expected).max() > 1
 
 
@@ -204,13 +213,13 @@ def library() -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")  # the library warns of its own arithmetic, and of what it finds on the machine
-def test_the_library_takes_the_folder_as_its_own(library: Any, make_trunk: MakeTrunk, tmp_path: Path) -> None:
-    write_trunk(make_trunk(), tmp_path / "hub", "fla")
+def test_the_library_takes_the_folder_as_its_own(library: Any, make_backbone: MakeBackbone, tmp_path: Path) -> None:
+    write_backbone(make_backbone(), tmp_path / "hub", "fla")
     theirs, report = library.from_pretrained(tmp_path / "hub", output_loading_info=True)
     assert not any(report.values())
     assert theirs.dtype == torch.bfloat16
     theirs.save_pretrained(tmp_path / "saved")
-    assert same_bits(read_trunk(str(tmp_path / "saved")), make_trunk())
+    assert same_bits(read_backbone(str(tmp_path / "saved")), make_backbone())
 
 
 @pytest.mark.parametrize(
@@ -224,23 +233,23 @@ def test_the_library_takes_the_folder_as_its_own(library: Any, make_trunk: MakeT
     ],
 )
 def test_other_arithmetic_is_refused(
-    make_trunk: MakeTrunk, tmp_path: Path, changes: dict[str, object], message: str
+    make_backbone: MakeBackbone, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    write_trunk(make_trunk(), tmp_path / "hub", "fla")
+    write_backbone(make_backbone(), tmp_path / "hub", "fla")
     config = tmp_path / "hub" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
     with pytest.raises(CheckpointError, match=message):
-        read_trunk(str(tmp_path / "hub"))
+        read_backbone(str(tmp_path / "hub"))
 
 
-def test_heads_of_another_size_are_refused(make_trunk: MakeTrunk, tmp_path: Path) -> None:
+def test_heads_of_another_size_are_refused(make_backbone: MakeBackbone, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="heads of 32"):
-        write_trunk(make_trunk(head_size=32), tmp_path / "hub", "fla")
+        write_backbone(make_backbone(head_dim=32), tmp_path / "hub", "fla")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tensors_of_another_model_are_named(make_trunk: MakeTrunk, tmp_path: Path) -> None:
-    tensors = to_fla(make_trunk()) | {"model.layers.1.attn.q_conv1d.weight": torch.ones(2)}
+def test_tensors_of_another_model_are_named(make_backbone: MakeBackbone, tmp_path: Path) -> None:
+    tensors = to_fla(make_backbone()) | {"model.layers.1.attn.q_conv1d.weight": torch.ones(2)}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"not those of an RWKV-7: model\.layers\.1\.attn\.q_conv1d\.weight"):
-        read_trunk(str(tmp_path / "model.safetensors"))
+        read_backbone(str(tmp_path / "model.safetensors"))

@@ -26,23 +26,23 @@ from modrwkv_core.interfaces.config import (
 from modrwkv_core.manifest import LoadedManifest, load_manifest
 from modrwkv_core.plugin import ComponentSpec, Kind, ModalitySpec, PresetSpec
 from modrwkv_core.registry import Registry
+from modrwkv_core.registry.lifecycle import LifecycleHooks
 from modrwkv_core.registry.records import Plugin
-from modrwkv_core.registry.relay import Relay
 
 
 class EyeConfig(EncoderConfig):
     type: Literal["eye"] = "eye"
-    width: int = Field(default=8, ge=1)
+    hidden_size: int = Field(default=8, ge=1)
     patches: int = 576
     checkpoint: CheckpointReference | None = None
 
     @property
-    def usual_length(self) -> int:
+    def typical_length(self) -> int:
         return self.patches
 
     @property
     def out_dim(self) -> int:
-        return self.width
+        return self.hidden_size
 
     def out_length(self, length: int) -> int:
         return length
@@ -84,24 +84,24 @@ class GlueConfig(AdapterConfig):
     brand: str = "any"
 
 
-class TrunkConfig(BackboneConfig):
-    type: Literal["trunk"] = "trunk"
-    width: int = 16
+class BackboneConfig(BackboneConfig):
+    type: Literal["backbone"] = "backbone"
+    hidden_size: int = 16
     rows: int | None = None
     depth: int | None = None
     weights: ManifestPath | None = None
 
-    def resolved(self) -> TrunkConfig:
+    def resolved(self) -> BackboneConfig:
         return self.model_copy(update={"depth": self.depth or 2})
 
     @property
     def in_dim(self) -> int:
-        if self.width < 1:
-            raise ComponentError(f"a trunk cannot be {self.width} wide", hint="give a positive width")
-        return self.width
+        if self.hidden_size < 1:
+            raise ComponentError(f"a backbone cannot be {self.hidden_size} wide", hint="give a positive width")
+        return self.hidden_size
 
     @property
-    def vocab_rows(self) -> int | None:
+    def fixed_vocab_size(self) -> int | None:
         return self.rows
 
 
@@ -157,7 +157,7 @@ TOYS = Plugin(
         component("compressor", "pool", PoolConfig),
         component("adapter", "screw", ScrewConfig, aliases=("bolt",)),
         component("adapter", "glue", GlueConfig),
-        component("backbone", "trunk", TrunkConfig),
+        component("backbone", "backbone", BackboneConfig),
         component("tokenizer", "world", WordsConfig),
         component("head", "lm", TalkConfig),
         component("source", "files", FilesConfig),
@@ -190,10 +190,10 @@ BROKEN = Plugin(
 TEXT = """\
 modrwkv: 1
 name: toy
-backbone: {type: trunk, width: 16}
+backbone: {type: backbone, hidden_size: 16}
 modalities:
   image:
-    encoder: {type: eye, width: 8}
+    encoder: {type: eye, hidden_size: 8}
     compressor: {type: pool, size: 2}
     adapter: {type: screw}
   audio:
@@ -219,7 +219,7 @@ evaluation:
 
 
 def registry_of(*plugins: Plugin, prefer: Mapping[str, str] | None = None) -> Registry:
-    return Registry(plugins, Relay(None), prefer or {})
+    return Registry(plugins, LifecycleHooks(None), prefer or {})
 
 
 @pytest.fixture

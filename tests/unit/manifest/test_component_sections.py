@@ -20,8 +20,8 @@ from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.plugin import ComponentSpec, ModalitySpec
 from modrwkv_core.registry import Registry
+from modrwkv_core.registry.lifecycle import LifecycleHooks
 from modrwkv_core.registry.records import Plugin
-from modrwkv_core.registry.relay import Relay
 
 
 class FilmConfig(EncoderConfig):
@@ -34,16 +34,16 @@ class FilmConfig(EncoderConfig):
         return self.eye.out_dim
 
     def out_length(self, length: int) -> int:
-        return length * self.eye.out_length(self.eye.usual_length or 1)
+        return length * self.eye.out_length(self.eye.typical_length or 1)
 
 
 class LensConfig(EncoderConfig):
     type: Literal["lens"] = "lens"
-    width: int = 3
+    hidden_size: int = 3
 
     @property
     def out_dim(self) -> int:
-        return self.width
+        return self.hidden_size
 
     def out_length(self, length: int) -> int:
         return length
@@ -90,7 +90,7 @@ def films(toys: Registry) -> Registry:
         ),
         modalities=(ModalitySpec(name="film", summary="films", implementation="toys:Unused"),),
     )
-    return Registry((*toys.plugins, cinema), Relay(None), {})
+    return Registry((*toys.plugins, cinema), LifecycleHooks(None), {})
 
 
 @pytest.fixture
@@ -107,20 +107,20 @@ def load_film(films: Registry, write: Callable[..., Path], text: str) -> Callabl
 def test_a_section_in_a_configuration_is_validated_by_the_component_that_it_names(
     load_film: Callable[..., LoadedManifest],
 ) -> None:
-    loaded = load_film("{type: film, eye: {type: eye, width: 5}}", "modalities.film.encoder.eye.patches=9")
+    loaded = load_film("{type: film, eye: {type: eye, hidden_size: 5}}", "modalities.film.encoder.eye.patches=9")
     film = loaded.manifest.modalities["film"].encoder
     [(name, eye)] = encoder_sections(film).items()
     assert (name, eye.type, eye.out_dim, film.out_dim) == ("eye", "eye", 5, 5)
     assert loaded.components["encoder", "eye"].distribution == "toys"
     chain = next(chain for chain in check_wiring(loaded) if chain.modality == "film")
     assert chain.links[0].lengths[0] == 9 * chain.items[0]
-    assert loaded.provenance["modalities.film.encoder.eye.width"] == "toy.yaml:13"
+    assert loaded.provenance["modalities.film.encoder.eye.hidden_size"] == "toy.yaml:13"
 
 
 def test_the_manifest_is_written_and_read_again(
     load_film: Callable[..., LoadedManifest], films: Registry, write: Callable[..., Path]
 ) -> None:
-    manifest = load_film("{type: film, eye: {type: toys/eye, width: 5}}").manifest
+    manifest = load_film("{type: film, eye: {type: toys/eye, hidden_size: 5}}").manifest
     again = load_manifest(write(dump_manifest(manifest), "again.yaml"), registry=films, environ={}).manifest
     assert again == manifest
     assert again.plugins.prefer == {"encoder/eye": "toys"}
@@ -133,10 +133,16 @@ def test_the_manifest_is_written_and_read_again(
     [
         ("{type: film}", ["modalities.film.encoder.eye", "required"]),
         ("{type: film, eye: 3}", ["modalities.film.encoder.eye", "must be a mapping that says its type"]),
-        ("{type: film, eye: {width: 3}}", ["modalities.film.encoder.eye.type", "required", "ear, eye, film, lens"]),
+        (
+            "{type: film, eye: {hidden_size: 3}}",
+            ["modalities.film.encoder.eye.type", "required", "ear, eye, film, lens"],
+        ),
         ("{type: film, eye: {type: eyes}}", ["modalities.film.encoder.eye.type", "did you mean eye"]),
-        ("{type: film, eye: {type: eye, widht: 3}}", ["modalities.film.encoder.eye.widht", "did you mean 'width'"]),
-        ("{type: film, eye: {type: eye, width: x}}", ["modalities.film.encoder.eye.width", "integer"]),
+        (
+            "{type: film, eye: {type: eye, hidden_sise: 3}}",
+            ["modalities.film.encoder.eye.hidden_sise", "did you mean 'hidden_size'"],
+        ),
+        ("{type: film, eye: {type: eye, hidden_size: x}}", ["modalities.film.encoder.eye.hidden_size", "integer"]),
         ("{type: film, eye: {type: ear}}", ["reads 'audio', but 'image' is to be read here", "eye, lens"]),
     ],
 )
@@ -158,7 +164,7 @@ def test_the_schema_lets_any_encoder_stand_there(films: Registry) -> None:
 
 
 def test_what_a_component_is_made_of_is_built_first(load_film: Callable[..., LoadedManifest], films: Registry) -> None:
-    config = load_film("{type: film, eye: {type: lens, width: 7}}").manifest.modalities["film"].encoder
+    config = load_film("{type: film, eye: {type: lens, hidden_size: 7}}").manifest.modalities["film"].encoder
     for build in (build_encoder, build_processor):
         film: Any = build(films, config)
         [(name, eye)] = film.inner.items()

@@ -8,7 +8,7 @@ import pytest
 from modrwkv_core.manifest.document import parse
 from modrwkv_core.manifest.json_schema import manifest_schema
 from modrwkv_core.registry import Registry, discover
-from modrwkv_core.registry.relay import Relay
+from modrwkv_core.registry.lifecycle import LifecycleHooks
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def test_valid_manifests_fit(validator, text, before, after):
     [
         ("modrwkv: 1", "modrwkv: 2"),
         ("name: toy", "nmae: toy"),
-        ("width: 8", "widht: 8"),
-        ("width: 8", "width: 0"),
+        ("hidden_size: 8", "hidden_sise: 8"),
+        ("hidden_size: 8", "hidden_size: 0"),
         ("type: eye, ", ""),
         ("type: eye", "type: eya"),
-        ("{type: ear}", "{type: ear, width: 8}"),
+        ("{type: ear}", "{type: ear, hidden_size: 8}"),
         ("source: files, path: talks.jsonl", "source: files"),
         ("lr: 1e-3", "lr: fast"),
         ("{type: exam}", "{type: lm}"),
@@ -54,7 +54,7 @@ def test_mistakes_do_not_fit(validator, text, before, after):
 
 def test_every_setting_is_described(toys):
     schema = manifest_schema(toys)
-    sections = [schema, *(schema["$defs"][name] for name in ("Pipeline", "DataSection", "Phase", "Plugins"))]
+    sections = [schema, *(schema["$defs"][name] for name in ("ModalityConfig", "DataSection", "Phase", "Plugins"))]
     assert all(section["description"] for section in sections)
     described = [f"#/$defs/{name}" for name, definition in schema["$defs"].items() if "description" in definition]
     undescribed = [
@@ -69,7 +69,7 @@ def test_every_setting_is_described(toys):
 def test_a_kind_without_components_fits_nothing(toys, text):
     [plugin] = toys.plugins
     plugin = replace(plugin, components=tuple(spec for spec in plugin.components if spec.kind != "compressor"))
-    schema = manifest_schema(Registry([plugin], Relay(None), prefer={}))
+    schema = manifest_schema(Registry([plugin], LifecycleHooks(None), prefer={}))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert not validator.is_valid(parse(text, "text").plain())
@@ -80,7 +80,7 @@ def test_a_component_that_cannot_be_imported_is_left_out_with_a_warning(toys):
     [plugin] = toys.plugins
     broken = [replace(spec, config="nowhere:Config") if spec.name == "ear" else spec for spec in plugin.components]
     with pytest.warns(UserWarning, match=r"left out of the schema: .*nowhere.*encoder/ear"):
-        schema = manifest_schema(Registry([replace(plugin, components=tuple(broken))], Relay(None), prefer={}))
+        schema = manifest_schema(Registry([replace(plugin, components=tuple(broken))], LifecycleHooks(None), prefer={}))
     assert schema["$defs"]["encoder"] == {"anyOf": [{"$ref": "#/$defs/EyeConfig"}]}
 
 

@@ -97,17 +97,28 @@ def test_mappings_are_merged_and_lists_replaced():
     assert merged({"a": {"k": 1, "l": [1, 2]}}, {"a": {"l": [3], "m": 0}}) == {"a": {"k": 1, "l": [3], "m": 0}}
 
 
-@pytest.mark.parametrize("tag", ["type", "source"])
-def test_a_section_that_becomes_something_else_loses_its_keys(tag):
-    base = {"part": {tag: "eye", "width": 3, "deep": {"k": 1}}, "other": 1}
-    assert merged(base, {"part": {tag: "ear", "rate": 8}}) == {"part": {tag: "ear", "rate": 8}, "other": 1}
-    assert merged(base, {"part": {tag: "eye", "rate": 8}})["part"]["width"] == 3
-    assert merged(base, {"part": {tag: "toys/eye"}})["part"] == {tag: "toys/eye", "width": 3, "deep": {"k": 1}}
-    assert merged(base, {"part": {"width": 4}})["part"] == {tag: "eye", "width": 4, "deep": {"k": 1}}
+@pytest.mark.parametrize("discriminator", ["type", "source"])
+def test_a_section_that_becomes_something_else_loses_its_keys(discriminator):
+    base = {"part": {discriminator: "eye", "hidden_size": 3, "deep": {"k": 1}}, "other": 1}
+    assert merged(base, {"part": {discriminator: "ear", "rate": 8}}) == {
+        "part": {discriminator: "ear", "rate": 8},
+        "other": 1,
+    }
+    assert merged(base, {"part": {discriminator: "eye", "rate": 8}})["part"]["hidden_size"] == 3
+    assert merged(base, {"part": {discriminator: "toys/eye"}})["part"] == {
+        discriminator: "toys/eye",
+        "hidden_size": 3,
+        "deep": {"k": 1},
+    }
+    assert merged(base, {"part": {"hidden_size": 4}})["part"] == {
+        discriminator: "eye",
+        "hidden_size": 4,
+        "deep": {"k": 1},
+    }
 
 
 def test_overrides_of_a_new_type_and_its_keys_come_in_any_order():
-    tree = {"part": {"type": "eye", "width": 3}}
+    tree = {"part": {"type": "eye", "hidden_size": 3}}
     expected = {"part": {"type": "ear", "rate": 8}}
     assert overridden(tree, "part.type=ear", "part.rate=8") == expected
     assert overridden(tree, "part.rate=8", "part.type=ear") == expected

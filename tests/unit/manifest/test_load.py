@@ -81,13 +81,13 @@ def test_a_data_root_typed_in_a_shell_is_meant_from_the_working_directory(write,
 
 
 def test_weights_lie_beside_the_manifest(write, toys, tmp_path, text):
-    write(text.replace("width: 16}", "weights: w.pth}"), "deep/toy.yaml")
+    write(text.replace("hidden_size: 16}", "weights: w.pth}"), "deep/toy.yaml")
     manifest = load_manifest("deep/toy.yaml", registry=toys, environ={}).manifest
     assert manifest.backbone.weights == tmp_path / "deep" / "w.pth"
 
 
 def test_a_dumped_manifest_loads_back_equal_from_anywhere(load, toys, tmp_path):
-    manifest = load("seed=3", "phases.align.lr_scales={image.adapter: 0.5}").manifest
+    manifest = load("seed=3", "phases.align.lr_multipliers={image.adapter: 0.5}").manifest
     text = dump_manifest(manifest)
     other = tmp_path / "elsewhere"
     other.mkdir()
@@ -132,7 +132,7 @@ def test_a_runs_data_can_be_moved(load):
 
 def test_every_value_knows_where_it_comes_from(load):
     provenance = load("phases.align.lr=2e-3", environ={"MODRWKV__SEED": "7"}).provenance
-    assert provenance["modalities.image.encoder.width"] == "toy.yaml:6"
+    assert provenance["modalities.image.encoder.hidden_size"] == "toy.yaml:6"
     assert provenance["phases.0.lr"] == "command line"
     assert provenance["phases.0.epochs"] == "toy.yaml:19"
     assert provenance["seed"] == "environment variable MODRWKV__SEED"
@@ -168,14 +168,14 @@ class TestClashingNames:
     def test_a_qualified_type_settles_it_and_stays_settled(self, write, tmp_path):
         loaded = load_manifest(write(), ["modalities.image.encoder.type=rivals/eye"], environ={})
         assert loaded.manifest.modalities["image"].encoder.type == "eye"
-        assert loaded.manifest.modalities["image"].encoder.width == 8
+        assert loaded.manifest.modalities["image"].encoder.hidden_size == 8
         assert loaded.registry.component("encoder", "eye").distribution == "rivals"
         again = load_manifest(write(dump_manifest(loaded.manifest), "run.yaml"), environ={})
         assert again.manifest == loaded.manifest
         assert again.components["encoder", "eye"].distribution == "rivals"
 
     def test_one_name_cannot_be_taken_from_two_distributions(self, write, text):
-        text = text.replace("{type: eye, width: 8}", "{type: toys/eye}").replace("type: ear", "type: rivals/eye")
+        text = text.replace("{type: eye, hidden_size: 8}", "{type: toys/eye}").replace("type: ear", "type: rivals/eye")
         with pytest.raises(ManifestError, match=r"toy\.yaml:10: .*taken from toys elsewhere and from rivals here"):
             load_manifest(write(text), environ={})
 

@@ -19,7 +19,7 @@ def test_words_name_parts_in_the_order_of_the_model(load, words, parts):
 
 
 def test_each_part_that_learns_has_its_own_learning_rate(load):
-    manifest = load("phases.finetune.lr_scales={image: 0.5, audio.adapter: 4, backbone: 0}").manifest
+    manifest = load("phases.finetune.lr_multipliers={image: 0.5, audio.adapter: 4, backbone: 0}").manifest
     assert manifest.learning_rates(manifest.phases[1]) == {
         "image.compressor": 1e-5,
         "image.adapter": 1e-5,

@@ -10,7 +10,7 @@ from modrwkv_core.errors import ComponentError, ManifestError, PluginError
 from modrwkv_core.manifest import load_manifest
 from modrwkv_core.plugin import PresetSpec
 from modrwkv_core.registry import Registry
-from modrwkv_core.registry.relay import Relay
+from modrwkv_core.registry.lifecycle import LifecycleHooks
 
 NOT_A_MANIFEST = "it begins with `modrwkv: 1`"
 
@@ -20,17 +20,17 @@ NOT_A_MANIFEST = "it begins with `modrwkv: 1`"
     [
         ("name: toy", "nmae: toy", "toy.yaml:2: nmae: unknown key", "did you mean 'name'?"),
         (
-            "type: eye, width: 8",
-            "type: eye, widht: 8",
-            "toy.yaml:6: modalities.image.encoder.widht: unknown key",
-            "did you mean 'width'?",
+            "type: eye, hidden_size: 8",
+            "type: eye, hidden_sise: 8",
+            "toy.yaml:6: modalities.image.encoder.hidden_sise: unknown key",
+            "did you mean 'hidden_size'?",
         ),
         ("    lr: 1e-3", "    rate: 1", "toy.yaml:18: phases.0.rate: unknown key", "known keys: name, train, lr"),
         ("lr: 1e-3", "lr: fast", "toy.yaml:18: phases.0.lr: input should be a valid number", None),
         ("lr: 1e-3", "lr: -1", "toy.yaml:18: phases.0.lr: input should be greater than 0 (got -1)", None),
         ("lr: 1e-3", "lr: .nan", "toy.yaml:18: phases.0.lr: input should be", None),
         ("    lr: 1e-3\n", "", "toy.yaml:16: phases.0.lr: required, but missing", None),
-        ("backbone: {type: trunk, width: 16}\n", "", "toy.yaml:1: backbone: required, but missing", None),
+        ("backbone: {type: backbone, hidden_size: 16}\n", "", "toy.yaml:1: backbone: required, but missing", None),
         ("modrwkv: 1", "modrwkv: 2", "toy.yaml:1: modrwkv: input should be 1 (got 2)", None),
         ("name: toy", "name: a/b", "toy.yaml:2: name: string should match pattern", None),
         (
@@ -46,8 +46,8 @@ NOT_A_MANIFEST = "it begins with `modrwkv: 1`"
             "pip install modrwkv-whisper",
         ),
         (
-            "type: eye, width: 8",
-            "width: 8",
+            "type: eye, hidden_size: 8",
+            "hidden_size: 8",
             "toy.yaml:6: modalities.image.encoder.type: required, but missing",
             "type: one of ear, eye",
         ),
@@ -107,14 +107,14 @@ NOT_A_MANIFEST = "it begins with `modrwkv: 1`"
         ("name: finetune", "name: align", "toy.yaml:20: phases.1.name: two phases are called 'align'", "of its own"),
         (
             "    epochs: 1",
-            "    epochs: 1\n    lr_scales: {backbone: 0.1}",
-            "toy.yaml:20: phases.0.lr_scales.backbone: 'backbone' does not learn in this phase",
+            "    epochs: 1\n    lr_multipliers: {backbone: 0.1}",
+            "toy.yaml:20: phases.0.lr_multipliers.backbone: 'backbone' does not learn in this phase",
             "what learns: image.compressor, image.adapter, audio.adapter",
         ),
         (
             "    epochs: 1",
-            "    epochs: 1\n    lr_scales: {adapter: 0.1, image: 2}",
-            "toy.yaml:20: phases.0.lr_scales.image: 'image.adapter' has two factors",
+            "    epochs: 1\n    lr_multipliers: {adapter: 0.1, image: 2}",
+            "toy.yaml:20: phases.0.lr_multipliers.image: 'image.adapter' has two factors",
             "name each part once",
         ),
         ("evaluation:", "plugins: {allow: 3}\nevaluation:", "toy.yaml:24: plugins.allow: input should be", None),
@@ -153,12 +153,12 @@ def test_a_missing_file():
 
 
 def test_all_mistakes_are_told_at_once(load, text):
-    text = text.replace("width: 8", "widht: 8").replace("1e-3", "fast")
+    text = text.replace("hidden_size: 8", "hidden_sise: 8").replace("1e-3", "fast")
     with pytest.raises(ManifestError) as caught:
         load("seed=-1", text=text, environ={"MODRWKV__DATA__WORKERS": "many"})
     places = [line.partition(": ")[0] for line in caught.value.message.splitlines()]
     assert places == ["command line", "toy.yaml:6", "environment variable MODRWKV__DATA__WORKERS", "toy.yaml:18"]
-    assert "(did you mean 'width'?)" in caught.value.message
+    assert "(did you mean 'hidden_size'?)" in caught.value.message
 
 
 def test_the_registrys_and_the_components_own_errors_are_chained(load, text):
@@ -196,7 +196,7 @@ class TestExtends:
         monkeypatch.syspath_prepend(package.parent.resolve())
         preset = PresetSpec(name="paper", summary="", resource="toy_presets:paper.yaml")
         plugins = [replace(plugin, presets=(preset,)) for plugin in toys.plugins]
-        registry = Registry(plugins, Relay(None), prefer={})
+        registry = Registry(plugins, LifecycleHooks(None), prefer={})
         loaded = load_manifest(write(f"extends: paper\n{text}"), registry=registry, environ={})
         assert loaded.manifest.seed == 9
         assert loaded.provenance["seed"] == "preset paper:1"

@@ -6,7 +6,7 @@ from modrwkv_core.errors import WiringError
 from modrwkv_core.manifest.wiring import Link, check_wiring
 
 
-def test_widths_and_lengths_are_walked_from_the_encoder_to_the_trunk(load):
+def test_widths_and_lengths_are_walked_from_the_encoder_to_the_backbone(load):
     image, audio = check_wiring(load())
     assert image.modality == "image"
     assert image.items == (576,)
@@ -26,7 +26,7 @@ def test_a_model_of_text_alone_has_no_chains(load, text):
     assert check_wiring(load("phases.align.train=[backbone]", text=_without(text, "modalities", "data"))) == ()
 
 
-def test_a_trunk_with_enough_rows_fits(load):
+def test_a_backbone_with_enough_rows_fits(load):
     check_wiring(load("backbone.rows=100"))
 
 
@@ -59,12 +59,12 @@ def test_a_trunk_with_enough_rows_fits(load):
         (
             ["backbone.rows=99"],
             "default: tokenizer: tokenizer 'world' (toys) has 100 ids, but the embedding of "
-            "backbone 'trunk' (toys) has 99 rows",
+            "backbone 'backbone' (toys) has 99 rows",
             "use the tokenizer that the backbone was trained with",
         ),
         (
-            ["backbone.width=-1"],
-            "toy.yaml:3: backbone: a trunk cannot be -1 wide",
+            ["backbone.hidden_size=-1"],
+            "toy.yaml:3: backbone: a backbone cannot be -1 wide",
             "give a positive width",
         ),
     ],

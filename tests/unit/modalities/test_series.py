@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import ArrayLike
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.modalities.series import SeriesModality
 
 decode = SeriesModality().decode
@@ -76,7 +76,9 @@ def test_broken_tables_are_refused_with_file_and_place(tmp_path: Path, table: st
 
 @given(
     arrays(
-        np.float32, st.tuples(st.integers(1, 9), st.integers(1, 4)), elements=st.floats(-(2.0**99), 2.0**99, width=32)
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 4)),
+        elements=st.floats(-(2.0**99), 2.0**99, width=32),
     )
 )
 def test_arrays_and_their_files_hold_the_same_series(values: np.ndarray) -> None:
@@ -94,7 +96,7 @@ def test_numpy_files_and_lists(tmp_path: Path) -> None:
 
 
 def test_a_series_passes() -> None:
-    series = Series(np.ones((3, 2), np.float32))
+    series = TimeSeries(np.ones((3, 2), np.float32))
     assert np.shares_memory(decode(series).values, series.values)
 
 
@@ -103,7 +105,7 @@ def test_a_series_passes() -> None:
     [
         ([], "has no points"),
         (np.zeros((4, 0)), "has no points"),
-        (Series(np.zeros((0, 1), np.float32)), "the series has no points"),
+        (TimeSeries(np.zeros((0, 1), np.float32)), "the series has no points"),
         (np.zeros((2, 2, 2)), r"has the shape \[2, 2, 2\]"),
         (3.0, r"has the shape \[\]"),
         ([[1.0, 2.0], [3.0]], "is not an array"),

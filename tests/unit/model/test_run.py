@@ -14,10 +14,10 @@ from torch import nn
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.model.checkpoint import load_parts
-from modrwkv_core.model.run import KEEP, Progress, RunFolder
+from modrwkv_core.model.run import KEEP, RunFolder, TrainState
 
-PROGRESS = Progress(
-    step=0, phase="align", phase_step=0, epoch=0, batch=0, phase_done=False, random="00", manifest="abc"
+TRAIN_STATE = TrainState(
+    step=0, phase="align", phase_step=0, epoch=0, batch=0, phase_done=False, rng_state="00", manifest="abc"
 )
 
 
@@ -44,8 +44,8 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def save(folder: RunFolder, model: Any, step: int, *, done: bool = False, unchanged: tuple[str, ...] = ()) -> Path:
-    return folder.save(model, replace(PROGRESS, step=step, phase_done=done), {}, unchanged=unchanged)
+def save(folder: RunFolder, model: Any, step: int, *, done: bool = False, frozen_parts: tuple[str, ...] = ()) -> Path:
+    return folder.save(model, replace(TRAIN_STATE, step=step, phase_done=done), {}, frozen_parts=frozen_parts)
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     load_parts(other, checkpoint)  # type: ignore[arg-type]
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name])
-    assert folder.progress(checkpoint) == replace(PROGRESS, step=3)
+    assert folder.train_state(checkpoint) == replace(TRAIN_STATE, step=3)
     assert folder.latest() == checkpoint
 
 
@@ -89,7 +89,7 @@ def test_unchanged_parts_are_linked_and_survive_the_removal_of_their_origin(tmp_
     first = save(folder, model, 1)
     inode = (first / "backbone.safetensors").stat().st_ino
     for step in range(2, 6):
-        latest = save(folder, model, step, unchanged=("backbone",))
+        latest = save(folder, model, step, frozen_parts=("backbone",))
     assert not first.exists()
     assert (latest / "backbone.safetensors").stat().st_ino == inode
     assert (latest / "image.adapter.safetensors").stat().st_nlink == 1

@@ -57,11 +57,11 @@ def test_a_modality_class_is_imported_on_request(site: Any) -> None:
 @pytest.mark.parametrize(
     ("config", "words", "hint"),
     [
-        ("fake_heavy:Config", "ImportError: libfake.so is gone", "mended or reinstalled"),
+        ("fake_heavy:Config", "ImportError: libfake.so is gone", "fixed or reinstalled"),
         ("fake_needy:Config", "No module named 'no_such_library'", "pip install fake-one"),
-        ("fake_absent:Config", "No module named 'fake_absent'", "mended or reinstalled"),
+        ("fake_absent:Config", "No module named 'fake_absent'", "fixed or reinstalled"),
         ("fake_parts:Absent", "has no Absent", "does not fit its code"),
-        ("fake_parts:__name__", "not a class", "has to be mended"),
+        ("fake_parts:__name__", "not a class", "must be fixed"),
     ],
 )
 def test_failures_at_import_name_component_distribution_and_cause(
@@ -92,7 +92,7 @@ def test_a_name_claimed_twice_is_an_error_on_use_only(site: Any) -> None:
         registry.config_class("adapter", "contested")
     assert "plugins.prefer" in str(raised.value.hint)
     assert "`fake-a/contested`" in str(raised.value.hint)
-    assert [clash.message for clash in registry.clashes()] == [raised.value.message]
+    assert [conflict.message for conflict in registry.conflicts()] == [raised.value.message]
 
 
 def test_a_qualified_name_or_a_preference_settles_a_clash(site: Any) -> None:
@@ -103,7 +103,7 @@ def test_a_qualified_name_or_a_preference_settles_a_clash(site: Any) -> None:
         registry = discover(prefer={"adapter/contested": distribution})
         assert registry.component("adapter", "contested").distribution == distribution
         assert "contested" in registry.names("adapter")
-        assert registry.clashes() == ()
+        assert registry.conflicts() == ()
 
 
 def test_the_same_name_of_another_kind_is_no_clash(site: Any) -> None:

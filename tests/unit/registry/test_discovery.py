@@ -74,11 +74,11 @@ BROKEN_SOURCES = {
         from modrwkv_core.plugin import hookimpl
 
         @hookimpl
-        def modrwkv_run_started(run, colour):
+        def modrwkv_run_started(run, color):
             pass
         """,
         "incompatible",
-        "colour",
+        "color",
     ),
 }
 

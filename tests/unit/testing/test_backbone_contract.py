@@ -59,7 +59,7 @@ class InPlace(FakeBackbone):
 
 
 class Misnaming(FakeBackbone):
-    def lr_scales(self) -> dict[str, float]:
+    def lr_multipliers(self) -> dict[str, float]:
         return {"no.such.weight": 2.0}
 
 
@@ -136,7 +136,7 @@ def test_the_fake_backbone_keeps_the_contract(broken: Broken) -> None:
         (Clairvoyant, "the_future_changes_nothing_before_it"),
         (Mixing, "row_in_a_batch_equals_the_row_alone"),
         (InPlace, "using_a_state_leaves_it_as_it_was"),
-        (Misnaming, "optimiser_settings_name_parameters"),
+        (Misnaming, "optimizer_settings_name_parameters"),
     ],
 )
 def test_a_mistake_of_the_backbone_fails_its_check(broken: Broken, backbone: type[FakeBackbone], failure: str) -> None:

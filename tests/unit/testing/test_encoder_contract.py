@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.plugin import ComponentSpec
 from modrwkv_core.testing import EncoderContract
@@ -35,41 +35,41 @@ class ToyConfig(EncoderConfig):
         return length
 
 
-class ToyProcessor(Processor[ToyConfig, Series]):
-    def __call__(self, signal: Series) -> MediaItem:
+class ToyProcessor(Processor[ToyConfig, TimeSeries]):
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         if signal.values.shape[1] != 1 or not signal.values.size or not np.isfinite(signal.values).all():
             raise DataError("the series is not finite, empty, or of several channels")
         return MediaItem({"values": torch.from_numpy(signal.values * 2)}, len(signal.values))
 
 
 class Careless(ToyProcessor):
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         return MediaItem({"values": torch.from_numpy(np.nan_to_num(signal.values))}, len(signal.values))
 
 
 class Tripping(ToyProcessor):
     """Refuses what is broken, but in words that no user understands."""
 
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         assert signal.values.size
         assert np.isfinite(signal.values).all()
         return super().__call__(signal)
 
 
 class MemoryBound(ToyProcessor):
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         super().__call__(signal)
         return MediaItem({"values": torch.from_numpy(signal.values)}, len(signal.values))
 
 
 class Overflowing(ToyProcessor):
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         values = super().__call__(signal).tensors["values"]
         return MediaItem({"values": values / values.square().mean().sqrt()}, len(values))
 
 
 class Vandal(ToyProcessor):
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         item = super().__call__(signal)
         signal.values[0] = 7.0
         return item
@@ -143,8 +143,8 @@ class ToyContract(EncoderContract):
             modality="series",
         )
 
-    def signals(self, config: ToyConfig) -> list[Series]:
-        return [Series(np.random.default_rng(n).normal(size=(n, 1)).astype(np.float32)) for n in (1, 9, 4)]
+    def signals(self, config: ToyConfig) -> list[TimeSeries]:
+        return [TimeSeries(np.random.default_rng(n).normal(size=(n, 1)).astype(np.float32)) for n in (1, 9, 4)]
 
 
 def test_an_encoder_that_keeps_the_contract_passes(broken: Broken) -> None:
@@ -163,7 +163,7 @@ def test_an_encoder_that_keeps_the_contract_passes(broken: Broken) -> None:
         ({"processing": Unpicklable}, {"processor_can_be_sent_to_workers"}),
         ({"processing": ToyEncoder}, {"record_names_modality_and_processor"}),
         ({"implementation": Leaking}, {"batch_equals_items_alone"}),
-        ({"implementation": MeanRemoving}, {"widths_and_lengths_are_those_of_the_configuration"}),
+        ({"implementation": MeanRemoving}, {"dims_and_lengths_are_those_of_the_configuration"}),
         ({"signals": lambda self, config: []}, {"outputs_are_finite"}),
     ],
 )
@@ -193,7 +193,7 @@ def test_an_encoder_is_tried_on_the_examples_of_its_modality() -> None:
 
 
 def test_further_bad_signals_must_be_refused_too() -> None:
-    good = Series(np.ones((3, 1), np.float32))
+    good = TimeSeries(np.ones((3, 1), np.float32))
     contract = type("Contract", (ToyContract,), {"bad_signals": lambda self, config: [good]})()
     with pytest.raises(AssertionError, match="accepts a signal with bad signal 0"):
         contract.test_broken_signals_are_refused({})

@@ -140,7 +140,7 @@ def test_one_mistake_fails_its_check_and_no_other(broken: Broken, adapter: type[
     ("adapter", "failure"),
     [
         (Unmasked, "batch_equals_items_alone"),
-        (TooWide, "widths_and_lengths_are_those_of_the_configuration"),
+        (TooWide, "dims_and_lengths_are_those_of_the_configuration"),
         (OwnDice, "seed_decides_the_weights"),
         (Restless, "evaluation_repeats_itself"),
         (SingleOnly, "number_formats"),
@@ -201,4 +201,4 @@ def test_a_compressor_that_keeps_the_contract_passes(broken: Broken) -> None:
 
 def test_a_length_that_the_configuration_counts_wrongly_is_found_out() -> None:
     with pytest.raises(AssertionError, match=r"pairs gives lengths \[0\], out_length says \[1\]"):
-        PairsContract().test_widths_and_lengths_are_those_of_the_configuration({"rounding": "up"})
+        PairsContract().test_dims_and_lengths_are_those_of_the_configuration({"rounding": "up"})

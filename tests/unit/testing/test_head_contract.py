@@ -24,7 +24,7 @@ class ToyHead(Head[ToyConfig, Tensor]):
 
     def __init__(self, config: ToyConfig, backbone: Backbone[Any]) -> None:
         super().__init__(config, backbone)
-        self.linear = nn.Linear(backbone.width, 1)
+        self.linear = nn.Linear(backbone.hidden_size, 1)
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return (self.linear(hidden)[:, 0] - targets).square().mean()
@@ -50,13 +50,13 @@ class FirstOnly(ToyHead):
         return super().loss(hidden[:1], targets[:1])
 
 
-class OwnsTheTrunk(ToyHead):
+class OwnsTheBackbone(ToyHead):
     def __init__(self, config: ToyConfig, backbone: Backbone[Any]) -> None:
         super().__init__(config, backbone)
-        self.trunk = backbone
+        self.backbone = backbone
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        everything = torch.cat([parameter.flatten() for parameter in self.trunk.parameters()])
+        everything = torch.cat([parameter.flatten() for parameter in self.backbone.parameters()])
         return super().loss(hidden, targets) + everything.square().mean()
 
 
@@ -83,9 +83,9 @@ def contract(head: type[ToyHead]) -> type[HeadContract]:
     [
         (ToyHead, set()),
         (Summing, {"loss_is_the_mean_over_answers"}),
-        (Detached, {"gradient_reaches_the_trunk"}),
-        (FirstOnly, {"loss_is_the_mean_over_answers", "gradient_reaches_the_trunk"}),
-        (OwnsTheTrunk, {"trunk_is_not_part_of_the_head"}),
+        (Detached, {"gradient_reaches_the_backbone"}),
+        (FirstOnly, {"loss_is_the_mean_over_answers", "gradient_reaches_the_backbone"}),
+        (OwnsTheBackbone, {"backbone_is_not_part_of_the_head"}),
     ],
 )
 def test_a_mistake_fails_its_check(broken: Broken, head: type[ToyHead], failures: set[str]) -> None:

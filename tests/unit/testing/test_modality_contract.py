@@ -8,16 +8,16 @@ import pytest
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.plugin import ModalitySpec
 from modrwkv_core.testing import ModalityContract
 
 
-class Toy(Modality[Series]):
+class Toy(Modality[TimeSeries]):
     """Reads each byte as a point."""
 
-    def decode(self, media: Any) -> Series:
-        if isinstance(media, Series):
+    def decode(self, media: Any) -> TimeSeries:
+        if isinstance(media, TimeSeries):
             return media
         if isinstance(media, Path):
             try:
@@ -28,11 +28,11 @@ class Toy(Modality[Series]):
             content = media
         if not content or max(content) > 127:
             raise DataError(f"{media} is empty or no ASCII")
-        return Series(np.frombuffer(content, np.uint8).astype(np.float32)[:, None])
+        return TimeSeries(np.frombuffer(content, np.uint8).astype(np.float32)[:, None])
 
 
 class Nameless(Toy):
-    def decode(self, media: Any) -> Series:
+    def decode(self, media: Any) -> TimeSeries:
         try:
             return super().decode(media)
         except DataError:
@@ -40,16 +40,16 @@ class Nameless(Toy):
 
 
 class Accepting(Toy):
-    def decode(self, media: Any) -> Series:
+    def decode(self, media: Any) -> TimeSeries:
         try:
             return super().decode(media)
         except DataError:
-            return Series(np.zeros((1, 1), np.float32))
+            return TimeSeries(np.zeros((1, 1), np.float32))
 
 
 class Doubling(Toy):
-    def decode(self, media: Any) -> Series:
-        return Series(super().decode(media).values * 2)
+    def decode(self, media: Any) -> TimeSeries:
+        return TimeSeries(super().decode(media).values * 2)
 
 
 class Unrepeatable(Toy):
@@ -59,8 +59,8 @@ class Unrepeatable(Toy):
     def __getstate__(self) -> dict[str, float]:
         return {"offset": 1.0}
 
-    def decode(self, media: Any) -> Series:
-        return media if isinstance(media, Series) else Series(super().decode(media).values + self.offset)
+    def decode(self, media: Any) -> TimeSeries:
+        return media if isinstance(media, TimeSeries) else TimeSeries(super().decode(media).values + self.offset)
 
 
 class Contract(ModalityContract):
@@ -112,7 +112,7 @@ def test_signals_that_change_are_found_out(tmp_path: Path, kind: type[Toy], mess
     [
         ({"suffixes": ("toy",)}, "need a dot"),
         ({"suffixes": (".TOY",)}, "lower case"),
-        ({"implementation": Series}, "not a Modality"),
+        ({"implementation": TimeSeries}, "not a Modality"),
     ],
 )
 def test_a_wrong_record_is_found_out(changes: dict[str, Any], message: str) -> None:

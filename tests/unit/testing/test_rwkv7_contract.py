@@ -6,4 +6,4 @@ from modrwkv_core.testing import BackboneContract
 class TestRWKV7(BackboneContract):
     plugin = "modrwkv_core.builtin"
     name = "rwkv7"
-    configs = ({"layers": 2, "width": 64}, {"layers": 3, "width": 128})
+    configs = ({"num_layers": 2, "hidden_size": 64}, {"num_layers": 3, "hidden_size": 128})

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 from modrwkv_core.testing.signals import broken, odd
 
 
 def test_a_series_is_broken_in_three_ways() -> None:
-    series = Series(np.ones((4, 2), np.float32))
+    series = TimeSeries(np.ones((4, 2), np.float32))
     variants = {what: signal.values for what, signal in broken(series)}
     assert list(variants) == ["nothing in it", "one value nan", "one value inf"]
     assert variants["nothing in it"].shape == (0, 2)
@@ -19,7 +19,7 @@ def test_a_series_is_broken_in_three_ways() -> None:
 
 
 def test_whole_numbers_are_never_nan() -> None:
-    assert [what for what, _ in broken(Picture(np.ones((3, 4, 3), np.uint8)))] == ["nothing in it"]
+    assert [what for what, _ in broken(Image(np.ones((3, 4, 3), np.uint8)))] == ["nothing in it"]
 
 
 def test_odd_variants_keep_the_rest_of_the_signal() -> None:
@@ -32,7 +32,7 @@ def test_odd_variants_keep_the_rest_of_the_signal() -> None:
     assert not variants["an array that cannot be written"].samples.flags.writeable
     assert variants["huge values"].samples.dtype == np.float32
     assert "twice as wide" not in variants
-    assert dict(odd(Series(np.ones((3, 2), np.float32))))["twice as wide"].values.shape == (3, 4)
+    assert dict(odd(TimeSeries(np.ones((3, 2), np.float32))))["twice as wide"].values.shape == (3, 4)
 
 
 def test_of_several_arrays_the_largest_holds_the_data() -> None:

@@ -16,8 +16,8 @@ def adapter(in_dim: int, out_dim: int, expansion: int = 4) -> GatedMLPAdapter:
     return GatedMLPAdapter(GatedMLPConfig(expansion=expansion), in_dim, out_dim)
 
 
-def features(width: int, count: int = 64) -> Features:
-    values = torch.randn(1, count, width, generator=torch.Generator().manual_seed(1))
+def features(dim: int, count: int = 64) -> Features:
+    values = torch.randn(1, count, dim, generator=torch.Generator().manual_seed(1))
     return Features(values, torch.tensor([count]))
 
 

@@ -16,8 +16,8 @@ def adapter(in_dim: int, out_dim: int, expansion: int = 4) -> MLPAdapter:
     return MLPAdapter(MLPConfig(expansion=expansion), in_dim, out_dim)
 
 
-def features(width: int, count: int = 64) -> Features:
-    values = torch.randn(1, count, width, generator=torch.Generator().manual_seed(1))
+def features(dim: int, count: int = 64) -> Features:
+    values = torch.randn(1, count, dim, generator=torch.Generator().manual_seed(1))
     return Features(values, torch.tensor([count]))
 
 
@@ -33,8 +33,8 @@ def test_forward_is_the_formula_of_the_paper() -> None:
     x = features(5).values.double()
     hidden = np.maximum(x[0].numpy() @ weights["mlp.0.weight"].T + weights["mlp.0.bias"], 0.0)
     y = hidden @ weights["mlp.2.weight"].T + weights["mlp.2.bias"]
-    centred = y - y.mean(axis=-1, keepdims=True)
-    norm = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    centerd = y - y.mean(axis=-1, keepdims=True)
+    norm = centerd / np.sqrt((centerd**2).mean(axis=-1, keepdims=True) + 1e-5)
     expected = y + norm * weights["pre_norm.weight"] + weights["pre_norm.bias"]
     actual = module(Features(x, torch.tensor([64]))).values[0].detach().numpy()
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-10)

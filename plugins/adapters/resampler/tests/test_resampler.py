@@ -21,7 +21,7 @@ IN, OUT = 6, 8
 
 def adapter(**settings: int) -> ResamplerAdapter:
     torch.manual_seed(0)
-    config = ResamplerConfig(**{"queries": 3, "layers": 2, "heads": 2, "expansion": 2, **settings})
+    config = ResamplerConfig(**{"queries": 3, "num_layers": 2, "num_heads": 2, "expansion": 2, **settings})
     module = ResamplerAdapter(config, IN, OUT).double()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -35,22 +35,22 @@ def features(lengths: list[int]) -> Features:
 
 
 def layer_norm(x: Array, weights: Mapping[str, Array], name: str) -> Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    centerd = x - x.mean(axis=-1, keepdims=True)
+    scaled = centerd / np.sqrt((centerd**2).mean(axis=-1, keepdims=True) + 1e-5)
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
-def resampled(x_LD: Array, weights: Mapping[str, Array], layers: int, heads: int) -> Array:
+def resampled(x_LD: Array, weights: Mapping[str, Array], num_layers: int, num_heads: int) -> Array:
     """The whole adapter for one item, head by head and query by query."""
     queries, x = weights["queries"], x_LD @ weights["project.weight"].T
-    size = OUT // heads
-    for layer in range(layers):
+    size = OUT // num_heads
+    for layer in range(num_layers):
         at = f"layers.{layer}"
         asking = layer_norm(queries, weights, f"{at}.norm_queries")
         keys = np.concatenate([layer_norm(x, weights, f"{at}.norm_features"), asking])
         to_q, to_k, to_v = np.split(weights[f"{at}.attention.in_proj_weight"], 3)
         gathered = np.zeros_like(queries)
-        for head in range(heads):
+        for head in range(num_heads):
             part = slice(head * size, (head + 1) * size)
             for row, query in enumerate(asking @ to_q[part].T):
                 shares = softmax(keys @ to_k[part].T @ query / np.sqrt(size))
@@ -62,16 +62,16 @@ def resampled(x_LD: Array, weights: Mapping[str, Array], layers: int, heads: int
 
 
 @settings(max_examples=25, deadline=None)
-@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=3), heads=st.sampled_from([1, 2, 4]))
-def test_forward_is_flamingos_resampler_of_each_item_alone(lengths: list[int], heads: int) -> None:
-    module = adapter(heads=heads)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=3), num_heads=st.sampled_from([1, 2, 4]))
+def test_forward_is_flamingos_resampler_of_each_item_alone(lengths: list[int], num_heads: int) -> None:
+    module = adapter(num_heads=num_heads)
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     given = features(lengths)
     with torch.no_grad():
         found = module(given)
     assert found.lengths.tolist() == [3] * len(lengths)
     for row, length in enumerate(lengths):
-        expected = resampled(given.values[row, :length].numpy(), weights, layers=2, heads=heads)
+        expected = resampled(given.values[row, :length].numpy(), weights, num_layers=2, num_heads=num_heads)
         np.testing.assert_allclose(found.values[row].numpy(), expected, rtol=0, atol=1e-10)
 
 
@@ -110,6 +110,6 @@ def test_unlike_items_and_unlike_queries_begin_as_unlike_tokens() -> None:
     assert items.mean() < 0.85
 
 
-def test_heads_that_do_not_divide_the_trunk_are_refused() -> None:
-    with pytest.raises(ComponentError, match="3 heads do not divide the trunk's width 8"):
-        ResamplerAdapter(ResamplerConfig(heads=3), IN, OUT)
+def test_heads_that_do_not_divide_the_backbone_are_refused() -> None:
+    with pytest.raises(ComponentError, match="3 num_heads do not divide the backbone's hidden size 8"):
+        ResamplerAdapter(ResamplerConfig(num_heads=3), IN, OUT)

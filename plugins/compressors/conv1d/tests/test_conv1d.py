@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from modrwkv_core.interfaces.values import Features
 
 
-def features(*lengths: int, width: int = 6) -> Features:
-    values = torch.randn(len(lengths), max(lengths), width, generator=torch.Generator().manual_seed(0))
+def features(*lengths: int, dim: int = 6) -> Features:
+    values = torch.randn(len(lengths), max(lengths), dim, generator=torch.Generator().manual_seed(0))
     return Features(values, torch.tensor(lengths)).with_values(values)
 
 
@@ -81,7 +81,7 @@ def test_items_too_short_for_a_kernel_have_no_outputs() -> None:
 def test_outputs_begin_at_the_scale_of_the_inputs(kernel: int) -> None:
     torch.manual_seed(0)
     compressor = Conv1dCompressor(Conv1dConfig(kernel=kernel, stride=2), in_dim=128)
-    assert compressor(features(400, width=128)).values.square().mean().sqrt().item() == pytest.approx(1.0, rel=0.1)
+    assert compressor(features(400, dim=128)).values.square().mean().sqrt().item() == pytest.approx(1.0, rel=0.1)
 
 
 def test_padding_as_wide_as_the_kernel_is_refused() -> None:

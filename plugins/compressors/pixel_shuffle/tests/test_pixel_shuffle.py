@@ -22,8 +22,8 @@ from modrwkv_core.interfaces.values import Features
 SIDES = st.integers(1, 5)
 
 
-def features(*lengths: int, width: int = 3) -> Features:
-    values = torch.randn(len(lengths), max(lengths), width, generator=torch.Generator().manual_seed(0))
+def features(*lengths: int, dim: int = 3) -> Features:
+    values = torch.randn(len(lengths), max(lengths), dim, generator=torch.Generator().manual_seed(0))
     return Features(values, torch.tensor(lengths)).with_values(values)
 
 
@@ -32,21 +32,21 @@ def shuffled(given: Features, **settings: object) -> Features:
     return PixelShuffleCompressor(config, given.values.shape[2])(given)
 
 
-@given(rows=SIDES, columns=SIDES, factor=st.integers(1, 4), width=SIDES)
-def test_squares_are_those_of_torchs_pixel_unshuffle(rows: int, columns: int, factor: int, width: int) -> None:
+@given(rows=SIDES, columns=SIDES, factor=st.integers(1, 4), dim=SIDES)
+def test_squares_are_those_of_torchs_pixel_unshuffle(rows: int, columns: int, factor: int, dim: int) -> None:
     rows, columns = rows * factor, columns * factor
-    given = features(rows * columns, width=width)
+    given = features(rows * columns, dim=dim)
     found = shuffled(given, factor=factor, grid=(rows, columns))
-    image = given.values[0].T.reshape(1, width, rows, columns)
+    image = given.values[0].T.reshape(1, dim, rows, columns)
     channels = functional.pixel_unshuffle(image, factor)[0].flatten(1).T
-    expected = channels.reshape(-1, width, factor * factor).transpose(1, 2).flatten(1)  # torch puts the channel first
+    expected = channels.reshape(-1, dim, factor * factor).transpose(1, 2).flatten(1)  # torch puts the channel first
     assert torch.equal(found.values[0], expected)
     assert found.lengths.tolist() == [len(expected)]
 
 
 @pytest.mark.parametrize(("side", "factor"), [(4, 2), (12, 3), (24, 4)])
 def test_squares_are_those_of_idefics3(side: int, factor: int) -> None:
-    given = features(side * side, width=8)
+    given = features(side * side, dim=8)
     upstream = Idefics3Connector(Idefics3Config(scale_factor=factor))
     assert torch.equal(shuffled(given, factor=factor).values, upstream.pixel_shuffle(given.values, factor))
 
@@ -108,7 +108,7 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., t
             "modrwkv": 1,
             "name": "shuffled",
             "tokenizer": {"type": "bytes"},
-            "backbone": {"type": "rwkv7", "layers": 1, "width": 64},
+            "backbone": {"type": "rwkv7", "num_layers": 1, "hidden_size": 64},
             "modalities": {"image": {"encoder": encoder, "compressor": compressor, "adapter": {"type": "mlp"}}},
             "data": {"train": [{"source": "chat", "path": "talks.jsonl"}]},
             "phases": [{"name": "only", "train": ["adapter"], "lr": 1e-3, "steps": 1}],
@@ -121,7 +121,15 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., t
     return call
 
 
-SIGLIP2 = {"type": "siglip2", "init": "scratch", "patch_size": 8, "width": 24, "layers": 1, "heads": 2, "mlp_width": 8}
+SIGLIP2 = {
+    "type": "siglip2",
+    "init": "scratch",
+    "patch_size": 8,
+    "hidden_size": 24,
+    "num_layers": 1,
+    "num_heads": 2,
+    "intermediate_size": 8,
+}
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 SIZES = st.integers(1, 12)
 
 
-def features(lengths: list[int], behind: float = 0.0) -> Features:
+def features(lengths: list[int], after: float = 0.0) -> Features:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(len(lengths), max(lengths), 3, generator=generator, dtype=torch.float64)
     given = Features(values, torch.tensor(lengths))
-    return Features(values.masked_fill(~given.mask()[..., None], behind), given.lengths)
+    return Features(values.masked_fill(~given.mask()[..., None], after), given.lengths)
 
 
 def means(x_LD: np.ndarray, kernel: int, stride: int) -> list[np.ndarray]:
@@ -35,7 +35,7 @@ def means(x_LD: np.ndarray, kernel: int, stride: int) -> list[np.ndarray]:
 @given(lengths=LENGTHS, kernel=SIZES, stride=SIZES)
 def test_outputs_are_the_means_of_the_windows_of_each_item(lengths: list[int], kernel: int, stride: int) -> None:
     config = PoolConfig(kernel=kernel, stride=stride)
-    pooled = PoolCompressor(config, in_dim=3)(features(lengths, behind=1e9))
+    pooled = PoolCompressor(config, in_dim=3)(features(lengths, after=1e9))
     assert pooled.lengths.tolist() == [config.out_length(length) for length in lengths]
     assert pooled.values.shape == (len(lengths), max(pooled.lengths), 3)
     for row, length in enumerate(lengths):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from modrwkv_clip.config import CLIPConfig
 from modrwkv_clip.encoder import CLIPEncoder
 from modrwkv_clip.processor import CLIPProcessor
-from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig as UpstreamConfig
@@ -26,10 +26,10 @@ from transformers import (
 )
 
 from modrwkv_core.errors import CheckpointError, DataError
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.testing import EncoderContract
 
-SIZES = {"image_size": 34, "patch_size": 8, "width": 24, "layers": 3, "heads": 3, "mlp_width": 40}
+SIZES = {"image_size": 34, "patch_size": 8, "hidden_size": 24, "num_layers": 3, "num_heads": 3, "intermediate_size": 40}
 
 
 def vision_config() -> CLIPVisionConfig:
@@ -54,10 +54,10 @@ class TestCLIP(EncoderContract):
     unreached = frozenset(f"tower.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(3))
     """Softmax does not see what all keys share."""
 
-    def signals(self, config: CLIPConfig) -> list[Picture]:
+    def signals(self, config: CLIPConfig) -> list[Image]:
         return [picture(1, 1), picture(50, 61), picture(1, 100), picture(90, 20, seed=1)]
 
-    def bad_signals(self, config: CLIPConfig) -> list[Picture]:
+    def bad_signals(self, config: CLIPConfig) -> list[Image]:
         return [picture(1, 101), picture(3000, 2)]
 
 
@@ -103,8 +103,8 @@ def copied(folder: Path, to: Path, file: str | None = None, **changes: Any) -> s
     return str(to)
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def picture(height: int, width: int, seed: int = 0) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def scratch(**values: Any) -> CLIPConfig:
@@ -160,8 +160,8 @@ def test_pixels_equal_the_upstream_processors(side: int, size: tuple[int, int]) 
     upstream, processor = upstream_processor(side), CLIPProcessor(scratch(image_size=side))
     y, x = np.mgrid[0 : size[0], 0 : size[1]]
     smooth = np.stack([x * 255 // size[1], y * 255 // size[0], (x + y) * 255 // sum(size)], axis=-1)
-    for signal in (picture(*size), Picture(smooth.astype(np.uint8))):
-        expected = upstream(Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
+    for signal in (picture(*size), Image(smooth.astype(np.uint8))):
+        expected = upstream(PIL.Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
         item = processor(signal)
         assert item.tensors["pixels"].dtype == torch.float32
         assert (item.tensors["pixels"] - expected).abs().max() <= 1e-5
@@ -177,12 +177,12 @@ def test_pictures_of_any_size_are_cut_as_upstream_cuts_them(height: int, width: 
         with pytest.raises(DataError, match="too long"):
             processor(signal)
     else:
-        expected = upstream_processor(side)(Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
+        expected = upstream_processor(side)(PIL.Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
         assert (processor(signal).tensors["pixels"] - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize(
-    ("name", "features", "width", "projection", "parameters"),
+    ("name", "features", "hidden_size", "projection", "parameters"),
     [
         ("openai/clip-vit-base-patch32", 49, 768, 512, 87.85e6),
         ("openai/clip-vit-base-patch16", 196, 768, 512, 86.19e6),
@@ -191,16 +191,16 @@ def test_pictures_of_any_size_are_cut_as_upstream_cuts_them(height: int, width: 
     ],
 )
 def test_published_sizes_are_known_offline(
-    name: str, features: int, width: int, projection: int, parameters: float
+    name: str, features: int, hidden_size: int, projection: int, parameters: float
 ) -> None:
     """The published numbers of parameters count the projection of the pooled vector too."""
     config = CLIPConfig(checkpoint=name, layer="last", cls=True)
-    assert config.out_length(config.patches) == config.out_length(config.usual_length) == features + 1
-    assert config.out_dim == width
+    assert config.out_length(config.patches) == config.out_length(config.typical_length) == features + 1
+    assert config.out_dim == hidden_size
     with torch.device("meta"):
         encoder = CLIPEncoder(config)
     count = sum(parameter.numel() for parameter in encoder.parameters())
-    assert count + projection * width == pytest.approx(parameters, rel=1e-4)
+    assert count + projection * hidden_size == pytest.approx(parameters, rel=1e-4)
 
 
 def test_a_run_needs_the_checkpoint_no_more(published: tuple[CLIPModel, Path], tmp_path: Path) -> None:
@@ -222,7 +222,11 @@ def test_lengths_and_widths_are_those_of_forward(
 ) -> None:
     heads = data.draw(st.integers(1, 3))
     config = scratch(
-        image_size=grid * patch + min(rest, patch - 1), patch_size=patch, heads=heads, width=4 * heads, cls=cls
+        image_size=grid * patch + min(rest, patch - 1),
+        patch_size=patch,
+        num_heads=heads,
+        hidden_size=4 * heads,
+        cls=cls,
     )
     item = CLIPProcessor(config)(picture(3, 5))
     with torch.no_grad():
@@ -290,11 +294,11 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[CLIPModel, Pat
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "openai/clip-vit-base-patch32", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        ({"init": "scratch", "width": 10, "heads": 3}, "3 heads do not divide the width 10"),
+        ({"init": "scratch", "hidden_size": 10, "num_heads": 3}, "3 heads do not divide the hidden_size 10"),
         ({"init": "scratch", "image_size": 8, "patch_size": 9}, "9 pixels does not fit into a picture of 8"),
-        ({"init": "scratch", "layers": 1, "layer": "penultimate"}, "no penultimate"),
+        ({"init": "scratch", "num_layers": 1, "layer": "penultimate"}, "no penultimate"),
         ({"init": "scratch", "layer": "first"}, "penultimate"),
-        ({"init": "scratch", "layers": 0}, "greater than 0"),
+        ({"init": "scratch", "num_layers": 0}, "greater than 0"),
         ({"init": "scratch", "depth": 3}, "Extra inputs"),
     ],
 )

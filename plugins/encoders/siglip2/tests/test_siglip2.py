@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from modrwkv_siglip2.config import Siglip2Config
 from modrwkv_siglip2.encoder import Siglip2Encoder
 from modrwkv_siglip2.processor import Siglip2Processor
-from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.testing import EncoderContract
 
-SIZES = {"image_size": 34, "patch_size": 8, "width": 24, "layers": 2, "heads": 3, "mlp_width": 40}
+SIZES = {"image_size": 34, "patch_size": 8, "hidden_size": 24, "num_layers": 2, "num_heads": 3, "intermediate_size": 40}
 
 
 def vision_config() -> SiglipVisionConfig:
@@ -49,7 +49,7 @@ class TestSiglip2(EncoderContract):
     unreached = frozenset(f"tower.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(2))
     """Softmax does not see what all keys share."""
 
-    def signals(self, config: Siglip2Config) -> list[Picture]:
+    def signals(self, config: Siglip2Config) -> list[Image]:
         return [picture(1, 1), picture(50, 61), picture(20, 90, seed=1)]
 
 
@@ -80,14 +80,14 @@ def copied(folder: Path, to: Path, file: str | None = None, **changes: Any) -> s
     return str(to)
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def picture(height: int, width: int, seed: int = 0) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def smooth_picture(height: int, width: int) -> Picture:
+def smooth_picture(height: int, width: int) -> Image:
     y, x = np.mgrid[0:height, 0:width]
     pixels = np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=-1)
-    return Picture(pixels.astype(np.uint8))
+    return Image(pixels.astype(np.uint8))
 
 
 def scratch(**sizes: Any) -> Siglip2Config:
@@ -133,7 +133,7 @@ def test_pixels_equal_the_upstream_processors(resample: int, size: tuple[int, in
     )
     processor = Siglip2Processor(scratch(resample={2: "bilinear", 3: "bicubic"}[resample]))
     for signal in (picture(*size), smooth_picture(*size)):
-        expected = upstream(Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
+        expected = upstream(PIL.Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
         item = processor(signal)
         assert item.tensors["pixels"].dtype == torch.float32
         assert (item.tensors["pixels"] - expected).abs().max() <= 1e-5
@@ -141,7 +141,7 @@ def test_pixels_equal_the_upstream_processors(resample: int, size: tuple[int, in
 
 
 @pytest.mark.parametrize(
-    ("name", "features", "width", "parameters"),
+    ("name", "features", "hidden_size", "parameters"),
     [
         ("google/siglip2-base-patch16-384", 576, 768, 86.2e6),
         ("google/siglip2-base-patch32-256", 64, 768, 87.4e6),
@@ -150,10 +150,10 @@ def test_pixels_equal_the_upstream_processors(resample: int, size: tuple[int, in
         ("google/siglip2-giant-opt-patch16-256", 256, 1536, 1134e6),
     ],
 )
-def test_published_sizes_are_known_offline(name: str, features: int, width: int, parameters: float) -> None:
+def test_published_sizes_are_known_offline(name: str, features: int, hidden_size: int, parameters: float) -> None:
     config = Siglip2Config(checkpoint=name)
-    assert config.out_length(config.patches) == config.usual_length == features
-    assert config.out_dim == width
+    assert config.out_length(config.patches) == config.typical_length == features
+    assert config.out_dim == hidden_size
     with torch.device("meta"):
         encoder = Siglip2Encoder(config)
     count = sum(parameter.numel() for parameter in encoder.parameters())
@@ -176,7 +176,9 @@ def test_a_run_needs_the_checkpoint_no_more(published: tuple[SiglipModel, Path],
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 8), st.data())
 def test_lengths_and_widths_are_those_of_forward(grid: int, patch: int, rest: int, data: st.DataObject) -> None:
     heads = data.draw(st.integers(1, 3))
-    config = scratch(image_size=grid * patch + min(rest, patch - 1), patch_size=patch, heads=heads, width=4 * heads)
+    config = scratch(
+        image_size=grid * patch + min(rest, patch - 1), patch_size=patch, num_heads=heads, hidden_size=4 * heads
+    )
     item = Siglip2Processor(config)(picture(3, 5))
     with torch.no_grad():
         features = Siglip2Encoder(config)([item])
@@ -232,9 +234,9 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[SiglipModel, P
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "google/siglip2-base-patch16-naflex"}, "use type: siglip2_naflex"),
         ({"checkpoint": "google/siglip2-base-patch16-384", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        ({"init": "scratch", "width": 10, "heads": 3}, "3 heads do not divide the width 10"),
+        ({"init": "scratch", "hidden_size": 10, "num_heads": 3}, "3 heads do not divide the hidden_size 10"),
         ({"init": "scratch", "image_size": 8, "patch_size": 9}, "9 pixels does not fit into a picture of 8"),
-        ({"init": "scratch", "layers": 0}, "greater than 0"),
+        ({"init": "scratch", "num_layers": 0}, "greater than 0"),
         ({"init": "scratch", "depth": 3}, "Extra inputs"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from modrwkv_siglip2.naflex.config import Siglip2NaflexConfig
 from modrwkv_siglip2.naflex.encoder import Siglip2NaflexEncoder
 from modrwkv_siglip2.naflex.processor import Siglip2NaflexProcessor, patch_grid
-from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -26,10 +26,10 @@ from transformers import (
 from transformers.models.siglip2.image_processing_siglip2 import get_image_size_for_max_num_patches
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.testing import EncoderContract
 
-SIZES = {"patch_size": 4, "positions": 9, "width": 24, "layers": 2, "heads": 3, "mlp_width": 40}
+SIZES = {"patch_size": 4, "positions": 9, "hidden_size": 24, "num_layers": 2, "num_heads": 3, "intermediate_size": 40}
 PICTURES = [(1, 1), (50, 61), (20, 90), (90, 20), (300, 8)]
 
 
@@ -54,7 +54,7 @@ class TestSiglip2Naflex(EncoderContract):
     unreached = frozenset(f"tower.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(2))
     """Softmax does not see what all keys share."""
 
-    def signals(self, config: Siglip2NaflexConfig) -> list[Picture]:
+    def signals(self, config: Siglip2NaflexConfig) -> list[Image]:
         return [picture(*size, seed) for seed, size in enumerate(PICTURES)]
 
 
@@ -91,8 +91,8 @@ def copied(folder: Path, to: Path, file: str | None = None, **changes: Any) -> s
     return str(to)
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
-    return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def picture(height: int, width: int, seed: int = 0) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def scratch(**values: Any) -> Siglip2NaflexConfig:
@@ -115,7 +115,7 @@ def test_features_equal_upstreams_for_every_aspect_ratio(published: tuple[Siglip
     processor, upstream = Siglip2NaflexProcessor(config), Siglip2ImageProcessor.from_pretrained(folder)
     for sizes in [[size] for size in PICTURES] if alone else [PICTURES]:
         pictures = [picture(*size, seed) for seed, size in enumerate(sizes)]
-        inputs = upstream([Image.fromarray(signal.pixels) for signal in pictures], return_tensors="pt")
+        inputs = upstream([PIL.Image.fromarray(signal.pixels) for signal in pictures], return_tensors="pt")
         items = [processor(signal) for signal in pictures]
         with torch.no_grad():
             expected = model.vision_model(**inputs).last_hidden_state
@@ -155,8 +155,8 @@ def test_patches_equal_the_upstream_processors(resample: int, size: tuple[int, i
     )
     y, x = np.mgrid[0 : size[0], 0 : size[1]]
     smooth = np.stack([x * 255 // size[1], y * 255 // size[0], (x + y) * 255 // sum(size)], axis=-1)
-    for signal in (picture(*size), Picture(smooth.astype(np.uint8))):
-        expected = upstream(Image.fromarray(signal.pixels), return_tensors="pt")
+    for signal in (picture(*size), Image(smooth.astype(np.uint8))):
+        expected = upstream(PIL.Image.fromarray(signal.pixels), return_tensors="pt")
         item = processor(signal)
         patches, grid = item.tensors["patches"], item.tensors["grid"]
         assert patches.dtype == torch.float32
@@ -176,25 +176,25 @@ def test_grids_are_upstreams(height: int, width: int, patch_size: int, max_patch
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 9), st.integers(1, 30), st.integers(1, 4))
 def test_lengths_are_those_of_forward(height: int, width: int, patch: int, most: int, side: int) -> None:
-    config = scratch(patch_size=patch, max_patches=most, positions=side * side, width=6, layers=1)
+    config = scratch(patch_size=patch, max_patches=most, positions=side * side, hidden_size=6, num_layers=1)
     item = Siglip2NaflexProcessor(config)(picture(height, width))
     with torch.no_grad():
         features = Siglip2NaflexEncoder(config)([item])
     assert features.values.shape == (1, config.out_length(item.length), config.out_dim)
     assert features.lengths.tolist() == [item.length]
-    assert item.length <= config.usual_length == most
+    assert item.length <= config.typical_length == most
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "parameters"),
+    ("name", "hidden_size", "parameters"),
     [
         ("google/siglip2-base-patch16-naflex", 768, 85.8e6),
         ("google/siglip2-so400m-patch16-naflex", 1152, 412.5e6),
     ],
 )
-def test_published_sizes_are_known_offline(name: str, width: int, parameters: float) -> None:
+def test_published_sizes_are_known_offline(name: str, hidden_size: int, parameters: float) -> None:
     config = Siglip2NaflexConfig(checkpoint=name)
-    assert (config.max_patches, config.positions, config.patch_size, config.out_dim) == (256, 256, 16, width)
+    assert (config.max_patches, config.positions, config.patch_size, config.out_dim) == (256, 256, 16, hidden_size)
     with torch.device("meta"):
         encoder = Siglip2NaflexEncoder(config)
     count = sum(parameter.numel() for parameter in encoder.parameters())
@@ -250,7 +250,7 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[Siglip2Model, 
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "google/siglip2-base-patch16-384"}, "use type: siglip2"),
-        ({"init": "scratch", "width": 10, "heads": 3}, "3 heads do not divide the width 10"),
+        ({"init": "scratch", "hidden_size": 10, "num_heads": 3}, "3 heads do not divide the hidden_size 10"),
         ({"init": "scratch", "positions": 8}, "8 positions are not those of a square"),
         ({"init": "scratch", "max_patches": 0}, "greater than 0"),
         ({"init": "scratch", "image_size": 384}, "Extra inputs"),

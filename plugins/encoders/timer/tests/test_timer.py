@@ -17,17 +17,17 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from modrwkv_core.errors import CheckpointError, DataError
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.testing import EncoderContract
 
-SIZES: dict[str, Any] = {"patch": 12, "width": 24, "layers": 2, "heads": 3, "mlp_width": 40}
+SIZES: dict[str, Any] = {"patch": 12, "hidden_size": 24, "num_layers": 2, "num_heads": 3, "intermediate_size": 40}
 
 Array = NDArray[np.float64]
 
 
-def walk(points: int, channels: int = 1, seed: int = 0) -> Series:
+def walk(points: int, channels: int = 1, seed: int = 0) -> TimeSeries:
     steps = np.random.default_rng(seed).normal(size=(points, channels))
-    return Series(steps.cumsum(axis=0).astype(np.float32))
+    return TimeSeries(steps.cumsum(axis=0).astype(np.float32))
 
 
 def scratch(**values: Any) -> TimerConfig:
@@ -39,38 +39,41 @@ class TestTimer(EncoderContract):
     name = "timer"
     configs = (
         {"init": "scratch", **SIZES},
-        {"init": "scratch", **SIZES, "patch": 2, "width": 4, "heads": 1, "channels": 3, "normalise": False},
+        {"init": "scratch", **SIZES, "patch": 2, "hidden_size": 4, "num_heads": 1, "channels": 3, "normalize": False},
     )
 
-    def signals(self, config: TimerConfig) -> list[Series]:
+    def signals(self, config: TimerConfig) -> list[TimeSeries]:
         lengths = (config.patch, config.patch + 1, 3 * config.patch - 1, 5 * config.patch)
-        constant = Series(np.full((2 * config.patch, config.channels), 3.0, np.float32))
+        constant = TimeSeries(np.full((2 * config.patch, config.channels), 3.0, np.float32))
         return [walk(length, config.channels, seed=length) for length in lengths] + [constant]
 
-    def bad_signals(self, config: TimerConfig) -> list[Series]:
+    def bad_signals(self, config: TimerConfig) -> list[TimeSeries]:
         return [
             walk(config.patch - 1, config.channels),
             walk(20, config.channels + 1),
-            Series(np.full((20, config.channels), np.nan, np.float32)),
+            TimeSeries(np.full((20, config.channels), np.nan, np.float32)),
         ]
 
 
-def published_weights(sizes: dict[str, int], seed: int = 1) -> dict[str, torch.Tensor]:
+def pretrained_weights(sizes: dict[str, int], seed: int = 1) -> dict[str, torch.Tensor]:
     """Random tensors by the names and of the shapes that thuml/timer-base-84m has."""
-    width, mlp_width = sizes["width"], sizes["mlp_width"]
-    shapes = {"model.embed_layer.emb.weight": (width, sizes["patch"]), "lm_heads.0.weight": (sizes["patch"], width)}
+    hidden_size, intermediate_size = sizes["hidden_size"], sizes["intermediate_size"]
+    shapes = {
+        "model.embed_layer.emb.weight": (hidden_size, sizes["patch"]),
+        "lm_heads.0.weight": (sizes["patch"], hidden_size),
+    }
     norms = ["model.norm"]
-    for layer in range(sizes["layers"]):
+    for layer in range(sizes["num_layers"]):
         prefix = f"model.layers.{layer}"
         norms += [f"{prefix}.norm1", f"{prefix}.norm2"]
         for projection in "qkv":
-            shapes[f"{prefix}.self_attn.{projection}_proj.weight"] = (width, width)
-            shapes[f"{prefix}.self_attn.{projection}_proj.bias"] = (width,)
-        shapes[f"{prefix}.self_attn.o_proj.weight"] = (width, width)
-        shapes[f"{prefix}.ffn_layer.gate_proj.weight"] = (mlp_width, width)
-        shapes[f"{prefix}.ffn_layer.up_proj.weight"] = (mlp_width, width)
-        shapes[f"{prefix}.ffn_layer.down_proj.weight"] = (width, mlp_width)
-    shapes |= {f"{norm}.{part}": (width,) for norm in norms for part in ("weight", "bias")}
+            shapes[f"{prefix}.self_attn.{projection}_proj.weight"] = (hidden_size, hidden_size)
+            shapes[f"{prefix}.self_attn.{projection}_proj.bias"] = (hidden_size,)
+        shapes[f"{prefix}.self_attn.o_proj.weight"] = (hidden_size, hidden_size)
+        shapes[f"{prefix}.ffn_layer.gate_proj.weight"] = (intermediate_size, hidden_size)
+        shapes[f"{prefix}.ffn_layer.up_proj.weight"] = (intermediate_size, hidden_size)
+        shapes[f"{prefix}.ffn_layer.down_proj.weight"] = (hidden_size, intermediate_size)
+    shapes |= {f"{norm}.{part}": (hidden_size,) for norm in norms for part in ("weight", "bias")}
     generator = torch.Generator().manual_seed(seed)
     return {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
@@ -81,30 +84,30 @@ def publish(folder: Path) -> dict[str, torch.Tensor]:
         "architectures": ["TimerForPrediction"],
         "attention_dropout": 0.0,
         "hidden_act": "silu",
-        "hidden_size": SIZES["width"],
+        "hidden_size": SIZES["hidden_size"],
         "initializer_range": 0.02,
         "input_token_len": SIZES["patch"],
-        "intermediate_size": SIZES["mlp_width"],
+        "intermediate_size": SIZES["intermediate_size"],
         "max_position_embeddings": 10000,
         "model_type": "timer",
-        "num_attention_heads": SIZES["heads"],
-        "num_hidden_layers": SIZES["layers"],
+        "num_attention_heads": SIZES["num_heads"],
+        "num_hidden_layers": SIZES["num_layers"],
         "output_token_lens": [SIZES["patch"]],
         "rope_theta": 10000,
     }
     (folder / "config.json").write_text(json.dumps(settings))
-    weights = published_weights(SIZES)
+    weights = pretrained_weights(SIZES)
     save_file(weights, folder / "model.safetensors")
     return weights
 
 
 def layer_norm(x: Array, weights: dict[str, Array], name: str) -> Array:
-    centred = x - x.mean()
-    return centred / np.sqrt((centred**2).mean() + 1e-5) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    centerd = x - x.mean()
+    return centerd / np.sqrt((centerd**2).mean() + 1e-5) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
 def turned(x: Array, place: int) -> Array:
-    """A head's vector, whose numbers i and i + half are a pair that turns by ``place * 10000 ** (-2 i / width)``."""
+    """A head's vector, whose numbers i and i + half are rotated by ``place * 10000 ** (-2 i / hidden_size)``."""
     half = len(x) // 2
     result = np.empty_like(x)
     for i in range(half):
@@ -114,11 +117,11 @@ def turned(x: Array, place: int) -> Array:
     return result
 
 
-def by_hand(weights: dict[str, Array], patches: Array, layers: int, heads: int) -> Array:
+def by_hand(weights: dict[str, Array], patches: Array, num_layers: int, num_heads: int) -> Array:
     """Timer patch by patch and head by head, from the published arithmetic."""
     stream = [weights["model.embed_layer.emb.weight"] @ patch for patch in patches]
-    head_width = len(stream[0]) // heads
-    for layer in range(layers):
+    head_width = len(stream[0]) // num_heads
+    for layer in range(num_layers):
         name = f"model.layers.{layer}"
         q, k, v = (
             [
@@ -130,7 +133,7 @@ def by_hand(weights: dict[str, Array], patches: Array, layers: int, heads: int) 
         attended = []
         for t, x in enumerate(stream):
             mixed = []
-            for head in range(heads):
+            for head in range(num_heads):
                 part = slice(head * head_width, (head + 1) * head_width)
                 query = turned(q[t][part], t)
                 scores = [query @ turned(k[s][part], s) / np.sqrt(head_width) for s in range(t + 1)]
@@ -163,7 +166,7 @@ def test_features_of_a_checkpoint_follow_the_published_arithmetic(tmp_path: Path
         expected = []
         for channel in normed.T:
             newest = channel[len(channel) % 12 :]
-            expected.append(by_hand(weights, newest.reshape(-1, 12), SIZES["layers"], SIZES["heads"]))
+            expected.append(by_hand(weights, newest.reshape(-1, 12), SIZES["num_layers"], SIZES["num_heads"]))
         found = features.values[row, : int(features.lengths[row])].double().numpy()
         difference = np.linalg.norm(found - np.concatenate(expected))
         assert difference <= 1e-5 * np.linalg.norm(np.concatenate(expected))
@@ -179,14 +182,14 @@ def test_the_published_size_is_known_offline() -> None:
     assert round(4 * numbers / 1e6) == 337
     assert (config.out_dim, config.out_length(2880), config.out_length(95)) == (1024, 30, 0)
     assert {f"model.{name}" for name in encoder.model.state_dict()} | {"lm_heads.0.weight"} == set(
-        published_weights({"patch": 1, "width": 2, "layers": 8, "mlp_width": 1})
+        pretrained_weights({"patch": 1, "hidden_size": 2, "num_layers": 8, "intermediate_size": 1})
     )
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(1, 60))
 def test_lengths_are_those_of_forward(patch: int, channels: int, points: int) -> None:
-    config = scratch(patch=patch, channels=channels, width=4, heads=2, layers=1, mlp_width=3)
+    config = scratch(patch=patch, channels=channels, hidden_size=4, num_heads=2, num_layers=1, intermediate_size=3)
     processor = TimerProcessor(config)
     if points < patch:
         assert config.out_length(points) == 0
@@ -200,7 +203,7 @@ def test_lengths_are_those_of_forward(patch: int, channels: int, points: int) ->
 
 
 def test_a_feature_depends_on_its_patch_and_those_before_it() -> None:
-    config = scratch(normalise=False)
+    config = scratch(normalize=False)
     torch.manual_seed(0)
     encoder = TimerEncoder(config).eval()
     before = TimerProcessor(config)(walk(5 * 12 + 7))
@@ -219,19 +222,21 @@ def test_channels_are_read_one_by_one() -> None:
     both = walk(40, channels=2)
     with torch.no_grad():
         together = pair([TimerProcessor(pair.config)(both)]).values[0]
-        alone = [single([TimerProcessor(single.config)(Series(both.values[:, i : i + 1]))]).values[0] for i in range(2)]
+        alone = [
+            single([TimerProcessor(single.config)(TimeSeries(both.values[:, i : i + 1]))]).values[0] for i in range(2)
+        ]
     torch.testing.assert_close(together, torch.cat(alone))
 
 
 def patches(values: ArrayLike, **settings: Any) -> NDArray[np.float32]:
     array = np.asarray(values, dtype=np.float32)
-    return TimerProcessor(scratch(**settings))(Series(array.reshape(len(array), -1))).tensors["patches"].numpy()
+    return TimerProcessor(scratch(**settings))(TimeSeries(array.reshape(len(array), -1))).tensors["patches"].numpy()
 
 
 def test_the_oldest_points_that_fill_no_patch_are_left_out() -> None:
     table = np.arange(14.0).reshape(7, 2)
     expected = [[[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]], [[3.0, 5.0, 7.0], [9.0, 11.0, 13.0]]]
-    assert patches(table, patch=3, channels=2, normalise=False).tolist() == expected
+    assert patches(table, patch=3, channels=2, normalize=False).tolist() == expected
 
 
 @given(scale=st.floats(1e-8, 1e8), shift=st.floats(-100.0, 100.0))
@@ -318,7 +323,7 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "thuml/timer-base-84m", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        (SIZES | {"init": "scratch", "heads": 8}, "heads 8 do not divide the width 24 into even parts"),
+        (SIZES | {"init": "scratch", "num_heads": 8}, "num_heads 8 do not divide the hidden_size 24 into even parts"),
         (SIZES | {"init": "scratch", "patch": 0}, "greater than 0"),
         (SIZES | {"init": "scratch", "depth": 4}, "Extra inputs"),
     ],

@@ -22,7 +22,7 @@ def item(points: int, channels: int = 1, seed: int = 0) -> MediaItem:
 
 def by_hand(weights: dict[str, NDArray[np.float64]], x_LC: NDArray[np.float64], dilations: list[int], kernel: int):
     """WaveNet point by point, from the equations of the paper."""
-    width = weights["embed.weight"].shape[0]
+    hidden_size = weights["embed.weight"].shape[0]
     stream = x_LC @ weights["embed.weight"][..., 0].T + weights["embed.bias"]
     skips = np.zeros_like(stream)
     for i, dilation in enumerate(dilations):
@@ -33,20 +33,20 @@ def by_hand(weights: dict[str, NDArray[np.float64]], x_LC: NDArray[np.float64], 
                 past = t - (kernel - 1 - k) * dilation
                 if past >= 0:
                     summed[t] += taps[..., k] @ stream[past]
-        gated = np.tanh(summed[:, :width]) / (1.0 + np.exp(-summed[:, width:]))
+        gated = np.tanh(summed[:, :hidden_size]) / (1.0 + np.exp(-summed[:, hidden_size:]))
         mixed = gated @ weights[f"layers.{i}.mix.weight"][..., 0].T + weights[f"layers.{i}.mix.bias"]
-        skips += mixed[:, :width]
+        skips += mixed[:, :hidden_size]
         if i < len(dilations) - 1:
-            stream = stream + mixed[:, width:]
+            stream = stream + mixed[:, hidden_size:]
     y = np.maximum(skips / len(dilations) ** 0.5, 0.0) @ weights["out.weight"][..., 0].T + weights["out.bias"]
-    centred = y - y.mean(axis=-1, keepdims=True)
-    norm = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    centerd = y - y.mean(axis=-1, keepdims=True)
+    norm = centerd / np.sqrt((centerd**2).mean(axis=-1, keepdims=True) + 1e-5)
     return norm * weights["norm.weight"] + weights["norm.bias"]
 
 
 @pytest.mark.parametrize("kernel", [2, 3])
 def test_forward_follows_the_equations(kernel: int) -> None:
-    module = encoder(channels=2, width=5, layers=3, blocks=2, kernel=kernel)
+    module = encoder(channels=2, hidden_size=5, num_layers=3, blocks=2, kernel=kernel)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     given = item(40, channels=2)
@@ -56,7 +56,7 @@ def test_forward_follows_the_equations(kernel: int) -> None:
 
 
 def test_the_future_changes_nothing_before_it() -> None:
-    module = encoder(width=6, layers=4, blocks=2)
+    module = encoder(hidden_size=6, num_layers=4, blocks=2)
     before = item(64)
     after = MediaItem({"values": before.tensors["values"].clone()}, 64)
     after.tensors["values"][40:] = 100.0
@@ -65,9 +65,11 @@ def test_the_future_changes_nothing_before_it() -> None:
     assert changed[40:].all()
 
 
-@pytest.mark.parametrize("settings", [{"layers": 4}, {"layers": 3, "blocks": 2}, {"layers": 3, "kernel": 3}])
+@pytest.mark.parametrize(
+    "settings", [{"num_layers": 4}, {"num_layers": 3, "blocks": 2}, {"num_layers": 3, "kernel": 3}]
+)
 def test_receptive_field_is_what_the_configuration_says(settings: dict[str, int]) -> None:
-    module = encoder(width=6, **settings)
+    module = encoder(hidden_size=6, **settings)
     field = module.config.receptive_field
     values = item(60).tensors["values"].double().requires_grad_()
     module([MediaItem({"values": values}, 60)]).values[0, 50].square().sum().backward()
@@ -77,5 +79,5 @@ def test_receptive_field_is_what_the_configuration_says(settings: dict[str, int]
 
 
 def test_series_of_any_scale_give_features_of_unit_scale() -> None:
-    features = encoder(width=32, layers=6)([item(200, seed=seed) for seed in range(4)])
+    features = encoder(hidden_size=32, num_layers=6)([item(200, seed=seed) for seed in range(4)])
     assert features.values.square().mean().sqrt().item() == pytest.approx(1.0, rel=0.05)

@@ -9,12 +9,12 @@ from modrwkv_wavenet.processor import WaveNetProcessor
 from numpy.typing import ArrayLike, NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 
 
-def series(values: ArrayLike) -> Series:
+def series(values: ArrayLike) -> TimeSeries:
     array = np.asarray(values, dtype=np.float32)
-    return Series(array.reshape(len(array), -1))
+    return TimeSeries(array.reshape(len(array), -1))
 
 
 def processed(values: ArrayLike, **settings: object) -> NDArray[np.float32]:
@@ -39,8 +39,8 @@ def test_a_constant_becomes_zeros(constant: float) -> None:
     assert processed([constant] * 30).tolist() == [[0.0]] * 30
 
 
-def test_values_pass_unchanged_without_normalisation() -> None:
-    assert processed([3.0, 4.0, 5.5], normalise=False).tolist() == [[3.0], [4.0], [5.5]]
+def test_values_pass_unchanged_without_normalization() -> None:
+    assert processed([3.0, 4.0, 5.5], normalize=False).tolist() == [[3.0], [4.0], [5.5]]
 
 
 def test_length_is_the_number_of_points() -> None:

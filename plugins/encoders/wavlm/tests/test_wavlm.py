@@ -24,16 +24,16 @@ from modrwkv_core.testing import EncoderContract
 
 SIZES: dict[str, Any] = {
     "rate": 16_000,
-    "normalise": True,
+    "normalize": True,
     "conv_dim": (12, 12, 16),
     "conv_kernel": (10, 3, 2),
     "conv_stride": (5, 2, 2),
     "conv_bias": False,
     "conv_norm": "group",
-    "width": 24,
-    "layers": 2,
-    "heads": 3,
-    "mlp_width": 40,
+    "hidden_size": 24,
+    "num_layers": 2,
+    "num_heads": 3,
+    "intermediate_size": 40,
     "norm_first": False,
     "position_kernel": 8,
     "position_groups": 2,
@@ -163,18 +163,25 @@ def test_published_sizes_are_known_offline(name: str, bundle: Any) -> None:
     assert judge["extractor_conv_bias"] == config.conv_bias
     assert judge["encoder_layer_norm_first"] == config.norm_first
     sizes = ("embed_dim", "num_layers", "num_heads", "ff_interm_features", "num_buckets", "max_distance")
-    ours = (config.width, config.layers, config.heads, config.mlp_width, config.buckets, config.max_distance)
+    ours = (
+        config.hidden_size,
+        config.num_layers,
+        config.num_heads,
+        config.intermediate_size,
+        config.buckets,
+        config.max_distance,
+    )
     assert tuple(judge[f"encoder_{size}"] for size in sizes) == ours
     positions = (config.position_kernel, config.position_groups)
     assert (judge["encoder_pos_conv_kernel"], judge["encoder_pos_conv_groups"]) == positions
-    assert (bundle.sample_rate, bundle._normalize_waveform) == (config.rate, config.normalise)
+    assert (bundle.sample_rate, bundle._normalize_waveform) == (config.rate, config.normalize)
     assert (config.min_length, config.out_length(16_000)) == (400, 49)
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_samples_equal_the_upstream_processors(normalise: bool) -> None:
-    upstream = Wav2Vec2FeatureExtractor(do_normalize=normalise)
-    processor = WavLMProcessor(scratch(normalise=normalise))
+@pytest.mark.parametrize("normalize", [False, True])
+def test_samples_equal_the_upstream_processors(normalize: bool) -> None:
+    upstream = Wav2Vec2FeatureExtractor(do_normalize=normalize)
+    processor = WavLMProcessor(scratch(normalize=normalize))
     for samples in (100, 12_345):
         signal = recording(samples)
         expected = upstream(signal.samples, sampling_rate=16_000, return_tensors="pt")["input_values"][0]
@@ -189,7 +196,7 @@ def test_a_tone_of_any_rate_becomes_the_same_tone(rate: int) -> None:
     def tone(rate: int) -> Waveform:
         return Waveform(np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate).astype(np.float32), rate)
 
-    samples = WavLMProcessor(scratch(normalise=False))(tone(rate)).tensors["samples"]
+    samples = WavLMProcessor(scratch(normalize=False))(tone(rate)).tensors["samples"]
     expected = torch.from_numpy(tone(16_000).samples)
     assert abs(len(samples) - 8000) <= 1
     assert (samples[200:7800] - expected[200:7800]).abs().max() < 0.01
@@ -197,7 +204,7 @@ def test_a_tone_of_any_rate_becomes_the_same_tone(rate: int) -> None:
 
 def test_resampling_is_torchaudios_in_double_precision() -> None:
     signal = recording(5000, 44_100)
-    samples = WavLMProcessor(scratch(normalise=False))(signal).tensors["samples"]
+    samples = WavLMProcessor(scratch(normalize=False))(signal).tensors["samples"]
     expected = torchaudio.functional.resample(torch.from_numpy(signal.samples).double(), 44_100, 16_000)
     assert (samples - expected).abs().max() <= 1e-5
 
@@ -212,7 +219,7 @@ def test_lengths_are_those_of_forward(layers: list[tuple[int, int]], surplus: in
         layers = [*layers, (2, 1)]
     kernels, strides = zip(*layers, strict=True)
     convolutions = {"conv_dim": (4,) * len(layers), "conv_kernel": kernels, "conv_stride": strides}
-    config = scratch(**convolutions, conv_norm=norm, layers=1, width=6, normalise=False)
+    config = scratch(**convolutions, conv_norm=norm, num_layers=1, hidden_size=6, normalize=False)
     assert config.out_length(config.min_length) == 1
     assert [config.out_length(length) for length in range(config.min_length)] == [0] * config.min_length
     item = WavLMProcessor(config)(recording(config.min_length + surplus))
@@ -285,8 +292,8 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "microsoft/wavlm-large", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        (SIZES | {"init": "scratch", "heads": 5}, "heads 5 does not divide the width 24"),
-        (SIZES | {"init": "scratch", "position_groups": 7}, "position_groups 7 does not divide the width 24"),
+        (SIZES | {"init": "scratch", "num_heads": 5}, "heads 5 does not divide the hidden_size 24"),
+        (SIZES | {"init": "scratch", "position_groups": 7}, "position_groups 7 does not divide the hidden_size 24"),
         (SIZES | {"init": "scratch", "conv_dim": (4, 4)}, "of the same length"),
         (SIZES | {"init": "scratch", "conv_kernel": (10, 1, 1)}, "conv_norm group .* use layer"),
         (SIZES | {"init": "scratch", "conv_stride": (5, 0, 2)}, "greater than 0"),

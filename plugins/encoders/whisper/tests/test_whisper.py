@@ -22,7 +22,14 @@ from modrwkv_core.errors import CheckpointError, DataError
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.testing import EncoderContract
 
-SIZES: dict[str, Any] = {"mel_bins": 20, "window": 25, "width": 24, "layers": 2, "heads": 3, "mlp_width": 40}
+SIZES: dict[str, Any] = {
+    "mel_bins": 20,
+    "window": 25,
+    "hidden_size": 24,
+    "num_layers": 2,
+    "num_heads": 3,
+    "intermediate_size": 40,
+}
 WINDOW = 25 * 320
 """Samples of a window of 0.5 s."""
 
@@ -32,7 +39,7 @@ class TestWhisper(EncoderContract):
     name = "whisper"
     configs = (
         {"init": "scratch", **SIZES},
-        {"init": "scratch", **SIZES, "mel_bins": 8, "window": 2, "width": 4, "heads": 1},
+        {"init": "scratch", **SIZES, "mel_bins": 8, "window": 2, "hidden_size": 4, "num_heads": 1},
     )
 
     def signals(self, config: WhisperConfig) -> list[Waveform]:
@@ -49,10 +56,10 @@ def upstream_config(**sizes: int) -> transformers.WhisperConfig:
     return transformers.WhisperConfig(
         num_mel_bins=sizes["mel_bins"],
         max_source_positions=sizes["window"],
-        d_model=sizes["width"],
-        encoder_layers=sizes["layers"],
-        encoder_attention_heads=sizes["heads"],
-        encoder_ffn_dim=sizes["mlp_width"],
+        d_model=sizes["hidden_size"],
+        encoder_layers=sizes["num_layers"],
+        encoder_attention_heads=sizes["num_heads"],
+        encoder_ffn_dim=sizes["intermediate_size"],
         decoder_layers=1,
         decoder_attention_heads=3,
         decoder_ffn_dim=16,
@@ -158,7 +165,7 @@ def test_a_tone_of_any_rate_becomes_the_same_tone(rate: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 5000))
 def test_lengths_are_those_of_forward(window: int, samples: int) -> None:
-    config = scratch(mel_bins=4, window=window, width=4, heads=1, layers=1, mlp_width=4)
+    config = scratch(mel_bins=4, window=window, hidden_size=4, num_heads=1, num_layers=1, intermediate_size=4)
     with torch.no_grad():
         features = WhisperEncoder(config).eval()([WhisperProcessor(config)(recording(samples))])
     assert features.values.shape == (1, config.out_length(samples), config.out_dim)
@@ -195,13 +202,13 @@ def test_published_sizes_are_known_offline(name: str, decoder_layers: int, milli
             transformers.WhisperConfig(
                 num_mel_bins=config.mel_bins,
                 max_source_positions=config.window,
-                d_model=config.width,
-                encoder_layers=config.layers,
-                encoder_attention_heads=config.heads,
-                encoder_ffn_dim=config.mlp_width,
+                d_model=config.hidden_size,
+                encoder_layers=config.num_layers,
+                encoder_attention_heads=config.num_heads,
+                encoder_ffn_dim=config.intermediate_size,
                 decoder_layers=decoder_layers,
-                decoder_attention_heads=config.heads,
-                decoder_ffn_dim=config.mlp_width,
+                decoder_attention_heads=config.num_heads,
+                decoder_ffn_dim=config.intermediate_size,
             )
         )
     assert model.num_parameters() == pytest.approx(1e6 * millions, rel=0.04)
@@ -278,8 +285,8 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "openai/whisper-tiny", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        (SIZES | {"init": "scratch", "heads": 5}, "heads 5 does not divide the width 24"),
-        (SIZES | {"init": "scratch", "width": 9, "heads": 1}, "multiple of 2"),
+        (SIZES | {"init": "scratch", "num_heads": 5}, "heads 5 does not divide the hidden_size 24"),
+        (SIZES | {"init": "scratch", "hidden_size": 9, "num_heads": 1}, "multiple of 2"),
         (SIZES | {"init": "scratch", "window": 0}, "greater than 0"),
         (SIZES | {"init": "scratch", "depth": 4}, "Extra inputs"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from modrwkv_video.modality import VideoModality
 from modrwkv_video.signal import Clip, Video
 
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.testing import EncoderContract, ModalityContract
 
 SIGLIP2 = {
@@ -17,10 +17,10 @@ SIGLIP2 = {
     "init": "scratch",
     "image_size": 16,
     "patch_size": 8,
-    "width": 12,
-    "layers": 1,
-    "heads": 2,
-    "mlp_width": 16,
+    "hidden_size": 12,
+    "num_layers": 1,
+    "num_heads": 2,
+    "intermediate_size": 16,
 }
 
 
@@ -35,7 +35,7 @@ class TestVideoModality(ModalityContract):
     def media(self, folder: Path) -> Sequence[Any]:
         files = [self.write(f"film{suffix}", 5) for suffix in (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")]
         pixels = np.zeros((3, 8, 8, 3), np.uint8)
-        pictures = [Picture(frame) for frame in pixels]
+        pictures = [Image(frame) for frame in pixels]
         return [*files, str(files[0]), files[0].read_bytes(), pixels, (pixels, 25.0), pictures, Clip(pixels)]
 
     def bad_media(self, folder: Path) -> Sequence[Any]:

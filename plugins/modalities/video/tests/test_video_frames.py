@@ -23,7 +23,7 @@ from modrwkv_core.manifest.unions import Components
 from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.registry import discover
 
-SIZES = {"image_size": 16, "patch_size": 8, "width": 12, "layers": 1, "heads": 2, "mlp_width": 16}
+SIZES = {"image_size": 16, "patch_size": 8, "hidden_size": 12, "num_layers": 1, "num_heads": 2, "intermediate_size": 16}
 SIGLIP2 = {"type": "siglip2", "init": "scratch", **SIZES}
 REGISTRY = discover()
 
@@ -139,7 +139,7 @@ def test_an_encoder_whose_pictures_differ_is_refused() -> None:
         VideoFramesProcessor(config, encoder=Grower(config.encoder))(clip(3))
 
 
-def test_published_weights_of_the_encoder_of_pictures_are_loaded(tmp_path: Path) -> None:
+def test_pretrained_weights_of_the_encoder_of_pictures_are_loaded(tmp_path: Path) -> None:
     torch.manual_seed(1)
     upstream = SiglipVisionModel(
         SiglipVisionConfig(
@@ -180,5 +180,5 @@ def test_configurations_that_cannot_work_are_refused(keys: dict[str, Any], messa
 
 
 def test_frames_are_8_unless_told_otherwise() -> None:
-    assert (configured().frames, configured().usual_length, configured().out_length(8)) == (8, 8, 16)
-    assert (configured(fps=1.0).frames, configured(fps=1.0).usual_length) == (None, None)
+    assert (configured().frames, configured().typical_length, configured().out_length(8)) == (8, 8, 16)
+    assert (configured(fps=1.0).frames, configured(fps=1.0).typical_length) == (None, None)

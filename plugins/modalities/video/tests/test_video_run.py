@@ -18,10 +18,10 @@ SIGLIP2 = {
     "init": "scratch",
     "image_size": 16,
     "patch_size": 8,
-    "width": 12,
-    "layers": 1,
-    "heads": 2,
-    "mlp_width": 16,
+    "hidden_size": 12,
+    "num_layers": 1,
+    "num_heads": 2,
+    "intermediate_size": 16,
 }
 
 
@@ -45,7 +45,7 @@ def manifest(tmp_path: Path, video_file: Callable[..., Path]) -> Path:
         "modrwkv": 1,
         "name": "films",
         "tokenizer": {"type": "bytes"},
-        "backbone": {"type": "rwkv7", "layers": 1, "width": 64},
+        "backbone": {"type": "rwkv7", "num_layers": 1, "hidden_size": 64},
         "modalities": {
             "image": {"encoder": SIGLIP2, "adapter": {"type": "mlp", "expansion": 1}},
             "video": {
@@ -55,7 +55,7 @@ def manifest(tmp_path: Path, video_file: Callable[..., Path]) -> Path:
         },
         "data": {"train": [{"source": "chat", "path": "talks.jsonl"}], "batch_size": 2, "workers": 1},
         "phases": [
-            {"name": "learn", "train": ["encoder", "adapter", "backbone"], "lr": 1e-3, "steps": 2, "log_every": 1}
+            {"name": "pretrain", "train": ["encoder", "adapter", "backbone"], "lr": 1e-3, "steps": 2, "log_every": 1}
         ],
     }
     (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(content, sort_keys=False))

@@ -28,7 +28,7 @@ def media(record: Record) -> list[Any]:
 
 @pytest.fixture
 def easy_vqa(tmp_path: Path) -> Path:
-    """Twenty pictures with three questions each to learn from, one picture to be examined on."""
+    """Twenty pictures with three questions each to learn from, one picture to be evaluated on."""
     for part, count in (("train", 20), ("test", 1)):
         folder = tmp_path / part
         folder.mkdir()

@@ -1,4 +1,4 @@
-from modrwkv_core.testing.lightness import HEAVY, import_in_subprocess
+from modrwkv_core.testing.import_cost import HEAVY, import_in_subprocess
 from modrwkv_core.testing.registration import PluginContract
 
 

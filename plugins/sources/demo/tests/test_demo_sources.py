@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from statsmodels.datasets import elnino, sunspots
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Record, Text
-from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+from modrwkv_core.interfaces.record import Media, Record, Target, Text
+from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 from modrwkv_core.interfaces.source import Source
 
 
@@ -72,7 +72,7 @@ def test_digits_are_scikit_learns() -> None:
     assert len(test) == 360
     for record, scan, label in zip(train + test, published.images, published.target, strict=True):
         picture = signal(record)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, Image)
         assert picture.pixels.shape == (16, 16, 3)
         assert picture.pixels.dtype == np.uint8
         assert np.abs(255 - picture.pixels[::2, 1::2, 1].astype(float) - scan / 16 * 255).max() <= 0.5
@@ -161,8 +161,8 @@ def test_tones_are_varied_and_parts_differ() -> None:
 
 def window(record: Record) -> tuple[np.ndarray, np.ndarray]:
     seen, answer = signal(record), record.turns[1].parts[0]
-    assert isinstance(seen, Series)
-    assert isinstance(answer, Answer)
+    assert isinstance(seen, TimeSeries)
+    assert isinstance(answer, Target)
     assert answer.head == "forecast"
     assert seen.values.dtype == answer.value.dtype == np.float32
     return seen.values[:, 0], answer.value[:, 0]
@@ -179,7 +179,9 @@ def test_series_are_statsmodels(name: str, published: Any) -> None:
     values = np.array(published())
     border = int(0.8 * len(values))
     scaled = (values - np.mean(values[:border])) / np.std(values[:border])
-    train, test = (everything(series(series=[name], part=part, look_back=40, horizon=8)) for part in ("train", "test"))
+    train, test = (
+        everything(series(series=[name], part=part, context_length=40, horizon=8)) for part in ("train", "test")
+    )
     assert len(train) == border - 40 - 8 + 1
     assert len(test) == len(values) - border - 8 + 1
     for record, at in ((train[0], 40), (train[-1], border - 8), (test[0], border), (test[-1], len(values) - 8)):
@@ -197,7 +199,7 @@ def test_all_series_are_finite_and_strides_thin_them() -> None:
 
 
 def test_repeating_the_last_point_is_beatable() -> None:
-    """A ridge regression on normalised windows halves the error of the trivial method at least."""
+    """A ridge regression on normalized windows halves the error of the baseline at least."""
 
     def table(part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         seen, ahead = (np.stack(values) for values in zip(*map(window, everything(series(part=part))), strict=True))

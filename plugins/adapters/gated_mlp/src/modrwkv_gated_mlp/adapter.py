@@ -1,6 +1,7 @@
 """The gated perceptron.
 
-N = items, L = features of the longest item, D = width of the features, H = hidden width, E = width of the trunk.
+N = items, L = features of the longest item, D = dim of the features, H = inner dim,
+E = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SILU_POWER: Final = 0.35578
 
 
 class GatedMLPAdapter(Adapter[GatedMLPConfig]):
-    """Maps features to the trunk: ``y = down(SiLU(gate(n)) * up(n))`` with ``n = RMSNorm(x)``.
+    """Maps features to the backbone: ``y = down(SiLU(gate(n)) * up(n))`` with ``n = RMSNorm(x)``.
 
     The norm takes features of any scale; the weights begin so that outputs have unit scale at any widths.
 

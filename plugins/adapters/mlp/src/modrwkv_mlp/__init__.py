@@ -1,1 +1,1 @@
-"""The adapter ``mlp``: two linear layers and a normalised residual."""
+"""The adapter ``mlp``: two linear layers and a normalized residual."""

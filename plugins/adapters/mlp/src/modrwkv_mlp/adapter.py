@@ -1,6 +1,6 @@
 """The two-layer perceptron.
 
-N = items, L = features of the longest item, D = width of the features, E = width of the trunk.
+N = items, L = features of the longest item, D = width of the features, E = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["MLPAdapter"]
 
 
 class MLPAdapter(Adapter[MLPConfig]):
-    """Maps features to the trunk: ``y = Linear(ReLU(Linear(x)))``, ``y + LayerNorm(y)``; ``y`` alone without ``norm``.
+    """``y = Linear(ReLU(Linear(x)))``, then ``y + LayerNorm(y)``; ``y`` alone without ``norm``.
 
-    The names in the state dict (``pre_norm``, ``mlp.0``, ``mlp.2``) are those of the authors' published checkpoints,
+    The names in the state dict (``pre_norm``, ``mlp.0``, ``mlp.2``) are those of the authors' pretrained checkpoints,
     in which the norm, despite its name, follows the perceptron.
 
     How it begins decides whether the first phase learns at all (the paper reports runs that never converge).
-    The trunk normalises every token first, so the size of the output matters little, but two things do. The gradient
+    The backbone normalizes every token first, so the size of the output matters little, but two things do. The gradient
     through the layer norm grows as ``1 / |y|``: a small y makes the first steps violent, a large y makes them idle.
     And what all tokens share (biases) hides in what they differ. Hence weights whose variance keeps a feature of unit
     scale at unit scale whatever the widths (He et al., arXiv 1502.01852, before the ReLU), and biases of zero.

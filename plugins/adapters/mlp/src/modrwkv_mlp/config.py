@@ -20,7 +20,7 @@ class MLPConfig(AdapterConfig):
     type: Literal["mlp"] = "mlp"
 
     expansion: int = Field(default=4, ge=1)
-    """Width of the hidden layer in trunk widths; of 2, 4 and 8 the paper finds 4 best."""
+    """Width of the hidden layer in hidden size of the backbones; of 2, 4 and 8 the paper finds 4 best."""
 
     norm: bool = True
     """Add the layer norm of the result to it. The authors' published audio adapters do not."""

@@ -1,6 +1,7 @@
 """The Perceiver resampler.
 
-N = items, L = features of the longest item, Q = queries, D = width of the features, E = width of the trunk.
+N = items, L = features of the longest item, Q = queries, D = dim of the features,
+E = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ same tokens, with smaller ones all tokens of an item begin the same."""
 class ResamplerLayer(nn.Module):
     """The queries look once at the features and at one another, then pass a perceptron; both with a residual."""
 
-    def __init__(self, width: int, heads: int, expansion: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, expansion: int) -> None:
         super().__init__()
-        self.norm_features = nn.LayerNorm(width)
-        self.norm_queries = nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, bias=False, batch_first=True)
+        self.norm_features = nn.LayerNorm(hidden_size)
+        self.norm_queries = nn.LayerNorm(hidden_size)
+        self.attention = nn.MultiheadAttention(hidden_size, num_heads, bias=False, batch_first=True)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, expansion * width, bias=False),
+            nn.LayerNorm(hidden_size),
+            nn.Linear(hidden_size, expansion * hidden_size, bias=False),
             nn.GELU(),
-            nn.Linear(expansion * width, width, bias=False),
+            nn.Linear(expansion * hidden_size, hidden_size, bias=False),
         )
 
     def forward(self, queries_NQE: Tensor, x_NLE: Tensor, hidden: Tensor) -> Tensor:
@@ -50,26 +51,26 @@ class ResamplerLayer(nn.Module):
 class ResamplerAdapter(Adapter[ResamplerConfig]):
     """Gathers the features of an item into a fixed number of tokens.
 
-    Features are projected to the trunk's width. In every layer the queries are keys too, as in Flamingo.
+    Features are projected to the backbone's hidden size. In every layer the queries are keys too, as in Flamingo.
 
     Source: Alayrac et al., the Perceiver resampler of Flamingo, arXiv 2204.14198.
 
     Raises:
-        ComponentError: The heads do not divide ``out_dim``.
+        ComponentError: The num_heads do not divide ``out_dim``.
     """
 
     def __init__(self, config: ResamplerConfig, in_dim: int, out_dim: int) -> None:
         super().__init__(config, in_dim, out_dim)
-        if out_dim % config.heads:
+        if out_dim % config.num_heads:
             raise ComponentError(
-                f"{config.heads} heads do not divide the trunk's width {out_dim}",
+                f"{config.num_heads} num_heads do not divide the backbone's hidden size {out_dim}",
                 component="adapter/resampler",
-                hint="choose a number of heads that does",
+                hint="choose a number of num_heads that does",
             )
         self.project = nn.Linear(in_dim, out_dim, bias=False)
         self.queries = nn.Parameter(QUERY_SCALE * torch.randn(config.queries, out_dim))
         self.layers = nn.ModuleList(
-            ResamplerLayer(out_dim, config.heads, config.expansion) for _ in range(config.layers)
+            ResamplerLayer(out_dim, config.num_heads, config.expansion) for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(out_dim)
 

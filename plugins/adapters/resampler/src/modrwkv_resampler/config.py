@@ -22,14 +22,14 @@ class ResamplerConfig(AdapterConfig):
     queries: int = Field(default=64, ge=1)
     """Tokens of every item."""
 
-    layers: int = Field(default=2, ge=1)
+    num_layers: int = Field(default=2, ge=1)
     """Times that the queries look at the features; Flamingo uses 6."""
 
-    heads: int = Field(default=8, ge=1)
-    """Attention heads; they divide the width of the trunk."""
+    num_heads: int = Field(default=8, ge=1)
+    """Attention heads; they divide the hidden size of the backbone."""
 
     expansion: int = Field(default=4, ge=1)
-    """Width of the hidden layer behind each attention, in trunk widths."""
+    """Width of the hidden layer after each attention, in hidden size of the backbones."""
 
     def out_length(self, length: int) -> int:
         """Number of tokens of ``length`` features: always ``queries``, but nothing for nothing."""

@@ -47,7 +47,7 @@ class Conv1dCompressor(Compressor[Conv1dConfig]):
         if longest == 0:
             empty_N0E = features.values.new_zeros(len(lengths_N), 0, self.conv.out_channels)
             return Features(empty_N0E, lengths_N)
-        # What lies behind an item's end must weigh nothing: kernels at the end of a padded item reach into it.
+        # What lies after an item's end must weigh nothing: kernels at the end of a padded item reach into it.
         x_NLD = features.with_values(features.values).values
         y_NME = self.conv(x_NLD.transpose(1, 2)).transpose(1, 2)[:, :longest]
         return Features(y_NME, lengths_N).with_values(y_NME)

@@ -29,7 +29,7 @@ class Conv1dConfig(CompressorConfig):
     """Features between one output and the next."""
 
     padding: int = Field(default=0, ge=0)
-    """Zeros put before and behind each item; fewer than ``kernel``, so that every output sees a feature."""
+    """Zeros put before and after each item; fewer than ``kernel``, so that every output sees a feature."""
 
     channels: int | None = Field(default=None, ge=1)
     """Width of the outputs; by default that of the inputs."""

@@ -28,7 +28,7 @@ class PoolCompressor(Compressor[PoolConfig]):
         x_NLD = features.with_values(features.values).values
         covered = (longest - 1) * step + kernel
         windows_NMDK = functional.pad(x_NLD, (0, 0, 0, covered - x_NLD.shape[1])).unfold(1, kernel, step)
-        # How many features of its item each window has; windows behind an item's end have none.
+        # How many features of its item each window has; windows after an item's end have none.
         begins_M = torch.arange(longest) * step
         members_NM = (features.lengths[:, None] - begins_M).clamp(1, kernel)
         means_NMD = windows_NMDK.sum(dim=-1) / members_NM[..., None].to(x_NLD)

@@ -1,4 +1,4 @@
-"""What a manifest may say about ``clip``."""
+"""What a manifest may say about ``max_grad_norm``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from modrwkv_clip.published import PAPER_CHECKPOINT, published_sizes
+from modrwkv_clip.pretrained import PAPER_CHECKPOINT, published_sizes
 from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
 
 __all__ = ["CLIPConfig"]
@@ -17,9 +17,9 @@ def _from_checkpoint(**constraints: Any) -> Any:
 
 
 class CLIPConfig(EncoderConfig):
-    """One feature for each patch of a picture: a late layer of a CLIP vision tower, neither normalised nor pooled.
+    """One feature for each patch of a picture: a late layer of a CLIP vision tower, neither normalized nor pooled.
 
-    Give ``checkpoint`` for published weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
     or from scratch that of ``openai/clip-vit-large-patch14-336``; a valid configuration holds it all, so that a run
     needs the checkpoint no more.
 
@@ -30,14 +30,14 @@ class CLIPConfig(EncoderConfig):
     type: Literal["clip"] = "clip"
 
     checkpoint: CheckpointReference | None = None
-    """Published weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
 
     init: Literal["scratch"] | None = None
     """``scratch`` for fresh weights, trained with the rest."""
 
     layer: Literal["penultimate", "last"] = _from_checkpoint()
     """Whose output the features are. With a checkpoint ``penultimate`` unless told otherwise, from scratch ``last``.
-    What lies behind that layer is not built."""
+    What lies after that layer is not built."""
 
     cls: bool = False
     """Whether the class token's vector comes first, before those of the patches."""
@@ -48,16 +48,16 @@ class CLIPConfig(EncoderConfig):
     patch_size: int = _from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
 
-    width: int = _from_checkpoint(gt=0)
+    hidden_size: int = _from_checkpoint(gt=0)
     """Width of the features and of all layers."""
 
-    layers: int = _from_checkpoint(gt=0)
-    """Transformer layers, those behind ``layer`` included."""
+    num_layers: int = _from_checkpoint(gt=0)
+    """Transformer layers, those after ``layer`` included."""
 
-    heads: int = _from_checkpoint(gt=0)
+    num_heads: int = _from_checkpoint(gt=0)
     """Attention heads; they divide the width."""
 
-    mlp_width: int = _from_checkpoint(gt=0)
+    intermediate_size: int = _from_checkpoint(gt=0)
     """Width inside a layer's MLP."""
 
     @model_validator(mode="after")
@@ -69,8 +69,8 @@ class CLIPConfig(EncoderConfig):
         if missing - {"layer"}:
             known |= published_sizes(self.checkpoint or PAPER_CHECKPOINT)
         self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
-        if self.width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the width {self.width}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
         if self.patch_size > self.image_size:
             raise ValueError(f"a patch of {self.patch_size} pixels does not fit into a picture of {self.image_size}")
         if not self.layers_run:
@@ -80,7 +80,7 @@ class CLIPConfig(EncoderConfig):
     @property
     def layers_run(self) -> int:
         """Number of layers up to the one whose output the features are."""
-        return self.layers - (self.layer == "penultimate")
+        return self.num_layers - (self.layer == "penultimate")
 
     @property
     def patches(self) -> int:
@@ -90,10 +90,10 @@ class CLIPConfig(EncoderConfig):
     @property
     def out_dim(self) -> int:
         """Width of a feature."""
-        return self.width
+        return self.hidden_size
 
     @property
-    def usual_length(self) -> int:
+    def typical_length(self) -> int:
         """Number of patches of a picture, which is always the same."""
         return self.patches
 

@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from modrwkv_clip.config import CLIPConfig
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 
 __all__ = ["CLIPEncoder"]
@@ -25,7 +25,7 @@ IGNORED: Final = (
     "*post_layernorm.*",
     "*embeddings.position_ids",
 )
-"""What published checkpoints hold beside the layers: the text tower, what pools a picture, a table of indices."""
+"""What pretrained checkpoints hold beside the layers: the text tower, what pools a picture, a table of indices."""
 
 
 class CLIPEncoder(Encoder[CLIPConfig]):
@@ -40,10 +40,10 @@ class CLIPEncoder(Encoder[CLIPConfig]):
             CLIPVisionConfig(
                 image_size=config.image_size,
                 patch_size=config.patch_size,
-                hidden_size=config.width,
+                hidden_size=config.hidden_size,
                 num_hidden_layers=config.layers_run,
-                num_attention_heads=config.heads,
-                intermediate_size=config.mlp_width,
+                num_attention_heads=config.num_heads,
+                intermediate_size=config.intermediate_size,
             )
         )
         self.tower.register_module("post_layernorm", nn.Identity())  # it serves the pooled vector, which nobody takes
@@ -52,8 +52,8 @@ class CLIPEncoder(Encoder[CLIPConfig]):
         """Load the checkpoint's vision tower up to the layer whose output is taken, all of it or nothing."""
         if self.config.checkpoint is None:
             return
-        behind = [f"*encoder.layers.{layer}.*" for layer in range(self.config.layers_run, self.config.layers)]
-        tensors = load_tensors(self.config.checkpoint, ignore=(*IGNORED, *behind))
+        after = [f"*encoder.layers.{layer}.*" for layer in range(self.config.layers_run, self.config.num_layers)]
+        tensors = load_tensors(self.config.checkpoint, ignore=(*IGNORED, *after))
         tower = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
         load_strictly(self.tower, tower, self.config.checkpoint)
 
@@ -62,7 +62,7 @@ class CLIPEncoder(Encoder[CLIPConfig]):
         return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode pictures: ``values [N, patches, width]``, row by row from the upper left, behind the class token."""
+        """Encode pictures: ``values [N, patches, width]``, row by row from the upper left, after the class token."""
         pixels = torch.stack([item.tensors["pixels"] for item in items])
         values = self.tower(pixels).last_hidden_state
         if not self.config.cls:

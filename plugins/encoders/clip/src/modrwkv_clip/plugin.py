@@ -7,7 +7,7 @@ from modrwkv_core.plugin import ComponentSpec, hookimpl
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the encoder ``clip``."""
+    """Return the encoder ``max_grad_norm``."""
     return [
         ComponentSpec(
             kind="encoder",

@@ -11,10 +11,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from modrwkv_clip.config import CLIPConfig
-from modrwkv_clip.published import MEAN, STD
+from modrwkv_clip.pretrained import MEAN, STD
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["MAX_ASPECT_RATIO", "CLIPProcessor"]
@@ -23,8 +23,8 @@ MAX_ASPECT_RATIO: Final = 100
 """Length over breadth from which on a picture is refused: the square in its middle shows less than a hundredth."""
 
 
-class CLIPProcessor(Processor[CLIPConfig, Picture]):
-    """Resizes a picture to the shorter side, cuts a square from its middle and normalises its colours.
+class CLIPProcessor(Processor[CLIPConfig, Image]):
+    """Resizes a picture to the shorter side, cuts a square from its middle and normalizes its colors.
 
     The values are those of CLIP's own processor: resized in 8 bits, bicubic with antialiasing.
     """
@@ -34,12 +34,12 @@ class CLIPProcessor(Processor[CLIPConfig, Picture]):
         self._mean = 255 * torch.tensor(MEAN)[:, None, None]
         self._std = 255 * torch.tensor(STD)[:, None, None]
 
-    def __call__(self, signal: Picture) -> MediaItem:
+    def __call__(self, signal: Image) -> MediaItem:
         """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
 
         Raises:
             DataError: The picture is more than :data:`MAX_ASPECT_RATIO` times as long as it is broad, or has no pixels,
-                other channels than three, or another number format than uint8.
+                other channels than three, or another dtype than uint8.
         """
         pixels = _uint8_pixels(signal)
         _, height, width = pixels.shape
@@ -57,11 +57,11 @@ class CLIPProcessor(Processor[CLIPConfig, Picture]):
             antialias=True,
         )
         top, left = (pixels.shape[1] - side) // 2, (pixels.shape[2] - side) // 2
-        square = pixels[:, top : top + side, left : left + side].contiguous()  # three times as fast to normalise
+        square = pixels[:, top : top + side, left : left + side].contiguous()  # three times as fast to normalize
         return MediaItem({"pixels": square.to(torch.float32).sub_(self._mean).div_(self._std)}, self.config.patches)
 
 
-def _uint8_pixels(picture: Picture) -> Tensor:
+def _uint8_pixels(picture: Image) -> Tensor:
     """Return a picture as a tensor ``[3, height, width]``, uint8."""
     pixels = picture.pixels
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_siglip2.published import PAPER_CHECKPOINT, published_resampling, published_sizes
+from modrwkv_siglip2.pretrained import PAPER_CHECKPOINT, published_resampling, published_sizes
 
 __all__ = ["Siglip2Config"]
 
@@ -17,9 +17,9 @@ def _from_checkpoint(**constraints: Any) -> Any:
 
 
 class Siglip2Config(EncoderConfig):
-    """One feature for each patch of a picture: the last layer of a SigLIP 2 vision tower, normalised, not pooled.
+    """One feature for each patch of a picture: the last layer of a SigLIP 2 vision tower, normalized, not pooled.
 
-    Give ``checkpoint`` for published weights (any SigLIP or SigLIP 2 of fixed resolution), or ``init: scratch``. What
+    Give ``checkpoint`` for pretrained weights (any SigLIP or SigLIP 2 of fixed resolution), or ``init: scratch``. What
     is not given of the rest is the checkpoint's, or from scratch that of ``google/siglip2-base-patch16-384``; a valid
     configuration holds it all, so that a run needs the checkpoint no more.
 
@@ -29,7 +29,7 @@ class Siglip2Config(EncoderConfig):
     type: Literal["siglip2"] = "siglip2"
 
     checkpoint: CheckpointReference | None = None
-    """Published weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
 
     init: Literal["scratch"] | None = None
     """``scratch`` for fresh weights, trained with the rest."""
@@ -40,16 +40,16 @@ class Siglip2Config(EncoderConfig):
     patch_size: int = _from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
 
-    width: int = _from_checkpoint(gt=0)
+    hidden_size: int = _from_checkpoint(gt=0)
     """Width of the features and of all layers."""
 
-    layers: int = _from_checkpoint(gt=0)
+    num_layers: int = _from_checkpoint(gt=0)
     """Transformer layers."""
 
-    heads: int = _from_checkpoint(gt=0)
+    num_heads: int = _from_checkpoint(gt=0)
     """Attention heads; they divide the width."""
 
-    mlp_width: int = _from_checkpoint(gt=0)
+    intermediate_size: int = _from_checkpoint(gt=0)
     """Width inside a layer's MLP."""
 
     resample: Literal["bilinear", "bicubic"] = _from_checkpoint()
@@ -67,8 +67,8 @@ class Siglip2Config(EncoderConfig):
         if missing - {"resample"}:
             known |= published_sizes(reference)
         self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
-        if self.width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the width {self.width}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
         if self.patch_size > self.image_size:
             raise ValueError(f"a patch of {self.patch_size} pixels does not fit into a picture of {self.image_size}")
         return self
@@ -81,10 +81,10 @@ class Siglip2Config(EncoderConfig):
     @property
     def out_dim(self) -> int:
         """Width of a feature."""
-        return self.width
+        return self.hidden_size
 
     @property
-    def usual_length(self) -> int:
+    def typical_length(self) -> int:
         """Number of patches of a picture, which is always the same."""
         return self.patches
 

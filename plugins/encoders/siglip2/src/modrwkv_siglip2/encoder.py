@@ -9,7 +9,7 @@ import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import weight_files
+from modrwkv_core.interfaces.pretrained import weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.config import Siglip2Config
 from modrwkv_siglip2.weights import load_tower
@@ -20,7 +20,7 @@ __all__ = ["Siglip2Encoder"]
 class Siglip2Encoder(Encoder[Siglip2Config]):
     """Pictures to one vector for each patch.
 
-    Source: Tschannen et al., SigLIP 2, arXiv 2502.14786; the ModRWKV paper takes the last layer behind its norm.
+    Source: Tschannen et al., SigLIP 2, arXiv 2502.14786; the ModRWKV paper takes the last layer after its norm.
     """
 
     def __init__(self, config: Siglip2Config) -> None:
@@ -29,10 +29,10 @@ class Siglip2Encoder(Encoder[Siglip2Config]):
             SiglipVisionConfig(
                 image_size=config.image_size,
                 patch_size=config.patch_size,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.mlp_width,
+                hidden_size=config.hidden_size,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                intermediate_size=config.intermediate_size,
                 vision_use_head=False,
             )
         )

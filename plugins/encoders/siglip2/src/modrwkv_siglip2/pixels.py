@@ -11,18 +11,18 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 
 __all__ = ["resized_pixels", "uint8_pixels"]
 
 INTERPOLATION: Final = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
-def uint8_pixels(picture: Picture, component: str) -> Tensor:
+def uint8_pixels(picture: Image, component: str) -> Tensor:
     """Return a picture as a tensor ``[3, height, width]``, uint8.
 
     Raises:
-        DataError: The picture has no pixels, other channels or another number format; names ``component``.
+        DataError: The picture has no pixels, other channels or another dtype; names ``component``.
     """
     pixels = picture.pixels
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_siglip2.config import Siglip2Config
 from modrwkv_siglip2.pixels import resized_pixels, uint8_pixels
@@ -11,18 +11,18 @@ from modrwkv_siglip2.pixels import resized_pixels, uint8_pixels
 __all__ = ["Siglip2Processor"]
 
 
-class Siglip2Processor(Processor[Siglip2Config, Picture]):
+class Siglip2Processor(Processor[Siglip2Config, Image]):
     """Resizes a picture to a square and scales its values to -1 ... 1.
 
-    The values are those of the published checkpoints' own processor: resized in 8 bits with antialiasing, without
+    The values are those of the pretrained checkpoints' own processor: resized in 8 bits with antialiasing, without
     keeping the aspect ratio.
     """
 
-    def __call__(self, signal: Picture) -> MediaItem:
+    def __call__(self, signal: Image) -> MediaItem:
         """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
 
         Raises:
-            DataError: The picture has no pixels, other channels than three, or another number format than uint8.
+            DataError: The picture has no pixels, other channels than three, or another dtype than uint8.
         """
         side = self.config.image_size
         pixels = resized_pixels(uint8_pixels(signal, "encoder/siglip2"), side, side, self.config.resample)

@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import nn
 
-from modrwkv_core.interfaces.published import load_strictly, load_tensors
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors
 
 __all__ = ["load_tower"]
 
@@ -18,7 +18,7 @@ IGNORED: Final = (
     "head.*",
     "*embeddings.position_ids",
 )
-"""What published checkpoints hold beside the vision tower: the text tower, the pooling head, a table of indices."""
+"""What pretrained checkpoints hold beside the vision tower: the text tower, the pooling head, a table of indices."""
 
 
 def load_tower(tower: nn.Module, checkpoint: str) -> None:

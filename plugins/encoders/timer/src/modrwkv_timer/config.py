@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_timer.published import BASE_CHECKPOINT, published_sizes
+from modrwkv_timer.pretrained import BASE_CHECKPOINT, published_sizes
 
 __all__ = ["TimerConfig"]
 
@@ -23,17 +23,17 @@ class TimerConfig(EncoderConfig):
     patch, are left out. Timer reads one channel: several are read one by one, and their features follow one another,
     all of the first channel, then all of the second.
 
-    Give ``checkpoint`` for published weights, or ``init: scratch``. What is not given of the sizes is the checkpoint's,
-    or from scratch that of ``thuml/timer-base-84m``; a valid configuration holds it all, so that a run needs the
-    checkpoint no more.
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
+    checkpoint, or from scratch are those of ``thuml/timer-base-84m``. A valid configuration holds all of them, so a run
+    no longer needs the checkpoint.
 
-    Source: Liu et al., Timer, arXiv 2402.02368, section 3.2; sizes and layout of the published model.
+    Source: Liu et al., Timer, arXiv 2402.02368, section 3.2; sizes and layout of the pretrained model.
     """
 
     type: Literal["timer"] = "timer"
 
     checkpoint: CheckpointReference | None = None
-    """Published weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
 
     init: Literal["scratch"] | None = None
     """``scratch`` for fresh weights, trained with the rest."""
@@ -41,23 +41,23 @@ class TimerConfig(EncoderConfig):
     channels: int = Field(default=1, ge=1)
     """Measurements at each point of the series."""
 
-    normalise: bool = True
+    normalize: bool = True
     """Shift and scale each window to mean 0 and standard deviation 1, each channel by itself. A constant channel
     becomes zeros."""
 
     patch: int = _from_checkpoint(gt=0)
     """Points that make one feature; a series with fewer is refused."""
 
-    width: int = _from_checkpoint(gt=0)
+    hidden_size: int = _from_checkpoint(gt=0)
     """Width of the features and of the transformer."""
 
-    layers: int = _from_checkpoint(gt=0)
+    num_layers: int = _from_checkpoint(gt=0)
     """Transformer layers."""
 
-    heads: int = _from_checkpoint(gt=0)
+    num_heads: int = _from_checkpoint(gt=0)
     """Attention heads; each has the same even part of the width."""
 
-    mlp_width: int = _from_checkpoint(gt=0)
+    intermediate_size: int = _from_checkpoint(gt=0)
     """Width inside a layer's gated MLP."""
 
     @model_validator(mode="after")
@@ -68,14 +68,16 @@ class TimerConfig(EncoderConfig):
         if missing:
             known = published_sizes(self.checkpoint or BASE_CHECKPOINT)
             self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
-        if self.width % (2 * self.heads):
-            raise ValueError(f"heads {self.heads} do not divide the width {self.width} into even parts")
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"num_heads {self.num_heads} do not divide the hidden_size {self.hidden_size} into even parts"
+            )
         return self
 
     @property
     def out_dim(self) -> int:
         """Width of a feature."""
-        return self.width
+        return self.hidden_size
 
     def out_length(self, length: int) -> int:
         """Number of features of a series of ``length`` points: of each channel one for each whole patch."""

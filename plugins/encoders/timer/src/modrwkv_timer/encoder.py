@@ -1,7 +1,7 @@
 """Timer as an encoder.
 
 N = series, L = features of the longest, S = channels of all series, T = patches of the longest, P = points of a patch,
-W = width.
+W = hidden_size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_timer.config import TimerConfig
 from modrwkv_timer.network import Timer
@@ -33,10 +33,12 @@ class TimerEncoder(Encoder[TimerConfig]):
 
     def __init__(self, config: TimerConfig) -> None:
         super().__init__(config)
-        self.model = Timer(config.patch, config.width, config.layers, config.heads, config.mlp_width)
+        self.model = Timer(
+            config.patch, config.hidden_size, config.num_layers, config.num_heads, config.intermediate_size
+        )
 
     def load_pretrained(self) -> None:
-        """Load the checkpoint, all of it or nothing, but for its forecasting heads."""
+        """Load the checkpoint, all of it or nothing, but for its forecasting num_heads."""
         if self.config.checkpoint is None:
             return
         tensors = load_tensors(self.config.checkpoint, ignore=HEADS)
@@ -50,7 +52,7 @@ class TimerEncoder(Encoder[TimerConfig]):
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode ``items`` in one padded batch: ``[N, L, W]``.
 
-        Attention looks back only, so padding behind a series never reaches its features.
+        Attention readsly, so padding after a series never reaches its features.
         """
         channels = [channel_TP for item in items for channel_TP in item.tensors["patches"]]
         patches_STP = pad_sequence(channels, batch_first=True)

@@ -1,7 +1,7 @@
-"""Timer's transformer: a decoder over patches. Modules bear the names of the published weights.
+"""Timer's transformer: a decoder over patches. Modules bear the names of the pretrained weights.
 
-S = sequences (channels of series), T = patches of the longest, P = points of a patch, W = width, H = heads,
-K = width of a head.
+S = sequences (channels of series), T = patches of the longest, P = points of a patch, W = hidden_size, H = num_heads,
+K = hidden size of a head.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class PatchEmbedding(nn.Module):
 
     Args:
         patch: P.
-        width: W.
+        hidden_size: W.
     """
 
-    def __init__(self, patch: int, width: int) -> None:
+    def __init__(self, patch: int, hidden_size: int) -> None:
         super().__init__()
-        self.emb = nn.Linear(patch, width, bias=False)
+        self.emb = nn.Linear(patch, hidden_size, bias=False)
 
     def forward(self, patches_STP: Tensor) -> Tensor:
         """Return ``[S, T, W]``."""
@@ -40,47 +40,47 @@ class Attention(nn.Module):
     """Causal attention with rotary positions.
 
     Args:
-        width: W.
-        heads: H.
+        hidden_size: W.
+        num_heads: H.
 
     Source: RoFormer, Su et al., arXiv 2104.09864, section 3.2.2, the two halves of a head rotating against each other.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.o_proj = nn.Linear(width, width, bias=False)
+        self.heads = num_heads
+        self.q_proj = nn.Linear(hidden_size, hidden_size)
+        self.k_proj = nn.Linear(hidden_size, hidden_size)
+        self.v_proj = nn.Linear(hidden_size, hidden_size)
+        self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def forward(self, x_STW: Tensor) -> Tensor:
         """Return ``[S, T, W]``; a patch sees itself and those before it."""
-        sequences, patches, width = x_STW.shape
+        sequences, patches, hidden_size = x_STW.shape
         q_SHTK, k_SHTK, v_SHTK = (
             project(x_STW).view(sequences, patches, self.heads, -1).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         mixed_SHTK = functional.scaled_dot_product_attention(_rotated(q_SHTK), _rotated(k_SHTK), v_SHTK, is_causal=True)
-        mixed_STW: Tensor = self.o_proj(mixed_SHTK.transpose(1, 2).reshape(sequences, patches, width))
+        mixed_STW: Tensor = self.o_proj(mixed_SHTK.transpose(1, 2).reshape(sequences, patches, hidden_size))
         return mixed_STW
 
 
 class GatedMLP(nn.Module):
-    """A linear map, gated by the SiLU of another one, and a third back to the width.
+    """A linear map, gated by the SiLU of another one, and a third back to the hidden_size.
 
     Args:
-        width: W.
-        mlp_width: Width inside.
+        hidden_size: W.
+        intermediate_size: Width inside.
 
     Source: SwiGLU, Shazeer, arXiv 2002.05202.
     """
 
-    def __init__(self, width: int, mlp_width: int) -> None:
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, mlp_width, bias=False)
-        self.up_proj = nn.Linear(width, mlp_width, bias=False)
-        self.down_proj = nn.Linear(mlp_width, width, bias=False)
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
 
     def forward(self, x_STW: Tensor) -> Tensor:
         """Return ``[S, T, W]``."""
@@ -89,20 +89,20 @@ class GatedMLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP, each with a residual that is normalised behind the sum.
+    """Attention and MLP, each with a residual that is normalized after the sum.
 
     Args:
-        width: W.
-        heads: H.
-        mlp_width: Width inside the MLP.
+        hidden_size: W.
+        num_heads: H.
+        intermediate_size: Width inside the MLP.
     """
 
-    def __init__(self, width: int, heads: int, mlp_width: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, intermediate_size: int) -> None:
         super().__init__()
-        self.self_attn = Attention(width, heads)
-        self.ffn_layer = GatedMLP(width, mlp_width)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
+        self.self_attn = Attention(hidden_size, num_heads)
+        self.ffn_layer = GatedMLP(hidden_size, intermediate_size)
+        self.norm1 = nn.LayerNorm(hidden_size)
+        self.norm2 = nn.LayerNorm(hidden_size)
 
     def forward(self, x_STW: Tensor) -> Tensor:
         """Return ``[S, T, W]``."""
@@ -116,19 +116,19 @@ class Timer(nn.Module):
 
     Args:
         patch: P.
-        width: W.
-        layers: Number of layers.
-        heads: H.
-        mlp_width: Width inside a layer's MLP.
+        hidden_size: W.
+        num_layers: Number of layers.
+        num_heads: H.
+        intermediate_size: Width inside a layer's MLP.
 
     Source: Liu et al., Timer, arXiv 2402.02368, section 3.2, in the form of the published ``thuml/timer-base-84m``.
     """
 
-    def __init__(self, patch: int, width: int, layers: int, heads: int, mlp_width: int) -> None:
+    def __init__(self, patch: int, hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int) -> None:
         super().__init__()
-        self.embed_layer = PatchEmbedding(patch, width)
-        self.layers = nn.ModuleList(Layer(width, heads, mlp_width) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
+        self.embed_layer = PatchEmbedding(patch, hidden_size)
+        self.layers = nn.ModuleList(Layer(hidden_size, num_heads, intermediate_size) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(hidden_size)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=INITIAL_DEVIATION)

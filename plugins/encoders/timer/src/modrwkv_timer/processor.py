@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_timer.config import TimerConfig
 
@@ -18,10 +18,10 @@ RESOLUTION = 1e-6
 """Variation below this share of a channel's largest value is rounding of float32, not signal."""
 
 
-class TimerProcessor(Processor[TimerConfig, Series]):
-    """Checks a series, normalises it and cuts it into patches; the item's length is its number of points."""
+class TimerProcessor(Processor[TimerConfig, TimeSeries]):
+    """Checks a series, normalizes it and cuts it into patches; the item's length is its number of points."""
 
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         """Return an item with ``patches [channels, patches, points of a patch]``, float32.
 
         Raises:
@@ -48,16 +48,16 @@ class TimerProcessor(Processor[TimerConfig, Series]):
                 component="encoder/timer",
                 hint="fill or cut out missing measurements first",
             )
-        if self.config.normalise:
-            values = _normalised(values)
+        if self.config.normalize:
+            values = _normalized(values)
         newest = values[points % self.config.patch :].astype(np.float32)
         patches = np.ascontiguousarray(newest.T).reshape(channels, -1, self.config.patch)
         return MediaItem({"patches": torch.from_numpy(patches)}, points)
 
 
-def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalized(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give each column mean 0 and standard deviation 1; as in Timer's own usage, that of a sample, not a population."""
-    centred = values - values.mean(axis=0)
-    deviation = np.sqrt((centred**2).sum(axis=0) / max(len(values) - 1, 1))
+    centerd = values - values.mean(axis=0)
+    deviation = np.sqrt((centerd**2).sum(axis=0) / max(len(values) - 1, 1))
     resolvable = deviation > RESOLUTION * np.abs(values).max(axis=0)
-    return np.where(resolvable, centred, 0.0) / np.where(resolvable, deviation, 1.0)
+    return np.where(resolvable, centerd, 0.0) / np.where(resolvable, deviation, 1.0)

@@ -1,6 +1,6 @@
 """The network.
 
-N = series, L = points of the longest, C = channels, W = width.
+N = series, L = points of the longest, C = channels, W = hidden_size.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["GatedLayer", "WaveNetEncoder"]
 class GatedLayer(nn.Module):
     """One layer: a causal dilated convolution, the gated unit, and 1x1 convolutions to the residual and the skip.
 
-    Filter and gate are one convolution of twice the width, and so are residual and skip.
+    Filter and gate are one convolution of twice the hidden_size, and so are residual and skip.
 
     Args:
-        width: W.
+        hidden_size: W.
         kernel: Points that the convolution sees.
         dilation: Distance between them.
         last: The layer has a skip only: nothing follows that would read its residual.
@@ -34,11 +34,11 @@ class GatedLayer(nn.Module):
     Source: WaveNet, arXiv 1609.03499, sections 2.1, 2.3 and 2.4.
     """
 
-    def __init__(self, width: int, kernel: int, dilation: int, last: bool) -> None:
+    def __init__(self, hidden_size: int, kernel: int, dilation: int, last: bool) -> None:
         super().__init__()
         self.past = (kernel - 1) * dilation
-        self.dilated = nn.Conv1d(width, 2 * width, kernel, dilation=dilation)
-        self.mix = nn.Conv1d(width, width if last else 2 * width, 1)
+        self.dilated = nn.Conv1d(hidden_size, 2 * hidden_size, kernel, dilation=dilation)
+        self.mix = nn.Conv1d(hidden_size, hidden_size if last else 2 * hidden_size, 1)
 
     def forward(self, x_NWL: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next layer's input and the skip, both ``[N, W, L]``."""
@@ -51,28 +51,28 @@ class GatedLayer(nn.Module):
 class WaveNetEncoder(Encoder[WaveNetConfig]):
     """Series to one feature for each point, which depends on that point and those before it only.
 
-    As in the paper but for two things: no quantisation (points are real numbers, embedded by a linear map), and a layer
-    norm in the end, so that what follows gets features of unit scale, as from encoders with published weights.
+    As in the paper but for two things: no quantization (points are real numbers, embedded by a linear map), and a layer
+    norm in the end, so that what follows gets features of unit scale, as from encoders with pretrained weights.
 
     Source: van den Oord et al., WaveNet, arXiv 1609.03499, section 2.
     """
 
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__(config)
-        width = config.width
-        dilations = [2**i for _ in range(config.blocks) for i in range(config.layers)]
-        self.embed = nn.Conv1d(config.channels, width, 1)
+        hidden_size = config.hidden_size
+        dilations = [2**i for _ in range(config.blocks) for i in range(config.num_layers)]
+        self.embed = nn.Conv1d(config.channels, hidden_size, 1)
         self.layers = nn.ModuleList(
-            GatedLayer(width, config.kernel, dilation, last=i == len(dilations) - 1)
+            GatedLayer(hidden_size, config.kernel, dilation, last=i == len(dilations) - 1)
             for i, dilation in enumerate(dilations)
         )
-        self.out = nn.Conv1d(width, width, 1)
-        self.norm = nn.LayerNorm(width)
+        self.out = nn.Conv1d(hidden_size, hidden_size, 1)
+        self.norm = nn.LayerNorm(hidden_size)
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode ``items`` in one padded batch: ``[N, L, W]``.
 
-        Every convolution looks back only, so padding behind a series never reaches its features.
+        Every convolution readsly, so padding after a series never reaches its features.
         """
         x_NLC = pad_sequence([item.tensors["values"] for item in items], batch_first=True)
         x_NWL = self.embed(x_NLC.transpose(1, 2).to(self.embed.weight.dtype))

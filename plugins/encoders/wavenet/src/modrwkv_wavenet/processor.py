@@ -7,7 +7,7 @@ import torch
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_wavenet.config import WaveNetConfig
 
@@ -17,10 +17,10 @@ RESOLUTION = 1e-6
 """Variation below this share of a channel's largest value is rounding of float32, not signal."""
 
 
-class WaveNetProcessor(Processor[WaveNetConfig, Series]):
-    """Checks a series and normalises it; the item's length is its number of points."""
+class WaveNetProcessor(Processor[WaveNetConfig, TimeSeries]):
+    """Checks a series and normalizes it; the item's length is its number of points."""
 
-    def __call__(self, signal: Series) -> MediaItem:
+    def __call__(self, signal: TimeSeries) -> MediaItem:
         """Return an item with ``values [points, channels]``, float32.
 
         Raises:
@@ -47,7 +47,7 @@ class WaveNetProcessor(Processor[WaveNetConfig, Series]):
                 component="encoder/wavenet",
                 hint="fill or cut out missing measurements first",
             )
-        if self.config.normalise:
+        if self.config.normalize:
             deviation = values.std(axis=0)
             resolvable = deviation > RESOLUTION * np.abs(values).max(axis=0)
             values = np.where(resolvable, values - values.mean(axis=0), 0.0) / np.where(resolvable, deviation, 1.0)

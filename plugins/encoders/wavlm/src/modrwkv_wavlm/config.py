@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_wavlm.published import BASE_CHECKPOINT, published_input, published_sizes
+from modrwkv_wavlm.pretrained import BASE_CHECKPOINT, published_input, published_sizes
 
 __all__ = ["WavLMConfig"]
 
@@ -21,7 +21,7 @@ def _from_checkpoint(**constraints: Any) -> Any:
 class WavLMConfig(EncoderConfig):
     """Features of a recording, one for each stride of the convolutions (20 ms): WavLM's last layer.
 
-    Give ``checkpoint`` for published weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
     or from scratch that of ``microsoft/wavlm-base-plus``; a valid configuration holds it all, so that a run needs the
     checkpoint no more.
 
@@ -31,7 +31,7 @@ class WavLMConfig(EncoderConfig):
     type: Literal["wavlm"] = "wavlm"
 
     checkpoint: CheckpointReference | None = None
-    """Published weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
 
     init: Literal["scratch"] | None = None
     """``scratch`` for fresh weights, trained with the rest."""
@@ -39,7 +39,7 @@ class WavLMConfig(EncoderConfig):
     rate: int = _from_checkpoint(gt=0)
     """Samples per second; recordings of another rate are resampled."""
 
-    normalise: bool = _from_checkpoint()
+    normalize: bool = _from_checkpoint()
     """Shift and scale each recording to mean 0 and variance 1."""
 
     conv_dim: Layers = _from_checkpoint()
@@ -55,26 +55,26 @@ class WavLMConfig(EncoderConfig):
     """Whether the convolutions have biases."""
 
     conv_norm: Literal["group", "layer"] = _from_checkpoint()
-    """``group``: the first convolution's channels are normalised over time; ``layer``: every convolution's vectors."""
+    """``group``: the first convolution's channels are normalized over time; ``layer``: every convolution's vectors."""
 
     first_filters: Literal["random", "gabor"] = "random"
     """How the first convolution begins from scratch. ``gabor``: windowed sines and cosines at frequencies equally
     spaced in mel, a spectrogram's filters that training may change; small data sets learn much faster from it."""
 
-    width: int = _from_checkpoint(gt=0)
+    hidden_size: int = _from_checkpoint(gt=0)
     """Width of the features and of the transformer."""
 
-    layers: int = _from_checkpoint(gt=0)
+    num_layers: int = _from_checkpoint(gt=0)
     """Transformer layers."""
 
-    heads: int = _from_checkpoint(gt=0)
+    num_heads: int = _from_checkpoint(gt=0)
     """Attention heads; they divide the width."""
 
-    mlp_width: int = _from_checkpoint(gt=0)
+    intermediate_size: int = _from_checkpoint(gt=0)
     """Width inside a layer's MLP."""
 
     norm_first: bool = _from_checkpoint()
-    """Normalise before attention and MLP (large) instead of behind them (base)."""
+    """Normalize before attention and MLP (large) instead of after them (base)."""
 
     position_kernel: int = _from_checkpoint(gt=0)
     """Width of the convolution that tells positions."""
@@ -98,20 +98,20 @@ class WavLMConfig(EncoderConfig):
         missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
         reference = self.checkpoint or BASE_CHECKPOINT
         known: dict[str, Any] = {}
-        if missing & {"rate", "normalise"}:
+        if missing & {"rate", "normalize"}:
             known |= published_input(reference)
-        if missing - {"rate", "normalise"}:
+        if missing - {"rate", "normalize"}:
             known |= published_sizes(reference)
         self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
         if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride):
             raise ValueError("conv_dim, conv_kernel and conv_stride must be of the same length: one number a layer")
         if self.conv_norm == "group" and all(kernel == 1 for kernel in self.conv_kernel[1:]):
             raise ValueError(
-                "conv_norm group normalises over time and needs a second convolution wider than 1; use layer"
+                "conv_norm group normalizes over time and needs a second convolution wider than 1; use layer"
             )
-        for name in ("heads", "position_groups"):
-            if self.width % getattr(self, name):
-                raise ValueError(f"{name} {getattr(self, name)} does not divide the width {self.width}")
+        for name in ("num_heads", "position_groups"):
+            if self.hidden_size % getattr(self, name):
+                raise ValueError(f"{name} {getattr(self, name)} does not divide the hidden_size {self.hidden_size}")
         if self.first_filters == "gabor" and self.checkpoint is not None:
             raise ValueError("first_filters: gabor is a way to begin from scratch; a checkpoint has its own filters")
         if self.max_distance <= self.buckets // 4:
@@ -129,7 +129,7 @@ class WavLMConfig(EncoderConfig):
     @property
     def out_dim(self) -> int:
         """Width of a feature."""
-        return self.width
+        return self.hidden_size
 
     def out_length(self, length: int) -> int:
         """Number of features of a recording of ``length`` samples at :attr:`rate`; 0 if it is too short."""

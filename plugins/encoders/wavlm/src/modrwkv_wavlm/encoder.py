@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import WavLMModel
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_wavlm.config import WavLMConfig
 from modrwkv_wavlm.filters import gabor_filters
@@ -26,13 +26,13 @@ WEIGHT_NORM: Final = {
     "conv.weight_g": "conv.parametrizations.weight.original0",
     "conv.weight_v": "conv.parametrizations.weight.original1",
 }
-"""Names that PyTorch gave to the parts of a normalised weight when the checkpoints were published, and gives today."""
+"""Names that PyTorch gave to the parts of a normalized weight when the checkpoints were published, and gives today."""
 
 
 class WavLMEncoder(Encoder[WavLMConfig]):
     """Recordings to one vector for every 20 ms (the stride of the convolutions).
 
-    The base model's convolutions normalise over time, where padding would change the result, so they run on recordings
+    The base model's convolutions normalize over time, where padding would change the result, so they run on recordings
     of equal length together. Others see no further than their window, and run on all at once, as the transformer does
     with its padding masked.
 
@@ -48,10 +48,10 @@ class WavLMEncoder(Encoder[WavLMConfig]):
                 conv_stride=config.conv_stride,
                 conv_bias=config.conv_bias,
                 feat_extract_norm=config.conv_norm,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.mlp_width,
+                hidden_size=config.hidden_size,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                intermediate_size=config.intermediate_size,
                 do_stable_layer_norm=config.norm_first,
                 num_conv_pos_embeddings=config.position_kernel,
                 num_conv_pos_embedding_groups=config.position_groups,

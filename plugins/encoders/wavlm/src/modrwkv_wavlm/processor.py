@@ -20,7 +20,7 @@ __all__ = ["WavLMProcessor"]
 
 
 class WavLMProcessor(Processor[WavLMConfig, Waveform]):
-    """Resamples a recording to the encoder's rate and, where the checkpoint wants it, normalises it."""
+    """Resamples a recording to the encoder's rate and, where the checkpoint wants it, normalizes it."""
 
     def __call__(self, signal: Waveform) -> MediaItem:
         """Make ``samples [samples]``, float32; the length is their number.
@@ -42,7 +42,7 @@ class WavLMProcessor(Processor[WavLMConfig, Waveform]):
                 component="encoder/wavlm",
                 hint="give a longer recording, or leave it out",
             )
-        if self.config.normalise:
+        if self.config.normalize:
             samples = (samples - samples.mean()) / torch.sqrt(samples.var(correction=0) + 1e-7)
         return MediaItem({"samples": samples}, len(samples))
 

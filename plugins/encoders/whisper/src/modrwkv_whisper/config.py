@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_whisper.published import BASE_CHECKPOINT, published_sizes
+from modrwkv_whisper.pretrained import BASE_CHECKPOINT, published_sizes
 
 __all__ = ["HOP", "RATE", "SAMPLES_PER_FEATURE", "WhisperConfig"]
 
@@ -31,7 +31,7 @@ class WhisperConfig(EncoderConfig):
     Whisper reads windows of 30 s. A longer recording is cut into several, each of them encoded alone; a shorter one is
     padded with silence, as in Whisper's training, and only the features of what was recorded are kept.
 
-    Give ``checkpoint`` for published weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
     or from scratch that of ``openai/whisper-small``; a valid configuration holds it all, so that a run needs the
     checkpoint no more.
 
@@ -41,7 +41,7 @@ class WhisperConfig(EncoderConfig):
     type: Literal["whisper"] = "whisper"
 
     checkpoint: CheckpointReference | None = None
-    """Published weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
 
     init: Literal["scratch"] | None = None
     """``scratch`` for fresh weights, trained with the rest."""
@@ -52,16 +52,16 @@ class WhisperConfig(EncoderConfig):
     window: int = _from_checkpoint(gt=0)
     """Features of a window, 20 ms each; every recording is padded to whole windows."""
 
-    width: int = _from_checkpoint(ge=4, multiple_of=2)
+    hidden_size: int = _from_checkpoint(ge=4, multiple_of=2)
     """Width of the features and of the transformer."""
 
-    layers: int = _from_checkpoint(gt=0)
+    num_layers: int = _from_checkpoint(gt=0)
     """Transformer layers."""
 
-    heads: int = _from_checkpoint(gt=0)
+    num_heads: int = _from_checkpoint(gt=0)
     """Attention heads; they divide the width."""
 
-    mlp_width: int = _from_checkpoint(gt=0)
+    intermediate_size: int = _from_checkpoint(gt=0)
     """Width inside a layer's MLP."""
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -75,8 +75,8 @@ class WhisperConfig(EncoderConfig):
         if missing:
             known = published_sizes(self.checkpoint or BASE_CHECKPOINT)
             self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide the width {self.width}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} does not divide the hidden_size {self.hidden_size}")
         return self
 
     @property
@@ -87,7 +87,7 @@ class WhisperConfig(EncoderConfig):
     @property
     def out_dim(self) -> int:
         """Width of a feature."""
-        return self.width
+        return self.hidden_size
 
     def out_length(self, length: int) -> int:
         """Number of features of a recording of ``length`` samples at 16 kHz: one for each 20 ms that it has begun."""

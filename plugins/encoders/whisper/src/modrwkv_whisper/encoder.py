@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.models.whisper import modeling_whisper
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_whisper.config import WhisperConfig
 
@@ -39,10 +39,10 @@ class WhisperEncoder(Encoder[WhisperConfig]):
             transformers.WhisperConfig(
                 num_mel_bins=config.mel_bins,
                 max_source_positions=config.window,
-                d_model=config.width,
-                encoder_layers=config.layers,
-                encoder_attention_heads=config.heads,
-                encoder_ffn_dim=config.mlp_width,
+                d_model=config.hidden_size,
+                encoder_layers=config.num_layers,
+                encoder_attention_heads=config.num_heads,
+                encoder_ffn_dim=config.intermediate_size,
                 dropout=config.dropout,
                 attention_dropout=config.dropout,
                 activation_dropout=config.dropout,

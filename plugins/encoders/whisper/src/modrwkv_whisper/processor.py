@@ -21,7 +21,7 @@ from modrwkv_whisper.config import HOP, RATE, WhisperConfig
 __all__ = ["WhisperProcessor"]
 
 FRAME: Final = 400
-"""Samples that one frame of the spectrogram sees, half of them before its place and half behind it."""
+"""Samples that one frame of the spectrogram sees, half of them before its place and half after it."""
 
 LOUDEST: Final = 1e10
 """Samples above are damage, whatever integers they were once; their power would leave float32."""
@@ -41,7 +41,7 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
         )
 
     def __call__(self, signal: Waveform) -> MediaItem:
-        """Make ``mel [mel bins, frames]``, float32, the windows one behind the other; the length is that in samples.
+        """Make ``mel [mel bins, frames]``, float32, the windows one after the other; the length is that in samples.
 
         All windows but the last are whole; the last may end with a frame that stands for the rest of it.
 

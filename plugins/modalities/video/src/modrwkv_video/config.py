@@ -46,7 +46,7 @@ class VideoFramesConfig(EncoderConfig):
             raise ValueError("give either frames or fps")
         if self.frames is None and self.fps is None:
             self.__dict__["frames"] = 8  # frozen for everybody but this validator
-        if self.encoder.usual_length is None:
+        if self.encoder.typical_length is None:
             raise ComponentError(
                 f"the encoder '{self.encoder.type}' does not say how many features a picture has",
                 component="encoder/video_frames",
@@ -61,7 +61,7 @@ class VideoFramesConfig(EncoderConfig):
     @property
     def patches(self) -> int:
         """Features of one frame."""
-        length = self.encoder.usual_length
+        length = self.encoder.typical_length
         assert length is not None, "refused by the validator"
         return self.encoder.out_length(length)
 
@@ -71,7 +71,7 @@ class VideoFramesConfig(EncoderConfig):
         return self.encoder.out_dim
 
     @property
-    def usual_length(self) -> int | None:
+    def typical_length(self) -> int | None:
         """Number of frames, unless it depends on the video."""
         return self.frames
 

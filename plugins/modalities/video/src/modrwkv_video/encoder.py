@@ -35,7 +35,7 @@ class VideoFramesEncoder(Encoder[VideoFramesConfig]):
         self.encoder = encoder
 
     def load_pretrained(self) -> None:
-        """Load the published weights of the encoder of pictures."""
+        """Load the pretrained weights of the encoder of pictures."""
         self.encoder.load_pretrained()
 
     def pretrained_files(self) -> tuple[Path, ...]:
@@ -44,7 +44,7 @@ class VideoFramesEncoder(Encoder[VideoFramesConfig]):
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode videos: ``values [N, longest M * P, D]``, window after window."""
-        length = self.config.encoder.usual_length
+        length = self.config.encoder.typical_length
         assert length is not None, "refused by the configuration"
         pictures = [
             MediaItem({name: tensor[frame] for name, tensor in item.tensors.items()}, length)

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_video.signal import Video
 
 __all__ = ["Footage", "probe"]
@@ -74,13 +74,13 @@ class Footage(Video):
         if not len(self.stamps) or self.stamps.shape != self.keys.shape or (np.diff(self.stamps) <= 0).any():
             raise DataError(f"the index of {self.name} is not that of a video", hint="decode the file again")
 
-    def pictures(self, frames: Sequence[int]) -> Iterator[Picture]:
+    def pictures(self, frames: Sequence[int]) -> Iterator[Image]:
         """Decode the frames of these numbers, which rise, and turn them as the camera was turned."""
         with _opened(self.content) as container:
             for frame in self._decoded(container, _picture_stream(container, self.name), frames):
                 # FFmpeg gives degrees counterclockwise, as np.rot90 turns.
                 turned = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
-                yield Picture(np.ascontiguousarray(turned))
+                yield Image(np.ascontiguousarray(turned))
 
     def _decoded(self, container: InputContainer, stream: VideoStream, frames: Sequence[int]) -> Iterator[VideoFrame]:
         decoder: Iterator[VideoFrame] = iter(())
@@ -98,7 +98,7 @@ class Footage(Video):
             yield frame
 
     def _decoder_at(self, container: InputContainer, stream: VideoStream, number: int) -> Iterator[VideoFrame]:
-        """Decode from a key frame on that is not behind the frame ``number``."""
+        """Decode from a key frame on that is not after the frame ``number``."""
         starts = self.stamps[: number + 1][self.keys[: number + 1]].tolist()
         # AVI files are searched by the order of decoding, which may lead too far; then an earlier start is tried.
         for start in (*reversed(starts), 0):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_video.footage import probe
 from modrwkv_video.signal import Clip, Video
 
@@ -100,7 +100,7 @@ def _clip(media: Any) -> Clip:
             f"a {type(media).__name__} is not a video",
             hint="give a path, the bytes of a file, an array [frames, height, width, 3] or a list of pictures",
         )
-    frames = [frame.pixels if isinstance(frame, Picture) else np.asarray(frame) for frame in media]
+    frames = [frame.pixels if isinstance(frame, Image) else np.asarray(frame) for frame in media]
     shapes = sorted({frame.shape for frame in frames})
     if len(shapes) != 1:
         raise DataError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_video.config import VideoFramesConfig
 from modrwkv_video.signal import Video
@@ -44,7 +44,7 @@ class VideoFramesProcessor(Processor[VideoFramesConfig, Video]):
         encoder: The processor of the encoder of pictures.
     """
 
-    def __init__(self, config: VideoFramesConfig, encoder: Processor[Any, Picture]) -> None:
+    def __init__(self, config: VideoFramesConfig, encoder: Processor[Any, Image]) -> None:
         super().__init__(config)
         self.encoder = encoder
 
@@ -53,10 +53,10 @@ class VideoFramesProcessor(Processor[VideoFramesConfig, Video]):
         signal.check()
         frames = [self.encoder(picture) for picture in signal.pictures(spread(signal.moments, self._count(signal)))]
         for frame in frames:
-            if frame.length != self.config.encoder.usual_length:
+            if frame.length != self.config.encoder.typical_length:
                 raise DataError(
                     f"the encoder '{self.config.encoder.type}' makes {frame.length} of a frame of this size, where "
-                    f"{self.config.encoder.usual_length} are usual",
+                    f"{self.config.encoder.typical_length} are usual",
                     component="encoder/video_frames",
                     hint="use an encoder that gives all pictures the same number of features",
                 )

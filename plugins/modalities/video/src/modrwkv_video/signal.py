@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 
 __all__ = ["Clip", "Video"]
 
@@ -42,7 +42,7 @@ class Video(ABC):
         """
 
     @abstractmethod
-    def pictures(self, frames: Sequence[int]) -> Iterator[Picture]:
+    def pictures(self, frames: Sequence[int]) -> Iterator[Image]:
         """Yield the frames of these numbers, which rise.
 
         Raises:
@@ -85,7 +85,7 @@ class Clip(Video):
         if self.rate is not None and not 0 < self.rate < np.inf:
             raise DataError(f"a video cannot have {self.rate} frames for each second")
 
-    def pictures(self, frames: Sequence[int]) -> Iterator[Picture]:
+    def pictures(self, frames: Sequence[int]) -> Iterator[Image]:
         """Yield the frames of these numbers."""
         for frame in frames:
-            yield Picture(self.pixels[frame])
+            yield Image(self.pixels[frame])

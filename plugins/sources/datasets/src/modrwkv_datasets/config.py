@@ -15,7 +15,7 @@ Part: TypeAlias = Literal["train", "valid", "test"]
 
 
 class EasyVqaConfig(SourceConfig):
-    """Questions about pictures of coloured shapes: 4,000 pictures to learn from, 1,000 to be examined on."""
+    """Questions about pictures of colored shapes: 4,000 pictures to learn from, 1,000 to be evaluated on."""
 
     source: Literal["easy_vqa"] = "easy_vqa"
 
@@ -50,4 +50,4 @@ class FsddConfig(SourceConfig):
     """How many of the last takes ``valid`` holds."""
 
     prompt: str = "Which digit is spoken?"
-    """What the user says behind the recording."""
+    """What the user says after the recording."""

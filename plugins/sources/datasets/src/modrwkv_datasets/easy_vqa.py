@@ -1,4 +1,4 @@
-"""easy-VQA: template questions about small pictures with one coloured shape.
+"""easy-VQA: template questions about small pictures with one colored shape.
 
 Source: github.com/vzhou842/easy-VQA (MIT).
 """

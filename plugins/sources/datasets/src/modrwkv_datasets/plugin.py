@@ -12,7 +12,7 @@ def modrwkv_components() -> list[ComponentSpec]:
         ComponentSpec(
             kind="source",
             name="easy_vqa",
-            summary="easy-VQA: questions about pictures of coloured shapes",
+            summary="easy-VQA: questions about pictures of colored shapes",
             config="modrwkv_datasets.config:EasyVqaConfig",
             implementation="modrwkv_datasets.easy_vqa:EasyVqaSource",
         ),

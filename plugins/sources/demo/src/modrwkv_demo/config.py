@@ -37,7 +37,7 @@ class KeypadTonesConfig(SourceConfig):
     source: Literal["keypad_tones"] = "keypad_tones"
 
     part: Part = "train"
-    """The parts are synthesised from different random numbers."""
+    """The parts are synthesized from different random numbers."""
 
     count: int = Field(default=1000, ge=1)
     """Number of recordings."""
@@ -53,7 +53,7 @@ class KeypadTonesConfig(SourceConfig):
 
 
 class MeasuredSeriesConfig(SourceConfig):
-    """Windows of measured series, each standardised by its own training part so that errors can be averaged."""
+    """Windows of measured series, each standardized by its own training part so that errors can be averaged."""
 
     source: Literal["measured_series"] = "measured_series"
 
@@ -65,7 +65,7 @@ class MeasuredSeriesConfig(SourceConfig):
     )
     """Which: yearly sunspots, weekly carbon dioxide on Mauna Loa, monthly sea surface temperature off Peru."""
 
-    look_back: int = Field(default=96, ge=1)
+    context_length: int = Field(default=96, ge=1)
     """Points that the model sees."""
 
     horizon: int = Field(default=24, ge=1)

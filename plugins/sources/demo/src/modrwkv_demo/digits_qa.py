@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from modrwkv_core.interfaces.record import Media, Record, Text, Turn
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.source import Source
 from modrwkv_demo.config import DigitsQaConfig
 
@@ -48,11 +48,11 @@ class DigitsQaSource(Source[DigitsQaConfig]):
             turns += [Turn("user", parts), Turn("assistant", (Text(answer),))]
         return Record(f"digits_qa: digit {number}, question {group + 1}", tuple(turns))
 
-    def _picture(self, place: int) -> Picture:
+    def _picture(self, place: int) -> Image:
         """Draw dark ink on white paper."""
         scan = np.kron(self._scans[place], np.ones((self.config.scale, self.config.scale)))
         paper = np.rint(255.0 * (1.0 - scan / FULL_INK)).astype(np.uint8)
-        return Picture(np.repeat(paper[..., None], 3, axis=2))
+        return Image(np.repeat(paper[..., None], 3, axis=2))
 
 
 def _questions(digit: int, random: np.random.Generator) -> list[tuple[str, str]]:

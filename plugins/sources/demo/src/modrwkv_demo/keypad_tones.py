@@ -55,7 +55,7 @@ class KeypadTonesSource(Source[KeypadTonesConfig]):
 
 
 def _recording(keys: str, rate: int, random: np.random.Generator) -> NDArray[np.float32]:
-    """Synthesise key strokes with pauses around them: ``[samples]`` within full scale."""
+    """Synthesize key strokes with pauses around them: ``[samples]`` within full scale."""
     pieces = [_pause(rate, random)]
     for key in keys:
         pieces += [_tone(key, rate, random), _pause(rate, random)]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from statsmodels.datasets import co2, elnino, sunspots
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Answer, Media, Record, Turn
-from modrwkv_core.interfaces.signals import Series
+from modrwkv_core.interfaces.record import Media, Record, Target, Turn
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.source import Source
 from modrwkv_demo.config import MeasuredSeriesConfig
 
@@ -51,7 +51,7 @@ class _Window:
 
 
 class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
-    """Shows ``look_back`` points of a series and asks the head ``forecast`` for the ``horizon`` points behind them.
+    """Shows ``context_length`` points of a series and asks the head ``forecast`` for the ``horizon`` points after them.
 
     Windows of the test part may look back into the training part, but no forecast of one lies in the other.
 
@@ -69,12 +69,12 @@ class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
             known = values[:border]
             self._values[name] = ((values - known.mean()) / known.std()).astype(np.float32)
             start, stop = (border, len(values)) if config.part == "test" else (0, border)
-            places = range(max(start, config.look_back), stop - config.horizon + 1, config.stride)
+            places = range(max(start, config.context_length), stop - config.horizon + 1, config.stride)
             if not places:
                 raise DataError(
                     f"the {config.part} part of {name} ({stop - start} points) holds no window of "
-                    f"{config.look_back} + {config.horizon}",
-                    hint="take a smaller look_back or horizon, or leave the series out",
+                    f"{config.context_length} + {config.horizon}",
+                    hint="take a smaller context_length or horizon, or leave the series out",
                 )
             self._windows += [_Window(name, at) for at in places]
 
@@ -84,8 +84,8 @@ class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
     def __getitem__(self, index: int) -> Record:
         window = self._windows[index]
         values = self._values[window.series][:, None]
-        seen = Media("series", Series(values[window.at - self.config.look_back : window.at]))
-        ahead = Answer("forecast", values[window.at : window.at + self.config.horizon])
+        seen = Media("series", TimeSeries(values[window.at - self.config.context_length : window.at]))
+        ahead = Target("forecast", values[window.at : window.at + self.config.horizon])
         return Record(
             f"measured_series: {window.series} from point {window.at} on",
             (Turn("user", (seen,)), Turn("assistant", (ahead,))),

@@ -19,7 +19,7 @@ def modrwkv_components() -> list[ComponentSpec]:
         ComponentSpec(
             kind="source",
             name="keypad_tones",
-            summary="which keys of a telephone were pressed? Synthesised tones in noise",
+            summary="which keys of a telephone were pressed? Synthesized tones in noise",
             config="modrwkv_demo.config:KeypadTonesConfig",
             implementation="modrwkv_demo.keypad_tones:KeypadTonesSource",
         ),

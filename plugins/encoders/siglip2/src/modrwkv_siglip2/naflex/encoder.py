@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
 from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.published import weight_files
+from modrwkv_core.interfaces.pretrained import weight_files
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.naflex.config import Siglip2NaflexConfig
 from modrwkv_siglip2.weights import load_tower
@@ -33,10 +33,10 @@ class Siglip2NaflexEncoder(Encoder[Siglip2NaflexConfig]):
             Siglip2VisionConfig(
                 num_patches=config.positions,
                 patch_size=config.patch_size,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.mlp_width,
+                hidden_size=config.hidden_size,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                intermediate_size=config.intermediate_size,
                 vision_use_head=False,
             )
         )

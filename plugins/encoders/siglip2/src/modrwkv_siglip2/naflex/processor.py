@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.signals import Picture
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_siglip2.naflex.config import Siglip2NaflexConfig
 from modrwkv_siglip2.pixels import resized_pixels, uint8_pixels
@@ -20,20 +20,20 @@ LARGEST_SCALE: Final = 100.0
 SCALE_PRECISION: Final = 1e-5
 
 
-class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Picture]):
+class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
     """Resizes a picture to as many whole patches as are allowed, scales its values to -1 ... 1 and cuts it.
 
     The aspect ratio is kept but for what rounding to whole patches changes. The values are those of the published
     checkpoints' own processor: resized in 8 bits with antialiasing.
     """
 
-    def __call__(self, signal: Picture) -> MediaItem:
+    def __call__(self, signal: Image) -> MediaItem:
         """Make ``patches [patches, patch_size * patch_size * 3]``, float32, row by row, each pixel by pixel.
 
         The length is the number of patches; ``grid`` holds their rows and columns, int64.
 
         Raises:
-            DataError: The picture has no pixels, other channels than three, or another number format than uint8.
+            DataError: The picture has no pixels, other channels than three, or another dtype than uint8.
         """
         pixels = uint8_pixels(signal, "encoder/siglip2_naflex")
         size = self.config.patch_size

@@ -13,16 +13,16 @@ from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.training.plan import parameter_groups
 
-__all__ = ["Optimiser"]
+__all__ = ["Optimizer"]
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-class Optimiser:
+class Optimizer:
     """AdamW (Loshchilov & Hutter 2019) with the learning-rate scales and the decay of :func:`parameter_groups`.
 
     Args:
-        model: Its trainable parameters are optimised.
+        model: Its trainable parameters are optimized.
         manifest: Which parts there are.
         phase: Learning rate, decay, betas, clipping.
     """
@@ -41,9 +41,9 @@ class Optimiser:
             fused=True,
         )
 
-    def clip(self) -> float:
+    def clip_grad_norm(self) -> float:
         """Clip the gradients' norm and return what it was before."""
-        longest = math.inf if self.phase.clip is None else self.phase.clip
+        longest = math.inf if self.phase.max_grad_norm is None else self.phase.max_grad_norm
         return float(torch.nn.utils.clip_grad_norm_(self._named.values(), longest))
 
     def step(self, factor: float) -> None:
@@ -71,7 +71,7 @@ class Optimiser:
         known = {f"{moment}/{name}" for name in self._named for moment in MOMENTS}
         if unknown := tensors.keys() - known:
             raise CheckpointError(
-                f"the optimiser's state is that of other parameters: {', '.join(sorted(unknown)[:4])}",
+                f"the optimizer's state is that of other parameters: {', '.join(sorted(unknown)[:4])}",
                 hint="resume with the manifest of the run",
             )
         for name, parameter in self._named.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import published_json
+from modrwkv_core.interfaces.pretrained import published_json
 
 __all__ = [
     "NAFLEX_CHECKPOINT",
@@ -27,10 +27,10 @@ NAFLEX_CHECKPOINT: Final = "google/siglip2-base-patch16-naflex"
 PUBLISHED: Final = re.compile(r"google/siglip2-(base|large|so400m|giant-opt)-patch(\d+)-(\d+|naflex)")
 
 TOWERS: Final = {
-    "base": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
-    "large": {"width": 1024, "layers": 24, "heads": 16, "mlp_width": 4096},
-    "so400m": {"width": 1152, "layers": 27, "heads": 16, "mlp_width": 4304},
-    "giant-opt": {"width": 1536, "layers": 40, "heads": 16, "mlp_width": 6144},
+    "base": {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3072},
+    "large": {"hidden_size": 1024, "num_layers": 24, "num_heads": 16, "intermediate_size": 4096},
+    "so400m": {"hidden_size": 1152, "num_layers": 27, "num_heads": 16, "intermediate_size": 4304},
+    "giant-opt": {"hidden_size": 1536, "num_layers": 40, "num_heads": 16, "intermediate_size": 6144},
 }
 
 NAFLEX_POSITIONS: Final = 256
@@ -38,12 +38,12 @@ NAFLEX_POSITIONS: Final = 256
 
 TOWER_KEYS: Final = {
     "patch_size": ("patch_size", 16),
-    "width": ("hidden_size", 768),
-    "layers": ("num_hidden_layers", 12),
-    "heads": ("num_attention_heads", 12),
-    "mlp_width": ("intermediate_size", 3072),
+    "hidden_size": ("hidden_size", 768),
+    "num_layers": ("num_hidden_layers", 12),
+    "num_heads": ("num_attention_heads", 12),
+    "intermediate_size": ("intermediate_size", 3072),
 }
-"""Our name of a size, its key in ``config.json``, and what its absence means there."""
+"""Our name of a size, its key in ``config.json``, and what its default there."""
 
 FIXED_KEYS: Final = {"image_size": ("image_size", 224), **TOWER_KEYS}
 NAFLEX_KEYS: Final = {"positions": ("num_patches", NAFLEX_POSITIONS), **TOWER_KEYS}
@@ -115,7 +115,7 @@ def published_naflex_input(reference: str) -> dict[str, Any]:
 
 
 def _known(reference: str, model_type: str) -> tuple[str, ...] | None:
-    """Return tower, patch size and resolution (or ``naflex``) if ``reference`` is one of Google's own models."""
+    """Return tower, patch size and resolution (or ``naflex``) if ``baseline_data`` is one of Google's own models."""
     published = PUBLISHED.fullmatch(reference)
     if published is None:
         return None

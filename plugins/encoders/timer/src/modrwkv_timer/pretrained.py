@@ -5,21 +5,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import published_json
+from modrwkv_core.interfaces.pretrained import published_json
 
 __all__ = ["BASE_CHECKPOINT", "published_sizes"]
 
 BASE_CHECKPOINT: Final = "thuml/timer-base-84m"
 """The Timer of the ModRWKV paper."""
 
-BASE: Final[dict[str, Any]] = {"patch": 96, "width": 1024, "layers": 8, "heads": 8, "mlp_width": 2048}
+BASE: Final[dict[str, Any]] = {
+    "patch": 96,
+    "hidden_size": 1024,
+    "num_layers": 8,
+    "num_heads": 8,
+    "intermediate_size": 2048,
+}
 
 MODEL_KEYS: Final = {
     "patch": "input_token_len",
-    "width": "hidden_size",
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "mlp_width": "intermediate_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
 }
 """Our name of a size and its key in ``config.json``."""
 

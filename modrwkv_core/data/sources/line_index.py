@@ -7,10 +7,10 @@ from pathlib import Path
 
 from modrwkv_core.errors import DataError
 
-__all__ = ["Spans", "line_spans"]
+__all__ = ["LineIndex", "line_spans"]
 
 
-class Spans:
+class LineIndex:
     """Pieces of a UTF-8 file, read when they are asked for; only their places stay in memory. Picklable.
 
     Args:
@@ -46,13 +46,13 @@ class Spans:
             raise DataError(f"{self.key(index)}: not UTF-8 at byte {error.start} of the line") from error
 
 
-def line_spans(path: Path) -> Spans:
+def line_spans(path: Path) -> LineIndex:
     """Find the lines of ``path`` that are not blank.
 
     Raises:
         DataError: The file is missing or all blank.
     """
-    spans = Spans(path)
+    spans = LineIndex(path)
     offset = 0
     try:
         with path.open("rb") as lines:
@@ -62,7 +62,7 @@ def line_spans(path: Path) -> Spans:
                 offset += len(line)
     except OSError as error:
         raise DataError(
-            f"cannot read {path}: {error.strerror}", hint="relative paths are meant from the data root"
+            f"cannot read {path}: {error.strerror}", hint="relative paths are resolved against `data_root`"
         ) from error
     if not len(spans):
         raise DataError(f"{path} is empty")

@@ -9,11 +9,11 @@ from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
 from modrwkv_core.interfaces.modality import Modality
 
-__all__ = ["MediaPipeline"]
+__all__ = ["MediaPreprocessor"]
 
 
 @dataclass(frozen=True, slots=True)
-class MediaPipeline:
+class MediaPreprocessor:
     """What decodes and processes media of one modality, and counts their placeholders. Picklable, for loader workers.
 
     Attributes:

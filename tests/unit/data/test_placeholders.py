@@ -1,6 +1,6 @@
 import pytest
 
-from modrwkv_core.data.tags import place_media
+from modrwkv_core.data.placeholders import place_media
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Text
 

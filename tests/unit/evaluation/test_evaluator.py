@@ -7,8 +7,8 @@ import pytest
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.config import ExactMatchConfig
+from modrwkv_core.evaluation.evaluator import evaluate
 from modrwkv_core.evaluation.exact_match import ExactMatchTask
-from modrwkv_core.evaluation.examination import examine
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.record import Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
@@ -37,11 +37,11 @@ class Registry:
 class Echo:
     """Answers every question with its own words."""
 
-    def __init__(self, data: list[tuple[str, str]], reference: list[tuple[str, str]] | None = None) -> None:
+    def __init__(self, data: list[tuple[str, str]], baseline_data: list[tuple[str, str]] | None = None) -> None:
         section = SimpleNamespace(
             task=ExactMatchConfig(batch=2),
             data=PairsConfig(pairs=tuple(data)),
-            reference=None if reference is None else PairsConfig(pairs=tuple(reference)),
+            baseline_data=None if baseline_data is None else PairsConfig(pairs=tuple(baseline_data)),
         )
         self.loaded: Any = SimpleNamespace(manifest=SimpleNamespace(evaluation={"echo": section}), registry=Registry())
 
@@ -56,34 +56,34 @@ DATA = [("a", "a"), ("b", "c"), ("c", "c"), ("d", "c")]
 
 
 def test_the_tasks_data_are_asked() -> None:
-    result = examine(Echo(DATA), "echo")
+    result = evaluate(Echo(DATA), "echo")
     assert (result.task, result.score, result.count) == ("echo", 0.5, 4)
-    assert result.floors["majority answer"] == 0.75
+    assert result.baselines["majority answer"] == 0.75
 
 
-def test_floors_learn_from_the_reference() -> None:
-    assert examine(Echo(DATA, [("a", "a")]), "echo").floors["majority answer"] == 0.25
+def test_baselines_learn_from_the_reference() -> None:
+    assert evaluate(Echo(DATA, [("a", "a")]), "echo").baselines["majority answer"] == 0.25
 
 
 def test_a_limit_draws_records() -> None:
     many = [(str(index), str(index)) for index in range(100)]
-    result = examine(Echo(many), "echo", limit=10)
+    result = evaluate(Echo(many), "echo", limit=10)
     assert (result.count, result.score) == (10, 1.0)
     asked = [example.record.key for example in result.examples]
-    assert asked == [example.record.key for example in examine(Echo(many), "echo", limit=10).examples]
+    assert asked == [example.record.key for example in evaluate(Echo(many), "echo", limit=10).examples]
     assert max(map(int, asked)) >= 10
-    assert examine(Echo(DATA), "echo", limit=10).count == 4
+    assert evaluate(Echo(DATA), "echo", limit=10).count == 4
 
 
-@pytest.mark.parametrize(("data", "reference", "where"), [([], DATA, "data"), (DATA, [], "reference")])
-def test_empty_data_are_refused(data: Any, reference: Any, where: str) -> None:
+@pytest.mark.parametrize(("data", "baseline_data", "where"), [([], DATA, "data"), (DATA, [], "baseline_data")])
+def test_empty_data_are_refused(data: Any, baseline_data: Any, where: str) -> None:
     with pytest.raises(DataError, match=rf"evaluation\.echo\.{where} holds no records"):
-        examine(Echo(data, reference), "echo")
+        evaluate(Echo(data, baseline_data), "echo")
 
 
 def test_the_progress_bar_ends_at_the_last_record(capsys: pytest.CaptureFixture[str]) -> None:
-    examine(Echo(DATA), "echo", progress_bar=True)
+    evaluate(Echo(DATA), "echo", progress_bar=True)
     assert "echo: 100%" in (shown := capsys.readouterr().err)
     assert "4/4" in shown
-    examine(Echo(DATA), "echo")
+    evaluate(Echo(DATA), "echo")
     assert capsys.readouterr().err == ""

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modrwkv_core.data.naming import naming
-from modrwkv_core.data.sources.config import LabelledAudioConfig
+from modrwkv_core.data.error_context import error_context
+from modrwkv_core.data.sources.config import LabeledAudioConfig
 from modrwkv_core.data.sources.json_records import JsonRecords
+from modrwkv_core.data.sources.line_index import line_spans
 from modrwkv_core.data.sources.media import MediaStore
-from modrwkv_core.data.sources.spans import line_spans
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Part, Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
 
-__all__ = ["LabelledAudioSource"]
+__all__ = ["LabeledAudioSource"]
 
 
-class LabelledAudioSource(Source[LabelledAudioConfig]):
+class LabeledAudioSource(Source[LabeledAudioConfig]):
     """Asks about each recording of a list with the same words, and answers with its text."""
 
-    def __init__(self, config: LabelledAudioConfig) -> None:
+    def __init__(self, config: LabeledAudioConfig) -> None:
         super().__init__(config)
         self._rows = _TsvRows(config.path) if config.path.suffix == ".tsv" else JsonRecords(config.path)
         self._media = MediaStore(config.media or config.path.parent)
@@ -32,7 +32,7 @@ class LabelledAudioSource(Source[LabelledAudioConfig]):
     def __getitem__(self, index: int) -> Record:
         row = self._rows[index]
         key = self._rows.key(index)
-        with naming(key):
+        with error_context(key):
             question: list[Part] = [Media("audio", self._media.find(_take(row, self.config.audio_column)))]
             if self.config.prompt:
                 question.append(Text(self.config.prompt))

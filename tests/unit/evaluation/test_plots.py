@@ -5,13 +5,13 @@ import io
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from modrwkv_core.evaluation.figures import Drawing, draw_forecast, draw_losses, draw_signal
-from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
+from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,8 +27,8 @@ def svg(drawing: Drawing | None) -> ElementTree.Element:
     return ElementTree.fromstring(content(drawing, "image/svg+xml"))
 
 
-def paths(drawing: Drawing | None, colour: str) -> int:
-    return sum(f"stroke: {colour}" in path.get("style", "") for path in svg(drawing).iter(f"{SVG}path"))
+def paths(drawing: Drawing | None, color: str) -> int:
+    return sum(f"stroke: {color}" in path.get("style", "") for path in svg(drawing).iter(f"{SVG}path"))
 
 
 def line(step: int, phase: str, **losses: float) -> dict[str, float | str]:
@@ -37,8 +37,8 @@ def line(step: int, phase: str, **losses: float) -> dict[str, float | str]:
 
 def test_a_picture_keeps_its_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    drawing = draw_signal(Picture(pixels))
-    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(content(drawing, "image/png")))), pixels)
+    drawing = draw_signal(Image(pixels))
+    np.testing.assert_array_equal(np.array(PIL.Image.open(io.BytesIO(content(drawing, "image/png")))), pixels)
     assert drawing is not None
     assert drawing.alt == "picture, 7 by 5 pixels"
     assert drawing.pixelated
@@ -52,8 +52,8 @@ def test_a_waveform_becomes_a_spectrogram() -> None:
 
 
 def test_a_series_has_a_line_for_each_column() -> None:
-    drawing = draw_signal(Series(np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)))
-    assert [paths(drawing, colour) for colour in ("#3f7fdb", "#dd6b20", "#1c9a84", "#9566d6")] == [1, 1, 1, 0]
+    drawing = draw_signal(TimeSeries(np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)))
+    assert [paths(drawing, color) for color in ("#3f7fdb", "#dd6b20", "#1c9a84", "#9566d6")] == [1, 1, 1, 0]
 
 
 def test_an_unknown_signal_has_no_drawing() -> None:
@@ -76,7 +76,7 @@ def test_a_diverged_forecast_can_be_drawn(value: float) -> None:
     draw_forecast(np.zeros((4, 1), np.float32), np.ones((2, 1), np.float32), np.full((2, 1), value))
 
 
-def test_losses_have_a_panel_for_each_head_and_a_colour_for_each_phase() -> None:
+def test_losses_have_a_panel_for_each_head_and_a_color_for_each_phase() -> None:
     metrics = [line(step, "align", loss_lm=3.0 / step) for step in range(1, 9)]
     metrics += [line(step, "finetune", loss_lm=1.0 / step, loss_forecast=2.0) for step in range(9, 30)]
     metrics += [line(29, "finetune", valid_lm=0.1)]
@@ -98,8 +98,8 @@ def test_a_run_without_losses_has_no_curves() -> None:
     assert draw_losses([line(1, "align", lr=0.1)]) is None
 
 
-def test_drawings_are_repeatable_and_follow_the_readers_colours() -> None:
-    series = Series(np.arange(6, dtype=np.float32).reshape(6, 1))
+def test_drawings_are_repeatable_and_follow_the_readers_colors() -> None:
+    series = TimeSeries(np.arange(6, dtype=np.float32).reshape(6, 1))
     first, second = draw_signal(series), draw_signal(series)
     assert first == second
     text = content(first, "image/svg+xml").decode()

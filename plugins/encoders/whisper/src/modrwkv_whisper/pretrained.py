@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import published_json
+from modrwkv_core.interfaces.pretrained import published_json
 
 __all__ = ["BASE_CHECKPOINT", "published_sizes"]
 
@@ -13,14 +13,14 @@ BASE_CHECKPOINT: Final = "openai/whisper-small"
 """The smaller Whisper of the ModRWKV paper."""
 
 
-def _sizes(width: int, layers: int, mel_bins: int = 80) -> dict[str, Any]:
+def _sizes(hidden_size: int, num_layers: int, mel_bins: int = 80) -> dict[str, Any]:
     return {
         "mel_bins": mel_bins,
         "window": 1500,
-        "width": width,
-        "layers": layers,
-        "heads": width // 64,
-        "mlp_width": 4 * width,
+        "hidden_size": hidden_size,
+        "num_layers": num_layers,
+        "num_heads": hidden_size // 64,
+        "intermediate_size": 4 * hidden_size,
     }
 
 
@@ -37,10 +37,10 @@ PUBLISHED: Final = {
 MODEL_KEYS: Final = {
     "mel_bins": "num_mel_bins",
     "window": "max_source_positions",
-    "width": "d_model",
-    "layers": "encoder_layers",
-    "heads": "encoder_attention_heads",
-    "mlp_width": "encoder_ffn_dim",
+    "hidden_size": "d_model",
+    "num_layers": "encoder_layers",
+    "num_heads": "encoder_attention_heads",
+    "intermediate_size": "encoder_ffn_dim",
 }
 """Our name of a size and its key in ``config.json``."""
 

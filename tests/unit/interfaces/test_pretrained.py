@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import load_strictly, load_tensors, published_file, published_json
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, published_file, published_json
 
 
 def weights() -> dict[str, Tensor]:
@@ -56,12 +56,12 @@ def test_ignored_names_are_left_out(tmp_path: Path) -> None:
 
 
 def test_files_lie_in_the_folder_or_beside_the_weights(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"width": 8}')
+    (tmp_path / "config.json").write_text('{"hidden_size": 8}')
     save_file(weights(), tmp_path / "other.safetensors")
     for reference in (str(tmp_path), str(tmp_path / "other.safetensors")):
         assert published_file(reference, "absent.json", "config.json") == tmp_path / "config.json"
         assert published_file(reference, "absent.json") is None
-        assert published_json(reference, "config.json") == {"width": 8}
+        assert published_json(reference, "config.json") == {"hidden_size": 8}
 
 
 def test_absent_or_damaged_files_are_named(tmp_path: Path) -> None:

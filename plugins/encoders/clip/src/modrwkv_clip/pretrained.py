@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import published_file, published_json
+from modrwkv_core.interfaces.pretrained import published_file, published_json
 
 __all__ = ["MEAN", "PAPER_CHECKPOINT", "STD", "published_sizes"]
 
@@ -22,8 +22,8 @@ STD: Final = (0.26862954, 0.26130258, 0.27577711)
 Accepted: TypeAlias = Mapping[str, Sequence[Any]]
 """What a key of a configuration file may say; the first is the usual one."""
 
-BASE: Final = {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072}
-LARGE: Final = {"width": 1024, "layers": 24, "heads": 16, "mlp_width": 4096}
+BASE: Final = {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3072}
+LARGE: Final = {"hidden_size": 1024, "num_layers": 24, "num_heads": 16, "intermediate_size": 4096}
 
 PUBLISHED: Final = {
     "openai/clip-vit-base-patch32": {"image_size": 224, "patch_size": 32, **BASE},
@@ -36,12 +36,12 @@ PUBLISHED: Final = {
 MODEL_KEYS: Final = {
     "image_size": ("image_size", 224),
     "patch_size": ("patch_size", 32),
-    "width": ("hidden_size", 768),
-    "layers": ("num_hidden_layers", 12),
-    "heads": ("num_attention_heads", 12),
-    "mlp_width": ("intermediate_size", 3072),
+    "hidden_size": ("hidden_size", 768),
+    "num_layers": ("num_hidden_layers", 12),
+    "num_heads": ("num_attention_heads", 12),
+    "intermediate_size": ("intermediate_size", 3072),
 }
-"""Our name of a size, its key in ``config.json``, and what its absence means there."""
+"""Our name of a size, its key in ``config.json``, and what its default there."""
 
 MODEL_CONSTANTS: Final[Accepted] = {"hidden_act": ["quick_gelu"], "layer_norm_eps": [1e-5], "num_channels": [3]}
 
@@ -88,7 +88,7 @@ def published_sizes(reference: str) -> dict[str, int]:
         side = sizes["image_size"]
         square: Accepted = {
             "size": [{"shortest_edge": side}, side],
-            "crop_size": [{"height": side, "width": side}, side],
+            "crop_size": [{"height": side, "hidden_size": side}, side],
         }
         _require(processor.get("image_processor", processor), {**PROCESSOR_CONSTANTS, **square}, reference)
     return sizes

@@ -1,9 +1,9 @@
 """Signals and forecasts as pictures for the report.
 
-Drawings are SVG, made with matplotlib's object interface. What is drawn in the colour of the ink follows the reader's
-light or dark colour scheme.
+Drawings are SVG, made with matplotlib's object interface. What is drawn in the color of the ink follows the reader's
+light or dark color scheme.
 
-Legend of shape suffixes: P points of the look-back, H points of the horizon, C columns.
+Legend of shape suffixes: P points of the context, H points of the horizon, C columns.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, Final
 
 import matplotlib
 import numpy as np
+import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
-from PIL import Image
 
 from modrwkv_core.evaluation.spectrogram import FLOOR, decibels
-from modrwkv_core.interfaces.signals import Picture, Series, Waveform
+from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 
 __all__ = ["Drawing", "draw_forecast", "draw_losses", "draw_signal"]
 
-_INK: Final = "#010203"  # stands for the reader's text colour until the SVG is written
+_INK: Final = "#010203"  # stands for the reader's text color until the SVG is written
 _ACCENTS: Final = ("#3f7fdb", "#dd6b20", "#1c9a84", "#9566d6", "#c9497c", "#8a8f1d")
 _STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "modrwkv",
@@ -73,20 +73,20 @@ class Drawing:
 def draw_signal(signal: Any) -> Drawing | None:
     """Draw a picture, a waveform (as a spectrogram) or a series; None for any other signal."""
     match signal:
-        case Picture():
+        case Image():
             return _draw_picture(signal)
         case Waveform():
             return _draw_spectrogram(signal)
-        case Series():
+        case TimeSeries():
             return _draw_series(signal)
         case _:
             return None
 
 
-def _draw_picture(picture: Picture) -> Drawing:
+def _draw_picture(picture: Image) -> Drawing:
     height, width, _ = picture.pixels.shape
     file = io.BytesIO()
-    Image.fromarray(picture.pixels).save(file, "PNG")
+    PIL.Image.fromarray(picture.pixels).save(file, "PNG")
     return Drawing(_uri("image/png", file), f"picture, {width} by {height} pixels", pixelated=max(width, height) <= 128)
 
 
@@ -111,7 +111,7 @@ def _draw_spectrogram(waveform: Waveform) -> Drawing:
 
 
 @matplotlib.rc_context(_STYLE)
-def _draw_series(series: Series) -> Drawing:
+def _draw_series(series: TimeSeries) -> Drawing:
     points, columns = series.values.shape
     figure = Figure(figsize=(3.0, 1.8))
     axes = figure.add_subplot()
@@ -123,7 +123,7 @@ def _draw_series(series: Series) -> Drawing:
 
 @matplotlib.rc_context(_STYLE)
 def draw_forecast(past_PC: NDArray[np.float32], truth_HC: NDArray[np.float32], forecast_HC: NDArray[Any]) -> Drawing:
-    """Draw a forecast over the true series, behind the end of the look-back, one panel for each column."""
+    """Draw a forecast over the true series, after the end of the context, one panel for each column."""
     horizon, columns = truth_HC.shape
     drawn = min(columns, _COLUMNS)
     across = min(drawn, 2)
@@ -138,12 +138,12 @@ def draw_forecast(past_PC: NDArray[np.float32], truth_HC: NDArray[np.float32], f
             panels[column - across].tick_params(labelbottom=True)
             continue
         axes.axvline(0.5, color=_INK, alpha=0.35, linewidth=0.6, linestyle=":")
-        axes.plot(np.arange(1 - len(shown_PC), 1), shown_PC[:, column], color=_INK, alpha=0.4, label="look-back")
+        axes.plot(np.arange(1 - len(shown_PC), 1), shown_PC[:, column], color=_INK, alpha=0.4, label="context")
         axes.plot(after, truth_HC[:, column], color=_INK, label="truth")
         axes.plot(after, forecast_HC[:, column], color=_ACCENTS[1], label="forecast")
         if columns > 1:
             axes.set_title(f"column {column + 1}")
-    figure.supxlabel("points behind the end of the look-back", fontsize=8)
+    figure.supxlabel("points after the end of the context", fontsize=8)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return _drawing(figure, f"forecast of {horizon} points drawn over the true series, {drawn} of {columns} columns")
 
@@ -153,7 +153,7 @@ def draw_losses(metrics: Sequence[Mapping[str, float | str]]) -> Drawing | None:
     """Draw the loss of each head over the steps of all phases; None if no loss was logged.
 
     Args:
-        metrics: The figures of the run, in the order in which they were logged, under the names ``step``, ``phase``,
+        metrics: The metrics of the run, in the order in which they were logged, under the names ``step``, ``phase``,
             ``loss/<head>``, and ``valid/<head>`` for the loss on validation data.
     """
     heads = sorted({name.removeprefix("loss/") for line in metrics for name in line if name.startswith("loss/")})
@@ -162,9 +162,9 @@ def draw_losses(metrics: Sequence[Mapping[str, float | str]]) -> Drawing | None:
     phases = list(dict.fromkeys(line["phase"] for line in metrics))
     figure = Figure(figsize=(9.6, 2.8))
     for axes, head in zip(figure.subplots(1, len(heads), squeeze=False).ravel(), heads, strict=True):
-        for phase, colour in zip(phases, _cycled(len(phases)), strict=True):
+        for phase, color in zip(phases, _cycled(len(phases)), strict=True):
             lines = [line for line in metrics if line["phase"] == phase]
-            _draw_loss(axes, lines, head, str(phase), colour)
+            _draw_loss(axes, lines, head, str(phase), color)
         axes.set_title(f"loss/{head}")
         axes.set_xlabel("step")
         if all(float(line[f"loss/{head}"]) > 0 for line in metrics if f"loss/{head}" in line):
@@ -176,15 +176,15 @@ def draw_losses(metrics: Sequence[Mapping[str, float | str]]) -> Drawing | None:
     return _drawing(figure, f"loss curves of the heads {', '.join(heads)} in the phases {', '.join(map(str, phases))}")
 
 
-def _draw_loss(axes: Axes, lines: Sequence[Mapping[str, float | str]], head: str, phase: str, colour: str) -> None:
+def _draw_loss(axes: Axes, lines: Sequence[Mapping[str, float | str]], head: str, phase: str, color: str) -> None:
     """Draw one phase: the logged losses faintly, their running mean, and the losses on validation data as dots."""
     steps, losses = _curve(lines, f"loss/{head}")
     valid_steps, valid_losses = _curve(lines, f"valid/{head}")
     if len(losses):
-        axes.plot(steps, losses, color=colour, alpha=0.3, linewidth=0.8)
-        axes.plot(steps, _smoothed(losses), color=colour, label=phase)
+        axes.plot(steps, losses, color=color, alpha=0.3, linewidth=0.8)
+        axes.plot(steps, _smoothed(losses), color=color, label=phase)
     if len(valid_losses):
-        axes.plot(valid_steps, valid_losses, "o", color=colour, markersize=4, label=f"{phase}, validation")
+        axes.plot(valid_steps, valid_losses, "o", color=color, markersize=4, label=f"{phase}, validation")
 
 
 def _curve(lines: Sequence[Mapping[str, float | str]], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -194,7 +194,7 @@ def _curve(lines: Sequence[Mapping[str, float | str]], name: str) -> tuple[NDArr
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return at each point the mean of the values behind it, a twentieth of the curve at most."""
+    """Return at each point the mean of the values after it, a twentieth of the curve at most."""
     width = max(1, len(values) // 20)
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)

@@ -13,23 +13,23 @@ from torch import Tensor
 
 from modrwkv_core.cli.convert import convert
 from modrwkv_core.errors import CheckpointError
+from modrwkv_core.interop.backbone import read_backbone
 from modrwkv_core.interop.fla import to_fla
-from modrwkv_core.interop.trunk import read_trunk
 
-MakeTrunk = Callable[..., dict[str, Tensor]]
+MakeBackbone = Callable[..., dict[str, Tensor]]
 
 
 @pytest.fixture
-def official(make_trunk: MakeTrunk, tmp_path: Path) -> Path:
+def official(make_backbone: MakeBackbone, tmp_path: Path) -> Path:
     """An official file as they are published: one dtype for most, unused tensors in the first layer."""
-    trunk = make_trunk()
-    trunk["blocks.1.att.w0"] = trunk["blocks.1.att.w0"].float()
-    trunk |= {
+    backbone = make_backbone()
+    backbone["blocks.1.att.w0"] = backbone["blocks.1.att.w0"].float()
+    backbone |= {
         "blocks.0.att.v0": torch.ones(1, 1, 128),
         "blocks.0.att.v1": torch.ones(128, 6),
         "blocks.0.att.v2": torch.ones(6, 128),
     }
-    torch.save(trunk, tmp_path / "official.pth")
+    torch.save(backbone, tmp_path / "official.pth")
     return tmp_path / "official.pth"
 
 
@@ -46,11 +46,11 @@ def same_bits(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 
 def test_a_tour_of_all_formats_keeps_every_bit(official: Path, tmp_path: Path) -> None:
-    trunk = torch.load(official, weights_only=True)
+    backbone = torch.load(official, weights_only=True)
     unused = {f"blocks.0.att.v{number}" for number in range(3)}
-    used = {name: tensor for name, tensor in trunk.items() if name not in unused}
-    assert "2 layers of width 128" in run(official, tmp_path / "a.safetensors")
-    assert same_bits(load_file(tmp_path / "a.safetensors"), trunk), "files keep even what nothing uses"
+    used = {name: tensor for name, tensor in backbone.items() if name not in unused}
+    assert "2 layers of hidden size 128" in run(official, tmp_path / "a.safetensors")
+    assert same_bits(load_file(tmp_path / "a.safetensors"), backbone), "files keep even what nothing uses"
     run(tmp_path / "a.safetensors", tmp_path / "deep" / "hub-0.4B")
     assert sorted(path.name for path in (tmp_path / "deep" / "hub-0.4B").iterdir()) == [
         "config.json",
@@ -63,8 +63,8 @@ def test_a_tour_of_all_formats_keeps_every_bit(official: Path, tmp_path: Path) -
     assert same_bits(load_file(tmp_path / "d.safetensors"), used)
 
 
-def test_shards_are_put_together(make_trunk: MakeTrunk, tmp_path: Path) -> None:
-    run_tensors = {name: tensor.contiguous() for name, tensor in to_fla(make_trunk()).items()}
+def test_shards_are_put_together(make_backbone: MakeBackbone, tmp_path: Path) -> None:
+    run_tensors = {name: tensor.contiguous() for name, tensor in to_fla(make_backbone()).items()}
     names = sorted(run_tensors)
     shards = {"model-00001-of-00002.safetensors": names[:30], "model-00002-of-00002.safetensors": names[30:]}
     for file, listed in shards.items():
@@ -72,7 +72,7 @@ def test_shards_are_put_together(make_trunk: MakeTrunk, tmp_path: Path) -> None:
     index = {name: file for file, listed in shards.items() for name in listed}
     (tmp_path / "model.safetensors.index.json").write_text(f'{{"weight_map": {index!r}}}'.replace("'", '"'))
     (tmp_path / "config.json").write_text('{"model_type": "rwkv7"}')
-    assert same_bits(read_trunk(str(tmp_path)), make_trunk())
+    assert same_bits(read_backbone(str(tmp_path)), make_backbone())
 
 
 @pytest.mark.parametrize("target", ["taken.safetensors", "taken"])
@@ -96,9 +96,9 @@ def test_a_format_that_contradicts_the_suffix_is_refused(official: Path, tmp_pat
     ],
 )
 def test_incomplete_weights_are_refused_by_name(official: Path, tmp_path: Path, name: str, message: str) -> None:
-    trunk = torch.load(official, weights_only=True)
-    del trunk[name]
-    torch.save(trunk, tmp_path / "cut.pth")
+    backbone = torch.load(official, weights_only=True)
+    del backbone[name]
+    torch.save(backbone, tmp_path / "cut.pth")
     with pytest.raises(CheckpointError, match=message):
         run(tmp_path / "cut.pth", tmp_path / "model.safetensors")
     assert not (tmp_path / "model.safetensors").exists()

@@ -18,11 +18,11 @@ from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import load_tensors, published_json
+from modrwkv_core.interfaces.pretrained import load_tensors, published_json
 from modrwkv_core.interop.fla import check_config, fla_config, from_fla, to_fla
 from modrwkv_core.model.run import RunFolder
 
-__all__ = ["FORMATS", "Format", "format_of", "read_any", "read_trunk", "sizes_of", "write_trunk"]
+__all__ = ["FORMATS", "Format", "format_of", "read_any", "read_backbone", "sizes_of", "write_backbone"]
 
 Format = Literal["pth", "safetensors", "fla"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -47,11 +47,11 @@ def read_any(source: str) -> dict[str, Tensor]:
     return read_tensors(source) if source.endswith(_FILES) else load_tensors(source)
 
 
-def read_trunk(source: str) -> dict[str, Tensor]:
+def read_backbone(source: str) -> dict[str, Tensor]:
     """Read a whole RWKV-7 language model, in whichever layout, by the official names.
 
     Args:
-        source: As in :func:`read_any`, or the folder of a run, whose newest trunk is read.
+        source: As in :func:`read_any`, or the folder of a run, whose newest backbone is read.
 
     Raises:
         CheckpointError: It is not a whole RWKV-7, or holds more than one.
@@ -88,7 +88,7 @@ def sizes_of(tensors: Mapping[str, Tensor], source: str) -> RWKV7Sizes:
     return sizes
 
 
-def write_trunk(tensors: Mapping[str, Tensor], target: Path, form: Format) -> None:
+def write_backbone(tensors: Mapping[str, Tensor], target: Path, form: Format) -> None:
     """Write an RWKV-7 by official names to a file, or as a folder for FLA; whole or not at all.
 
     Raises:

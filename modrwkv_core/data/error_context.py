@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from modrwkv_core.errors import DataError, ModRWKVError
 
-__all__ = ["naming"]
+__all__ = ["error_context"]
 
 
 @contextmanager
-def naming(key: str) -> Iterator[None]:
+def error_context(key: str) -> Iterator[None]:
     """Turn a user's error raised inside into a :class:`DataError` that begins with the record's ``key``."""
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.published import published_json
+from modrwkv_core.interfaces.pretrained import published_json
 
 __all__ = ["BASE_CHECKPOINT", "published_input", "published_sizes"]
 
@@ -19,10 +19,10 @@ BASE: Final[dict[str, Any]] = {
     "conv_stride": (5, 2, 2, 2, 2, 2, 2),
     "conv_bias": False,
     "conv_norm": "group",
-    "width": 768,
-    "layers": 12,
-    "heads": 12,
-    "mlp_width": 3072,
+    "hidden_size": 768,
+    "num_layers": 12,
+    "num_heads": 12,
+    "intermediate_size": 3072,
     "norm_first": False,
     "position_kernel": 128,
     "position_groups": 16,
@@ -33,17 +33,17 @@ BASE: Final[dict[str, Any]] = {
 LARGE: Final[dict[str, Any]] = {
     **BASE,
     "conv_norm": "layer",
-    "width": 1024,
-    "layers": 24,
-    "heads": 16,
-    "mlp_width": 4096,
+    "hidden_size": 1024,
+    "num_layers": 24,
+    "num_heads": 16,
+    "intermediate_size": 4096,
     "norm_first": True,
 }
 
 PUBLISHED: Final = {
-    "microsoft/wavlm-base": (BASE, {"rate": 16_000, "normalise": False}),
-    "microsoft/wavlm-base-plus": (BASE, {"rate": 16_000, "normalise": False}),
-    "microsoft/wavlm-large": (LARGE, {"rate": 16_000, "normalise": True}),
+    "microsoft/wavlm-base": (BASE, {"rate": 16_000, "normalize": False}),
+    "microsoft/wavlm-base-plus": (BASE, {"rate": 16_000, "normalize": False}),
+    "microsoft/wavlm-large": (LARGE, {"rate": 16_000, "normalize": True}),
 }
 """Sizes (WavLM, section 4.1) and input of Microsoft's own models."""
 
@@ -53,17 +53,17 @@ MODEL_KEYS: Final = {
     "conv_stride": "conv_stride",
     "conv_bias": "conv_bias",
     "conv_norm": "feat_extract_norm",
-    "width": "hidden_size",
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "mlp_width": "intermediate_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
     "norm_first": "do_stable_layer_norm",
     "position_kernel": "num_conv_pos_embeddings",
     "position_groups": "num_conv_pos_embedding_groups",
     "buckets": "num_buckets",
     "max_distance": "max_bucket_distance",
 }
-"""Our name of a size and its key in ``config.json``, where its absence means the value of the base model."""
+"""Our name of a size and its key in ``config.json``, where its default the value of the base model."""
 
 MODEL_CONSTANTS: Final = {
     "model_type": "wavlm",
@@ -93,7 +93,7 @@ def published_sizes(reference: str) -> dict[str, Any]:
 
 
 def published_input(reference: str) -> dict[str, Any]:
-    """Return the rate of the recordings that a checkpoint reads, and whether they are normalised.
+    """Return the rate of the recordings that a checkpoint reads, and whether they are normalized.
 
     Raises:
         CheckpointError: The processor's configuration is missing or damaged.
@@ -104,7 +104,7 @@ def published_input(reference: str) -> dict[str, Any]:
     processor = processor.get("feature_extractor", processor)
     return {
         "rate": _size(processor, "sampling_rate", 16_000, reference),
-        "normalise": _size(processor, "do_normalize", True, reference),
+        "normalize": _size(processor, "do_normalize", True, reference),
     }
 
 

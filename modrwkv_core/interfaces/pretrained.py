@@ -1,4 +1,4 @@
-"""Published checkpoints: Hugging Face model ids, local folders in the same layout, single weight files.
+"""Pretrained checkpoints: Hugging Face model ids, local folders in the same layout, single weight files.
 
 Encoders read sizes from a checkpoint's configuration files and weights from its tensors; this module finds both and
 loads tensors strictly. Torch, safetensors and huggingface_hub are imported inside the functions that need them, so that
@@ -75,7 +75,7 @@ def load_tensors(reference: str, ignore: Sequence[str] = ()) -> dict[str, Tensor
         ignore: Names that are left out, with shell wildcards (``text_model.*``).
 
     Returns:
-        Tensors by name, on the CPU, in the checkpoint's number format.
+        Tensors by name, on the CPU, in the checkpoint's dtype.
 
     Raises:
         CheckpointError: Weights are missing or damaged.
@@ -91,7 +91,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], reference: s
     """Load ``tensors`` into ``module`` if they are exactly those that it has.
 
     Args:
-        module: Receives them; its device and number format stay as they are.
+        module: Receives them; its device and dtype stay as they are.
         tensors: By the names of the module's state dict.
         reference: Where they come from, for the message.
 

@@ -17,10 +17,10 @@ from modrwkv_core.registry.records import Plugin
 from modrwkv_core.registry.scan import canonical
 from modrwkv_core.registry.settings import CORE
 
-__all__ = ["Relay"]
+__all__ = ["LifecycleHooks"]
 
 
-class Relay:
+class LifecycleHooks:
     """The plugins that hear of a run's events.
 
     What a plugin's hook raises becomes a :class:`PluginError` with the original cause: a run that a stranger's logger

@@ -14,7 +14,7 @@ from modrwkv_core.interfaces.task import Predictor, Records, Result, Task
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import open_source
 
-__all__ = ["Candidate", "examine"]
+__all__ = ["Candidate", "evaluate"]
 
 
 class Candidate(Predictor, Protocol):
@@ -26,8 +26,8 @@ class Candidate(Predictor, Protocol):
         ...
 
 
-def examine(candidate: Candidate, name: str, *, limit: int | None = None, progress_bar: bool = False) -> Result:
-    """Examine a model on one task of its manifest.
+def evaluate(candidate: Candidate, name: str, *, limit: int | None = None, progress_bar: bool = False) -> Result:
+    """Evaluate a model on one task of its manifest.
 
     Args:
         candidate: The model.
@@ -44,8 +44,8 @@ def examine(candidate: Candidate, name: str, *, limit: int | None = None, progre
     data: Records = _open(loaded, section.data, f"evaluation.{name}.data")
     if limit is not None:
         data = Subset(data, draw(len(data), limit))
-    reference = section.reference and _open(loaded, section.reference, f"evaluation.{name}.reference")
-    task: Task[Any] = loaded.registry.implementation("task", section.task.type)(name, section.task, data, reference)
+    baseline_data = section.baseline_data and _open(loaded, section.baseline_data, f"evaluation.{name}.baseline_data")
+    task: Task[Any] = loaded.registry.implementation("task", section.task.type)(name, section.task, data, baseline_data)
     with tqdm(desc=name, total=len(data), unit="record", disable=not progress_bar) as bar:
         return task.run(candidate, lambda done, _: _advance(bar, done))
 
