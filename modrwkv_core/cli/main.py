@@ -11,6 +11,7 @@ from typing import TextIO
 
 import click
 
+from modrwkv_core.cli.threads import limit_spinning
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.registry import discover
 
@@ -54,9 +55,7 @@ def program() -> None:
 def main() -> None:
     """Run the program and exit: 0, 2 for the user's mistakes, 130 when interrupted."""
     warnings.showwarning = _show_warning
-    # Torch's threads spin while they wait for each other, long enough to make training ten times slower when another
-    # program takes one of their cores. Ten thousand turns bridge the usual waits and no more. Torch is imported later.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    limit_spinning(os.environ)  # before anything imports torch
     sys.exit(run_program(sys.argv[1:]))
 
 
