@@ -44,7 +44,7 @@ lint: $(SETUP) ## Check format, style, types, import rules and spelling
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/codespell README.md docs modrwkv_core kernels plugins examples benchmarks
+	$(VENV)/bin/codespell README.md docs modrwkv_core kernels plugins examples
 
 format: $(SETUP) ## Format and fix what can be fixed automatically
 	$(VENV)/bin/ruff format .
@@ -53,18 +53,21 @@ format: $(SETUP) ## Format and fix what can be fixed automatically
 docs: $(SETUP) ## Write docs/reference from the code
 	$(PYTHON) docs/generate.py
 
-bench: $(SETUP) ## Print this machine's start-up times, and its speed in training, products and loading
-	$(PYTHON) benchmarks/startup.py
-	$(PYTHON) benchmarks/train_cpu.py
-	$(PYTHON) benchmarks/linear_cpu.py
-	$(PYTHON) benchmarks/processors.py
+bench: $(SETUP) ## Measure this machine's CPU: start-up, training, linear layers, processors, a busy core
+	$(VENV)/bin/modrwkv bench startup
+	$(VENV)/bin/modrwkv bench train --device cpu
+	$(VENV)/bin/modrwkv bench linear
+	$(VENV)/bin/modrwkv bench processors
+	$(VENV)/bin/modrwkv bench busy --threads 2
 
-bench-gpu: $(SETUP) ## Check and time everything that runs on a CUDA device, in turns with installed rivals
+bench-gpu: $(SETUP) ## Test and measure all that runs on a CUDA device, in turns with installed baselines
 	$(PYTHON) -m pytest tests/gpu
-	$(PYTHON) benchmarks/gpu_wkv7.py --no-sweep --fla
-	$(PYTHON) benchmarks/gpu_train.py --rounds 1
-	$(PYTHON) benchmarks/gpu_train.py --rounds 1 --recompute cheap --cases 0.45B:8:4096 --rivals llama fla
-	$(PYTHON) benchmarks/gpu_decode.py
+	$(VENV)/bin/modrwkv bench accuracy --device cuda --batch-size 1 --batch-size 32 --batch-size 128
+	$(VENV)/bin/modrwkv bench wkv7 --device cuda
+	$(VENV)/bin/modrwkv bench layer --device cuda
+	$(VENV)/bin/modrwkv bench train --device cuda
+	$(VENV)/bin/modrwkv bench prefill --device cuda
+	$(VENV)/bin/modrwkv bench decode --device cuda --batch-size 1 --batch-size 32 --batch-size 128
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

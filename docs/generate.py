@@ -23,6 +23,7 @@ from pydantic_core import to_jsonable_python
 
 from modrwkv_core import hookspecs, plugin, testing
 from modrwkv_core.cli.main import program
+from modrwkv_core.cli.threads import SPIN_COUNT
 from modrwkv_core.manifest import schema
 from modrwkv_core.manifest.sections import Section
 from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, ModalitySpec, PresetSpec
@@ -66,6 +67,12 @@ VARIABLES = {
 }
 FOREIGN_VARIABLES = {
     "OMP_NUM_THREADS": "Threads that torch computes with on a CPU.",
+    "GOMP_SPINCOUNT": (
+        "How long a thread that waits for others spins before it sleeps, in turns of a loop. `modrwkv` sets it to "
+        f"{SPIN_COUNT} unless it or `OMP_WAIT_POLICY` is set; Python programs set it before they import torch. See "
+        "[Share a CPU with other programs](../how-to/busy-machine.md)."
+    ),
+    "OMP_WAIT_POLICY": "`passive` makes waiting threads sleep at once, `active` makes them spin.",
     "CUDA_VISIBLE_DEVICES": "GPUs that torch sees; empty: none.",
     "HF_HOME": "Where huggingface_hub keeps downloaded checkpoints.",
     "HF_HUB_OFFLINE": "`1` keeps huggingface_hub from asking the network: only what is in its cache is found.",

@@ -137,7 +137,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
             ("pull", "fetch a run from the Hugging Face Hub"),
             ("push", "publish a run on the Hugging Face Hub"),
-            ("bench", "measure speed, beside rivals and the machine's limits"),
+            ("bench", "measure speed, next to baselines and the machine's limits"),
             ("doctor", "what this machine can do: kernels, versions, plugins"),
         )
     ]

@@ -1,1 +1,1 @@
-"""Measuring speed so that others can repeat it: interleaved with rivals, beside the floor, with the machine named."""
+"""Repeatable measurements: interleaved with baselines, beside a bound, with the machine described."""

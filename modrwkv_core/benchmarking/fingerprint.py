@@ -1,4 +1,4 @@
-"""What a figure was measured on: without it no two figures compare."""
+"""A description of the machine and the software that a measurement was made on."""
 
 from __future__ import annotations
 

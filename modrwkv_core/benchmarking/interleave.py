@@ -1,4 +1,4 @@
-"""Timing several things that take turns, so that a change of the machine's load meets all of them."""
+"""Timing several cases in turns, so that a change of the machine's load affects all of them."""
 
 from __future__ import annotations
 
@@ -8,45 +8,56 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-
 __all__ = ["Timing", "interleave"]
 
 WARM_UP = 2
-LEAST_ROUNDS = 3
+MIN_ROUNDS = 3
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_THRESHOLD = -1, -3, 1 << 25  # of glibc's mallopt; bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long one call took, in seconds.
+    """The time of one call, in seconds.
 
     Attributes:
-        best: The shortest: what else the machine does only ever adds time.
-        median: The usual.
-        rounds: Calls that were measured.
+        best: The shortest. Other programs on the machine only ever add time.
+        median: The median.
+        rounds: The number of measured calls.
     """
 
     best: float
     median: float
     rounds: int
 
+    @classmethod
+    def of(cls, seconds: list[float]) -> Timing:
+        """Summarize measured calls."""
+        return cls(min(seconds), statistics.median(seconds), len(seconds))
 
-def interleave(cases: Mapping[str, Callable[[], object]], *, seconds: float, device: str) -> dict[str, Timing]:
+
+def interleave(
+    cases: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
     """Measure all cases in turns.
 
     Args:
         cases: What to call, by name.
-        seconds: How long to measure altogether; every case is called a few times even if that takes longer.
-        device: Where they compute; on a GPU each call ends when the device has finished.
+        seconds: How long to measure altogether. Every case is called a few times even if that takes longer.
+        device: Where they compute. On a GPU a call ends when the device has finished.
+        clock: What a call is timed by, in seconds: the wall clock, or processor time where other programs must not
+            count.
     """
 
     def timed(run: Callable[[], object]) -> float:
         _wait(device)
-        begun = time.perf_counter()
+        started = clock()
         run()
         _wait(device)
-        return time.perf_counter() - begun
+        return clock() - started
 
     _keep_freed_memory()
     for run in cases.values():
@@ -55,15 +66,15 @@ def interleave(cases: Mapping[str, Callable[[], object]], *, seconds: float, dev
     times: dict[str, list[float]] = {name: [] for name in cases}
     end = time.perf_counter() + seconds
     rounds = 0
-    while rounds < LEAST_ROUNDS or time.perf_counter() < end:
+    while rounds < MIN_ROUNDS or time.perf_counter() < end:
         rounds += 1
         for name, run in cases.items():
             times[name].append(timed(run))
-    return {name: Timing(min(taken), statistics.median(taken), rounds) for name, taken in times.items()}
+    return {name: Timing.of(taken) for name, taken in times.items()}
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed, as it comes to do in a long run; else calls pay for a thousand page faults each."""
+    """Let glibc keep freed memory, as it does in a long run; otherwise each call pays for a thousand page faults."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
@@ -72,4 +83,6 @@ def _keep_freed_memory() -> None:
 
 def _wait(device: str) -> None:
     if device != "cpu":
+        import torch
+
         torch.cuda.synchronize(device)

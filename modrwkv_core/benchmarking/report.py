@@ -1,8 +1,9 @@
-"""The outcome of a benchmark, as a table and as JSON."""
+"""The results of a benchmark, as a table and as JSON."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,72 +11,118 @@ from typing import Any
 
 from modrwkv_core.benchmarking.interleave import Timing
 
-__all__ = ["Report", "Row"]
+__all__ = ["Report", "Row", "TimeReport", "ValueReport"]
+
+
+@dataclass(slots=True)
+class Report(ABC):
+    """What all reports have in common.
+
+    Attributes:
+        benchmark: Its name.
+        settings: Sizes and dtypes.
+        machine: The fingerprint.
+        missing: What could not be measured, with the reason.
+        appendix: Text below the table.
+    """
+
+    benchmark: str
+    settings: dict[str, Any]
+    machine: Mapping[str, Any]
+    missing: dict[str, str] = field(default_factory=dict, kw_only=True)
+    appendix: str = field(default="", kw_only=True)
+
+    @abstractmethod
+    def rows_as_json(self) -> list[dict[str, Any]]:
+        """Return one object for each row."""
+
+    @abstractmethod
+    def lines(self) -> list[Sequence[str]]:
+        """Return the cells of the table, its header first. The first two columns are text, the others numbers."""
+
+    def as_json(self) -> str:
+        """Return all of it as a JSON object."""
+        fields = {name: getattr(self, name) for name in ("benchmark", "settings", "machine", "missing")}
+        return json.dumps({**fields, "rows": self.rows_as_json()}, indent=2)
+
+    def table(self) -> str:
+        """Return settings, machine and rows as people read them."""
+        lines = self.lines()
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        table = [
+            "  ".join(
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in lines
+        ]
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        machine = ", ".join(f"{name} {value}" for name, value in self.machine.items())
+        missing = [f"not measured: {name}: {reason}" for name, reason in self.missing.items()]
+        appendix = ["", self.appendix] if self.appendix else []
+        return "\n".join([f"{self.benchmark}: {settings}", f"machine: {machine}", "", *table, *missing, *appendix])
+
+    def write(self, path: Path) -> None:
+        """Write the JSON."""
+        path.write_text(self.as_json() + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case.
+    """One timed case.
 
     Attributes:
-        work: What was done: forward, decode of 1 row, ...
-        name: Who did it.
-        timing: How long a call took.
+        work: What was done: forward, batch size 1, ...
+        name: What did it.
+        timing: The time of a call.
         amount: Units of work in a call.
-        floor: Seconds that the machine needs at least.
+        bound: Seconds to compare the time with: the roofline bound, or a budget; None where there is neither.
     """
 
     work: str
     name: str
     timing: Timing
     amount: float
-    floor: float
+    bound: float | None
 
 
 @dataclass(slots=True)
-class Report:
-    """A benchmark's results.
+class TimeReport(Report):
+    """Times of cases.
 
     Attributes:
-        benchmark: Its name.
         unit: What ``amount`` counts: tokens, token-heads.
-        settings: Sizes and dtypes.
-        machine: The fingerprint.
-        missing: Rivals that could not be measured, with the reason.
-        rows: The cases; the first of each work is ours and what the others are compared with.
+        bound: What the bounds of the rows are.
+        rows: The cases. Others of the same work are compared with the first.
     """
 
-    benchmark: str
     unit: str
-    settings: dict[str, Any]
-    machine: Mapping[str, Any]
-    missing: dict[str, str] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    bound: str = field(default="roofline bound", kw_only=True)
+    rows: list[Row] = field(default_factory=list, kw_only=True)
 
-    def as_json(self) -> str:
-        """All of it as a JSON object."""
-        rows = [
+    def rows_as_json(self) -> list[dict[str, Any]]:
+        """Return the times of each row in seconds, its speed in units per second, and its bound."""
+        return [
             {
                 "work": row.work,
                 "name": row.name,
                 **{f"{kind}_seconds": value for kind, value in asdict(row.timing).items() if kind != "rounds"},
                 "rounds": row.timing.rounds,
+                "unit": self.unit,
                 "per_second": row.amount / row.timing.median,
-                "floor_seconds": row.floor,
+                f"{self.bound.replace(' ', '_')}_seconds": row.bound,
             }
             for row in self.rows
         ]
-        fields = {name: getattr(self, name) for name in ("benchmark", "unit", "settings", "machine", "missing")}
-        return json.dumps({**fields, "rows": rows}, indent=2)
 
-    def table(self) -> str:
-        """What people read: times of a call, the speed at the median, the floor, and the time against ours."""
-        header = ("work", "by", "best", "median", f"{self.unit}/s", "µs/each", "floor", "of floor", "times ours")
+    def lines(self) -> list[Sequence[str]]:
+        """Return times of a call, the speed at the median, the bound, and the time relative to the first case's."""
+        header = ("work", "name", "best", "median", f"{self.unit}/s", "µs/each", self.bound, "bound/median", "relative")
         lines: list[Sequence[str]] = [header]
-        ours: dict[str, float] = {}
+        first: dict[str, float] = {}
         for row in self.rows:
             median = row.timing.median
-            ours.setdefault(row.work, median)
+            first.setdefault(row.work, median)
             lines.append(
                 (
                     row.work,
@@ -84,27 +131,42 @@ class Report:
                     _milliseconds(median),
                     f"{row.amount / median:,.0f}",
                     f"{median / row.amount * 1e6:.3g}",
-                    _milliseconds(row.floor),
-                    f"{100 * row.floor / median:.0f} %",
-                    f"{median / ours[row.work]:.2f}",
+                    "-" if row.bound is None else _milliseconds(row.bound),
+                    "-" if row.bound is None else f"{100 * row.bound / median:.0f} %",
+                    f"{median / first[row.work]:.2f}",
                 )
             )
-        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-        table = [
-            "  ".join(
-                cell.ljust(width) if column < 2 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-        described = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        machine = ", ".join(f"{name} {value}" for name, value in self.machine.items())
-        absent = [f"not measured: {name}: {reason}" for name, reason in self.missing.items()]
-        return "\n".join([f"{self.benchmark}: {described}", f"machine: {machine}", "", *table, *absent])
+        return lines
 
-    def write(self, path: Path) -> None:
-        """Write the JSON."""
-        path.write_text(self.as_json() + "\n", encoding="utf-8")
+
+@dataclass(slots=True)
+class ValueReport(Report):
+    """Several numbers of each case.
+
+    Attributes:
+        quantity: What the numbers are, with their unit: relative error, milliseconds.
+        rows: Work, name and the numbers by column.
+    """
+
+    quantity: str
+    rows: list[tuple[str, str, dict[str, float]]] = field(default_factory=list, kw_only=True)
+
+    def rows_as_json(self) -> list[dict[str, Any]]:
+        """Return the numbers of each row."""
+        return [
+            {"work": work, "name": name, self.quantity.replace(" ", "_"): values} for work, name, values in self.rows
+        ]
+
+    def lines(self) -> list[Sequence[str]]:
+        """Return one column for each kind of number."""
+        columns = list(dict.fromkeys(column for _, _, values in self.rows for column in values))
+        return [
+            (f"work ({self.quantity})", "name", *columns),
+            *(
+                (work, name, *(f"{values[column]:.2g}" if column in values else "-" for column in columns))
+                for work, name, values in self.rows
+            ),
+        ]
 
 
 def _milliseconds(seconds: float) -> str:

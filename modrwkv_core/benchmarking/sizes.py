@@ -1,4 +1,4 @@
-"""The models that benchmarks are made of: ours and its rivals', of equal size."""
+"""The models that benchmarks measure: ours and baselines of equal size."""
 
 from __future__ import annotations
 
@@ -13,61 +13,64 @@ from modrwkv_core.errors import ModRWKVError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ModelSize", "random_model"]
+__all__ = ["HEAD_SIZE", "ModelSize", "random_model"]
 
 HEAD_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """Sizes of a trunk; all others follow the official recipe.
+    """Sizes of a backbone; all others follow the official recipe.
 
     Attributes:
-        layers: Blocks.
-        width: Of the residual stream.
-        vocab: Rows of the embedding.
+        num_layers: Number of blocks.
+        hidden_size: Width of the residual stream.
+        vocab_size: Rows of the embedding.
     """
 
     num_layers: int
     hidden_size: int
-    vocab: int
+    vocab_size: int
 
     @classmethod
-    def parse(cls, text: str, vocab: int) -> ModelSize:
-        """Read ``12x768``.
+    def parse(cls, text: str, vocab_size: int) -> ModelSize:
+        """Parse ``12x768``.
 
         Raises:
-            ModRWKVError: It is not of this form, or the width is not made of heads of 64.
+            ModRWKVError: The text has another form, or the hidden size is no multiple of the head size 64.
         """
-        layers, _, width = text.partition("x")
-        if not (layers.isdecimal() and width.isdecimal() and int(layers) and int(width)) or int(width) % HEAD_SIZE:
-            raise ModRWKVError(f"the size {text!r} is not LAYERSxWIDTH", hint="for example 12x768; heads are 64 wide")
-        return cls(int(layers), int(width), vocab)
+        layers, _, hidden = text.partition("x")
+        if not (layers.isdecimal() and hidden.isdecimal() and int(layers) and int(hidden)) or int(hidden) % HEAD_SIZE:
+            raise ModRWKVError(
+                f"the size {text!r} is not LAYERSxHIDDEN_SIZE", hint="for example 12x768; heads have 64 channels"
+            )
+        return cls(int(layers), int(hidden), vocab_size)
 
-    def config(self) -> RWKV7Config:
-        """The trunk's configuration."""
-        return RWKV7Config(num_layers=self.num_layers, hidden_size=self.hidden_size)
+    def config(self, **settings: Any) -> RWKV7Config:
+        """Return the backbone's configuration; ``settings`` are further fields of it."""
+        return RWKV7Config(num_layers=self.num_layers, hidden_size=self.hidden_size, **settings)
 
     def block_parameters(self) -> int:
-        """Parameters of all blocks."""
+        """Return the number of parameters of all blocks."""
         with torch.device("meta"):
             model = RWKV7(self.config(), 1)
         return sum(parameter.numel() for parameter in model.blocks.parameters())
 
     def step_weights(self) -> int:
-        """Weights that one token needs: all but the embedding."""
-        return self.block_parameters() + self.vocab * self.hidden_size
+        """Return the number of weights that one token needs: all but the embedding."""
+        return self.block_parameters() + self.vocab_size * self.hidden_size
 
     def llama_config(self) -> Any:
-        """A Llama of transformers with as many parameters: the feed-forward takes what attention leaves.
+        """Return the configuration of a Llama (transformers) with as many parameters.
 
-        In multiples of 64: on GPUs the products of odd widths take several times as long.
+        The feed-forward gets what attention leaves, in multiples of 64: on GPUs, products of odd widths take several
+        times as long.
         """
         from transformers import LlamaConfig
 
         of_block = self.block_parameters() // self.num_layers
         settings: dict[str, Any] = {
-            "vocab_size": self.vocab,
+            "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "num_hidden_layers": self.num_layers,
             "num_attention_heads": self.hidden_size // HEAD_SIZE,
@@ -80,9 +83,9 @@ class ModelSize:
 
 
 def random_model(size: ModelSize, path: Path) -> RWKV7:
-    """A trunk of random bfloat16 weights, written to ``path`` (``.pth``), so that rivals read the same."""
+    """Build a backbone with random bfloat16 weights and write them to ``path`` (``.pth``), for baselines to load."""
     with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in RWKV7(size.config(), size.vocab).state_dict().items()}
+        shapes = {name: tensor.shape for name, tensor in RWKV7(size.config(), size.vocab_size).state_dict().items()}
     generator = torch.Generator().manual_seed(0)
 
     def filled(name: str, shape: torch.Size) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""``modrwkv bench layer`` and ``bench train``: one block with its gradients, and whole training steps."""
+"""``modrwkv bench layer`` and ``bench train``: one block with its gradients, and training steps of a whole model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity
 
 from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.backbones.rwkv7.block import Block, LayerState
+from modrwkv_core.benchmarking.baselines import FLA, LLAMA, MissingBaselineError, fla_model, llama
 from modrwkv_core.benchmarking.fingerprint import fingerprint
-from modrwkv_core.benchmarking.floors import measure_ceilings
 from modrwkv_core.benchmarking.interleave import interleave
-from modrwkv_core.benchmarking.report import Report, Row
-from modrwkv_core.benchmarking.rivals import FLA, LLAMA, MissingRivalError, fla_model, llama
+from modrwkv_core.benchmarking.report import Row, TimeReport
+from modrwkv_core.benchmarking.roofline import measure_roofline
 from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize
 from modrwkv_core.heads.config import LanguageModelConfig
 from modrwkv_core.heads.lm import LanguageModelHead
@@ -28,78 +29,128 @@ Case = Callable[[], object]
 
 
 def bench_layer(
-    size: ModelSize, *, batch: int, tokens: int, device: str, dtype: torch.dtype, seconds: float, alone: bool = False
-) -> Report:
-    """Measure the second block of a trunk, forward and backward; the floor is that of its matrix products.
+    size: ModelSize,
+    *,
+    batch_size: int,
+    tokens: int,
+    device: str,
+    dtype: torch.dtype,
+    seconds: float,
+    baselines: bool = True,
+) -> TimeReport:
+    """Measure the second block of a backbone, forward and backward. The bound is that of its matrix products.
 
     Args:
-        size: Of the trunk.
-        batch: Sequences.
-        tokens: Of each.
+        size: Of the backbone.
+        batch_size: Number of sequences.
+        tokens: Length of each.
         device: Where to compute.
         dtype: Of parameters and activations.
         seconds: How long to measure.
-        alone: Without rivals; on a GPU the peak of memory is then that of ours.
+        baselines: Whether to measure baselines, too. Without them the report has the peak memory of a GPU.
     """
-    report = _report("layer", size, batch, tokens, device, dtype)
-    x_BTD = torch.randn(batch, tokens, size.hidden_size, device=device, dtype=dtype)
+    report = _report("layer", size, batch_size, tokens, device, dtype)
+    x_BTD = torch.randn(batch_size, tokens, size.hidden_size, device=device, dtype=dtype)
     makers: dict[str, Callable[..., Case]] = {"ours": _our_layer}
-    if not alone:
+    if baselines:
         makers |= {FLA: _fla_layer, LLAMA: _llama_layer}
-    cases = _made(report, {name: partial(make, size, x_BTD) for name, make in makers.items()})
-    of_block = size.block_parameters() / size.num_layers
-    floor = measure_ceilings(device, dtype).floor(0, TRAINING_FLOPS * of_block * batch * tokens)
-    for name, timing in interleave(cases, seconds=seconds, device=device).items():
-        report.rows.append(Row("forward + backward", name, timing, batch * tokens, floor))
-    _note_memory(report, device, alone)
+    cases = _make(report, {name: partial(make, size, x_BTD) for name, make in makers.items()})
+    weights = size.block_parameters() / size.num_layers
+    _measure(report, "forward + backward", cases, weights, batch_size * tokens, device, dtype, seconds)
     return report
 
 
 def bench_train(
-    size: ModelSize, *, batch: int, tokens: int, device: str, dtype: torch.dtype, seconds: float, alone: bool = False
-) -> Report:
-    """Measure forward, loss, backward and a step of AdamW; the floor is that of the matrix products.
+    size: ModelSize,
+    *,
+    batch_size: int,
+    tokens: int,
+    device: str,
+    dtype: torch.dtype,
+    seconds: float,
+    baselines: bool = True,
+    activation_checkpointing: str = "none",
+    profile: bool = False,
+) -> TimeReport:
+    """Measure forward, loss, backward and a step of AdamW. The bound is that of the matrix products.
 
-    Takes what :func:`bench_layer` takes.
+    Args:
+        size: Of the model.
+        batch_size: Number of sequences.
+        tokens: Length of each.
+        device: Where to compute.
+        dtype: Of parameters and activations.
+        seconds: How long to measure.
+        baselines: Whether to measure baselines, too. Without them the report has the peak memory of a GPU.
+        activation_checkpointing: Of ours, as in the manifest.
+        profile: Whether to list the operations of one step of ours that take longest, below the table.
     """
-    report = _report("train", size, batch, tokens, device, dtype)
-    ids = torch.randint(0, size.vocab, (batch, tokens + 1), device=device)
-    makers: dict[str, Callable[..., Case]] = {"ours": _our_model}
-    if not alone:
+    report = _report("train", size, batch_size, tokens, device, dtype)
+    report.settings["activation checkpointing"] = activation_checkpointing
+    ids = torch.randint(0, size.vocab_size, (batch_size, tokens + 1), device=device)
+    makers: dict[str, Callable[..., Case]] = {
+        "ours": partial(_our_model, activation_checkpointing=activation_checkpointing)
+    }
+    if baselines:
         makers |= {FLA: _fla_model, LLAMA: _llama_model}
-    if not alone and device != "cpu":
+    if baselines and device != "cpu":
         makers[f"{LLAMA}, compiled"] = partial(_llama_model, compiled=True)
-    cases = _made(report, {name: partial(make, size, ids, dtype) for name, make in makers.items()})
-    floor = measure_ceilings(device, dtype).floor(0, TRAINING_FLOPS * size.step_weights() * batch * tokens)
-    for name, timing in interleave(cases, seconds=seconds, device=device).items():
-        report.rows.append(Row("training step", name, timing, batch * tokens, floor))
-    _note_memory(report, device, alone)
+    cases = _make(report, {name: partial(make, size, ids, dtype) for name, make in makers.items()})
+    _measure(report, "training step", cases, size.step_weights(), batch_size * tokens, device, dtype, seconds)
+    if profile:
+        report.appendix = _profile(cases["ours"], device)
     return report
 
 
-def _report(benchmark: str, size: ModelSize, batch: int, tokens: int, device: str, dtype: torch.dtype) -> Report:
+def _report(
+    benchmark: str, size: ModelSize, batch_size: int, tokens: int, device: str, dtype: torch.dtype
+) -> TimeReport:
     settings = {
         "layers": size.num_layers,
-        "width": size.hidden_size,
-        "vocabulary": size.vocab,
-        "batch": batch,
+        "hidden size": size.hidden_size,
+        "vocabulary": size.vocab_size,
+        "batch size": batch_size,
         "tokens": tokens,
         "dtype": str(dtype),
     }
-    return Report(benchmark, "token", settings, fingerprint(device))
+    return TimeReport(benchmark, settings, fingerprint(device), "token")
 
 
-def _note_memory(report: Report, device: str, alone: bool) -> None:
-    if alone and device != "cpu":
+def _measure(
+    report: TimeReport,
+    work: str,
+    cases: Mapping[str, Case],
+    weights: float,
+    tokens: int,
+    device: str,
+    dtype: torch.dtype,
+    seconds: float,
+) -> None:
+    bound = measure_roofline(device, dtype).bound(0, TRAINING_FLOPS * weights * tokens)
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats(device)
+    for name, timing in interleave(cases, seconds=seconds, device=device).items():
+        report.rows.append(Row(work, name, timing, tokens, bound))
+    if list(cases) == ["ours"] and device != "cpu":
         report.settings["peak memory, GiB"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 1)
 
 
-def _made(report: Report, makers: Mapping[str, Callable[[], Case]]) -> dict[str, Case]:
+def _profile(step: Case, device: str) -> str:
+    activity = {"cpu": ProfilerActivity.CPU, "cuda": ProfilerActivity.CUDA}[torch.device(device).type]
+    with torch.profiler.profile(activities=[activity], acc_events=True) as profile:
+        step()
+    table: str = profile.key_averages().table(
+        sort_by=f"self_{torch.device(device).type}_time_total", row_limit=40, max_name_column_width=80
+    )
+    return table
+
+
+def _make(report: TimeReport, makers: Mapping[str, Callable[[], Case]]) -> dict[str, Case]:
     cases = {}
     for name, make in makers.items():
         try:
             cases[name] = make()
-        except MissingRivalError as missing:
+        except MissingBaselineError as missing:
             report.missing[name] = str(missing)
     return cases
 
@@ -113,12 +164,12 @@ def _gradients(module: nn.Module, x_BTD: Tensor, run: Callable[[Tensor], Tensor]
 
 
 def _our_layer(size: ModelSize, x_BTD: Tensor) -> Case:
-    rows, _, width = x_BTD.shape
+    batch_size, _, hidden_size = x_BTD.shape
     block = Block(size.config().sizes(), 1, "auto").to(x_BTD.device, x_BTD.dtype)
     for parameter in block.parameters():
-        nn.init.normal_(parameter, std=width**-0.5)
-    matrix = torch.zeros(rows, width // HEAD_SIZE, HEAD_SIZE, HEAD_SIZE, device=x_BTD.device)
-    before = LayerState(matrix, x_BTD.new_zeros(rows, width), x_BTD.new_zeros(rows, width))
+        nn.init.normal_(parameter, std=hidden_size**-0.5)
+    matrix = torch.zeros(batch_size, hidden_size // HEAD_SIZE, HEAD_SIZE, HEAD_SIZE, device=x_BTD.device)
+    before = LayerState(matrix, x_BTD.new_zeros(batch_size, hidden_size), x_BTD.new_zeros(batch_size, hidden_size))
     v_first_BTD = torch.randn_like(x_BTD)
     return _gradients(block, x_BTD, lambda x: block(x, v_first_BTD, before, None)[0])
 
@@ -130,7 +181,7 @@ def _fla_layer(size: ModelSize, x_BTD: Tensor) -> Case:
 
 
 def _llama_layer(size: ModelSize, x_BTD: Tensor) -> Case:
-    # One layer of a model, for the tables of positions that it is called with.
+    # A layer needs the rotary embeddings of its model.
     model = llama(ModelSize(2, size.hidden_size, 8), x_BTD.device.type, x_BTD.dtype).model
     positions = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None]
     rotary = model.rotary_emb(x_BTD, positions)
@@ -144,38 +195,38 @@ def _llama_layer(size: ModelSize, x_BTD: Tensor) -> Case:
     return _gradients(layer, x_BTD, run)
 
 
-def _trained(module: nn.Module, loss: Callable[[], Tensor]) -> Case:
-    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-5, fused=True)
+def _training_step(module: nn.Module, loss: Callable[[], Tensor]) -> Case:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
 
     return step
 
 
-def _our_model(size: ModelSize, ids: Tensor, dtype: torch.dtype) -> Case:
+def _our_model(size: ModelSize, ids: Tensor, dtype: torch.dtype, *, activation_checkpointing: str) -> Case:
     with torch.device(ids.device):
-        model = RWKV7(size.config(), size.vocab).to(dtype).train()
+        model = RWKV7(size.config(activation_checkpointing=activation_checkpointing), size.vocab_size).to(dtype).train()
     head = LanguageModelHead(LanguageModelConfig(), model)
 
     def loss() -> Tensor:
         hidden, _ = model(model.embed(ids[:, :-1]))
         return head.loss(hidden.flatten(0, 1), ids[:, 1:].flatten())
 
-    return _trained(model, loss)
+    return _training_step(model, loss)
 
 
 def _fla_model(size: ModelSize, ids: Tensor, dtype: torch.dtype) -> Case:
     model = fla_model(size, ids.device.type, dtype).train()
-    return _trained(model, lambda: _loss_of(model, ids))
+    return _training_step(model, lambda: _loss_of(model, ids))
 
 
 def _llama_model(size: ModelSize, ids: Tensor, dtype: torch.dtype, *, compiled: bool = False) -> Case:
     model = llama(size, ids.device.type, dtype).train()
     run = torch.compile(model) if compiled else model
-    return _trained(model, lambda: _loss_of(run, ids))
+    return _training_step(model, lambda: _loss_of(run, ids))
 
 
 def _loss_of(model: Any, ids: Tensor) -> Tensor:

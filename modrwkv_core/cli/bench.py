@@ -1,4 +1,4 @@
-"""``modrwkv bench``: how fast this machine is, beside rivals and beside what it could do at best."""
+"""``modrwkv bench``: how fast this machine is, beside baselines and the machine's limits."""
 
 from __future__ import annotations
 
@@ -8,69 +8,102 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from modrwkv_core.cli.threads import SPIN_COUNT
+from modrwkv_core.errors import ModRWKVError
+
 if TYPE_CHECKING:
     import torch
 
     from modrwkv_core.benchmarking.report import Report
 
-OPTIONS = (
-    click.option("--device", help="Where to measure; by default a GPU if there is one."),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads on the CPU; by default what torch takes."),
-    click.option("--seconds", default=30.0, show_default=True, help="How long to measure, all cases together."),
-    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the result to this file."),
-)
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @click.group()
 def bench() -> None:
-    """Measure speed, in turns with rivals, next to the floor that memory and arithmetic set.
+    """Measure speed, in turns with baselines, next to the roofline bound of memory and arithmetic.
 
-    Every benchmark prints a table with the machine's description. Rivals that are not installed are named as missing.
+    Every benchmark prints a table and describes the machine. Baselines that are not installed are listed as missing.
     """
 
 
-def _benchmark(run: Callable[..., Report]) -> click.Command:
-    """A command that measures with ``run``, prints the table and writes the JSON."""
+def _benchmark(name: str, *options: Decorator) -> Callable[[Callable[..., Report]], click.Command]:
+    """Make a command of a function that measures: it prints the table and writes the JSON."""
 
-    def command(
-        device: str | None, threads: int | None, seconds: float, json_file: Path | None, **settings: Any
-    ) -> None:
+    def decorate(run: Callable[..., Report]) -> click.Command:
+        def measure(json_file: Path | None, **settings: Any) -> None:
+            report = run(**settings)
+            click.echo(report.table())
+            if json_file is not None:
+                report.write(json_file)
+
+        measure.__doc__ = run.__doc__
+        command: Callable[..., Any] = measure
+        decorators: list[Decorator] = [*options, JSON]
+        for option in reversed(decorators):
+            command = option(command)
+        return bench.command(name)(command)
+
+    return decorate
+
+
+def _choose_device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    import torch
+
+    if value is not None and value != "cpu" and not torch.cuda.is_available():
+        raise ModRWKVError(f"the device {value!r} is not available", hint="`modrwkv doctor` lists the devices")
+    return value or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    if value is not None:
         import torch
 
-        if threads is not None:
-            torch.set_num_threads(threads)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        report = run(device=device, seconds=seconds, **settings)
-        click.echo(report.table())
-        if json_file is not None:
-            report.write(json_file)
-
-    command.__doc__ = run.__doc__
-    command.__click_params__ = list(getattr(run, "__click_params__", []))  # type: ignore[attr-defined]
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return bench.command(run.__name__.removeprefix("_"))(command)
+        torch.set_num_threads(value)
 
 
-def _size(default_cpu: str, default_gpu: str) -> Callable[..., Any]:
-    text = f"LAYERSxWIDTH; by default {default_cpu}, on a GPU {default_gpu}."
-    return click.option("--size", metavar="LxD", help=text)
+def _size(default: str) -> Decorator:
+    return click.option("--size", metavar="LxD", help=f"Layers x hidden size; by default {default}.")
 
 
-VOCAB = click.option("--vocab", default=65536, show_default=True, help="Rows of the embedding.")
+def _shape(batch_size: str, tokens: str) -> Decorator:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--tokens", type=POSITIVE, help=f"Tokens of each; by default {tokens}.")(command)
+        return click.option("--batch-size", type=POSITIVE, help=f"Sequences; by default {batch_size}.")(command)
+
+    return add
+
+
+POSITIVE = click.IntRange(min=1)
+JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the result to this file.")
+SECONDS = click.option("--seconds", default=30.0, show_default=True, help="How long to measure, all cases together.")
+DEVICE = click.option("--device", callback=_choose_device, help="Where to measure; by default a GPU if there is one.")
+THREADS = click.option(
+    "--threads",
+    type=POSITIVE,
+    callback=_set_threads,
+    expose_value=False,
+    help="Threads on the CPU; by default what torch chooses.",
+)
+VOCAB_SIZE = click.option("--vocab-size", type=click.IntRange(min=2), default=65536, show_default=True)
+BATCH_SIZES = click.option(
+    "--batch-size",
+    "batch_sizes",
+    type=POSITIVE,
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Sequences decoded together; may be repeated.",
+)
 DTYPE = click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16"]), help="By default float32, on a GPU bfloat16."
 )
-ALONE = click.option("--alone", is_flag=True, help="Leave the rivals out: on a GPU, the peak of memory is then ours.")
-
-
-def _shape(batch: str, tokens: str) -> Callable[..., Any]:
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        at_least_one = click.IntRange(min=1)
-        command = click.option("--tokens", type=at_least_one, help=f"Tokens of each; by default {tokens}.")(command)
-        return click.option("--batch", type=at_least_one, help=f"Sequences; by default {batch}.")(command)
-
-    return add
+BASELINES = click.option(
+    "--baselines/--no-baselines",
+    default=True,
+    show_default=True,
+    help="Measure baselines, too. Without them the result on a GPU has the peak memory.",
+)
 
 
 def _on(device: str, cpu: Any, gpu: Any) -> Any:
@@ -84,38 +117,72 @@ def _dtype(name: str | None, device: str) -> torch.dtype:
     return dtype
 
 
-@_benchmark
-@_shape("1, on a GPU 8", "512, on a GPU 2048")
-@click.option("--heads", type=click.IntRange(min=1), help="Heads of 64; by default 12, on a GPU 32.")
-@DTYPE
+@_benchmark(
+    "wkv7",
+    _shape("1, on a GPU 8", "512, on a GPU 2048"),
+    click.option("--heads", type=POSITIVE, help="Heads of 64 channels; by default 12, on a GPU 32."),
+    DTYPE,
+    click.option("--float32-decay", is_flag=True, help="Pass the decay in float32, as the backbone does."),
+    click.option(
+        "--states", type=POSITIVE, multiple=True, default=(1, 32), show_default=True, help="States of a decoding step."
+    ),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
 def _wkv7(
-    *, batch: int | None, tokens: int | None, heads: int | None, dtype: str | None, device: str, seconds: float
+    *,
+    batch_size: int | None,
+    tokens: int | None,
+    heads: int | None,
+    dtype: str | None,
+    float32_decay: bool,
+    states: tuple[int, ...],
+    device: str,
+    seconds: float,
 ) -> Report:
-    """Measure the recurrence alone, forward and with its gradients."""
+    """Measure the recurrence alone: forward, with its gradients, and one token of decoding."""
     from modrwkv_core.benchmarking.wkv7 import bench_wkv7
 
     return bench_wkv7(
-        batch=batch or _on(device, 1, 8),
+        batch_size=batch_size or _on(device, 1, 8),
         tokens=tokens or _on(device, 512, 2048),
         heads=heads or _on(device, 12, 32),
         device=device,
         dtype=_dtype(dtype, device),
         seconds=seconds,
+        float32_decay=float32_decay,
+        states=states,
     )
 
 
-@_benchmark
-@_size("12x768", "24x2048")
-@_shape("1, on a GPU 8", "512, on a GPU 2048")
-@DTYPE
-@ALONE
+@_benchmark("wkv7-tuning", DEVICE)
+def _wkv7_tuning(*, device: str) -> Report:
+    """Measure the recurrence's Triton kernels under several launch parameters, on a GPU."""
+    from modrwkv_core.benchmarking.wkv7_tuning import bench_wkv7_tuning
+
+    if device == "cpu":
+        raise ModRWKVError("launch parameters exist on GPUs only", hint="`modrwkv bench wkv7` measures the CPU")
+    return bench_wkv7_tuning(device=device)
+
+
+@_benchmark(
+    "layer",
+    _size("12x768, on a GPU 24x2048"),
+    _shape("1, on a GPU 8", "512, on a GPU 2048"),
+    DTYPE,
+    BASELINES,
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
 def _layer(
     *,
     size: str | None,
-    batch: int | None,
+    batch_size: int | None,
     tokens: int | None,
     dtype: str | None,
-    alone: bool,
+    baselines: bool,
     device: str,
     seconds: float,
 ) -> Report:
@@ -125,29 +192,44 @@ def _layer(
 
     return bench_layer(
         ModelSize.parse(size or _on(device, "12x768", "24x2048"), 8),
-        batch=batch or _on(device, 1, 8),
+        batch_size=batch_size or _on(device, 1, 8),
         tokens=tokens or _on(device, 512, 2048),
         device=device,
         dtype=_dtype(dtype, device),
         seconds=seconds,
-        alone=alone,
+        baselines=baselines,
     )
 
 
-@_benchmark
-@_size("4x256", "24x1024")
-@_shape("4, on a GPU 8", "256, on a GPU 4096")
-@click.option("--vocab", type=click.IntRange(min=2), help="Rows of the embedding; by default 512, on a GPU 65536.")
-@DTYPE
-@ALONE
+@_benchmark(
+    "train",
+    _size("4x256, on a GPU 24x1024"),
+    _shape("4, on a GPU 8", "256, on a GPU 4096"),
+    click.option("--vocab-size", type=click.IntRange(min=2), help="By default 512, on a GPU 65536."),
+    DTYPE,
+    click.option(
+        "--activation-checkpointing",
+        type=click.Choice(["none", "selective", "full"]),
+        default="none",
+        show_default=True,
+        help="What ours computes twice to save memory.",
+    ),
+    click.option("--profile", is_flag=True, help="List the operations of one step of ours that take longest."),
+    BASELINES,
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
 def _train(
     *,
     size: str | None,
-    batch: int | None,
+    batch_size: int | None,
     tokens: int | None,
-    vocab: int | None,
+    vocab_size: int | None,
     dtype: str | None,
-    alone: bool,
+    activation_checkpointing: str,
+    profile: bool,
+    baselines: bool,
     device: str,
     seconds: float,
 ) -> Report:
@@ -156,42 +238,103 @@ def _train(
     from modrwkv_core.benchmarking.training import bench_train
 
     return bench_train(
-        ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab or _on(device, 512, 65536)),
-        batch=batch or _on(device, 4, 8),
+        ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size or _on(device, 512, 65536)),
+        batch_size=batch_size or _on(device, 4, 8),
         tokens=tokens or _on(device, 256, 4096),
         device=device,
         dtype=_dtype(dtype, device),
         seconds=seconds,
-        alone=alone,
+        baselines=baselines,
+        activation_checkpointing=activation_checkpointing,
+        profile=profile,
     )
 
 
-@_benchmark
-@_size("12x768", "24x2048")
-@VOCAB
-@click.option("--tokens", default=512, show_default=True, help="Length of the prompt.")
-def _prefill(*, size: str | None, vocab: int, tokens: int, device: str, seconds: float) -> Report:
-    """Measure reading a prompt, up to the logits of its last token."""
+@_benchmark(
+    "prefill",
+    _size("12x768, on a GPU 24x2048"),
+    VOCAB_SIZE,
+    click.option("--tokens", type=POSITIVE, default=512, show_default=True, help="Length of the prompt."),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _prefill(*, size: str | None, vocab_size: int, tokens: int, device: str, seconds: float) -> Report:
+    """Measure the prefill of a prompt, up to the logits of its last token."""
     from modrwkv_core.benchmarking.prefill import bench_prefill
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    trunk = ModelSize.parse(size or _on(device, "12x768", "24x2048"), vocab)
-    return bench_prefill(trunk, tokens=tokens, device=device, seconds=seconds)
+    model_size = ModelSize.parse(size or _on(device, "12x768", "24x2048"), vocab_size)
+    return bench_prefill(model_size, tokens=tokens, device=device, seconds=seconds)
 
 
-@_benchmark
-@_size("12x768", "24x2048")
-@VOCAB
-@click.option(
-    "--rows",
-    type=click.IntRange(min=1),
-    multiple=True,
-    help="Sequences decoded together; may be repeated; 1 by default.",
-)
-def _decode(*, size: str | None, vocab: int, rows: tuple[int, ...], device: str, seconds: float) -> Report:
+@_benchmark("decode", _size("12x768, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS, SECONDS)
+def _decode(*, size: str | None, vocab_size: int, batch_sizes: tuple[int, ...], device: str, seconds: float) -> Report:
     """Measure decoding token by token."""
     from modrwkv_core.benchmarking.decode import bench_decode
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    trunk = ModelSize.parse(size or _on(device, "12x768", "24x2048"), vocab)
-    return bench_decode(trunk, rows=rows or (1,), device=device, seconds=seconds)
+    model_size = ModelSize.parse(size or _on(device, "12x768", "24x2048"), vocab_size)
+    return bench_decode(model_size, batch_sizes=batch_sizes, device=device, seconds=seconds)
+
+
+@_benchmark("accuracy", _size("4x256, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS)
+def _accuracy(*, size: str | None, vocab_size: int, batch_sizes: tuple[int, ...], device: str) -> Report:
+    """Measure the relative errors of the recurrence and of decoding."""
+    from modrwkv_core.benchmarking.accuracy import bench_accuracy
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    model_size = ModelSize.parse(size or _on(device, "4x256", "24x2048"), vocab_size)
+    return bench_accuracy(model_size, batch_sizes=batch_sizes, device=device)
+
+
+@_benchmark("linear", THREADS, SECONDS)
+def _linear(*, seconds: float) -> Report:
+    """Measure linear layers on the CPU, for few rows and for sparse inputs."""
+    from modrwkv_core.benchmarking.linear import bench_linear
+
+    return bench_linear(seconds=seconds)
+
+
+@_benchmark(
+    "busy",
+    _size("12x768"),
+    VOCAB_SIZE,
+    click.option(
+        "--spin-count",
+        "spin_counts",
+        type=click.IntRange(min=0),
+        multiple=True,
+        default=(SPIN_COUNT,),
+        show_default=True,
+        help="A value of GOMP_SPINCOUNT; may be repeated.",
+    ),
+    click.option("--threads", type=POSITIVE, help="Threads; by default what torch chooses."),
+    SECONDS,
+)
+def _busy(
+    *, size: str | None, vocab_size: int, spin_counts: tuple[int, ...], threads: int | None, seconds: float
+) -> Report:
+    """Measure decoding while another program takes one core of the CPU, under several wait policies of the threads."""
+    from modrwkv_core.benchmarking.busy import bench_busy
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    settings: dict[str, dict[str, str]] = {"neither set": {}, "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"}}
+    settings |= {f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in spin_counts}
+    return bench_busy(ModelSize.parse(size or "12x768", vocab_size), settings, threads=threads, seconds=seconds)
+
+
+@_benchmark("startup", SECONDS)
+def _startup(*, seconds: float) -> Report:
+    """Measure the processor time that commands take to start, beside their budgets."""
+    from modrwkv_core.benchmarking.startup import bench_startup
+
+    return bench_startup(seconds=seconds)
+
+
+@_benchmark("processors", SECONDS)
+def _processors(*, seconds: float) -> Report:
+    """Measure how fast one core prepares images and sound for each installed encoder, beside the budgets."""
+    from modrwkv_core.benchmarking.processors import bench_processors
+
+    return bench_processors(seconds=seconds)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_folders_that_are_no_packages_have_no_init() -> None:
-    folders = [ROOT, *(ROOT / name for name in ("kernels", "plugins", "tests", "benchmarks", "examples", "docs"))]
+    folders = [ROOT, *(ROOT / name for name in ("kernels", "plugins", "tests", "examples", "docs"))]
     for pattern in ("plugins/*", "plugins/*/*", "plugins/*/*/src", "plugins/*/*/tests", "kernels/*", "tests/**/"):
         folders += [folder for folder in ROOT.glob(pattern) if folder.is_dir()]
     assert len(folders) > 10
@@ -28,7 +28,7 @@ def test_every_plugin_is_a_distribution_with_one_typed_package_a_readme_and_test
         assert list((plugin / "tests").glob("test_*.py")), plugin
 
 
-@pytest.mark.parametrize("name", ["kernels", "plugins", "tests", "benchmarks", "examples"])
+@pytest.mark.parametrize("name", ["kernels", "plugins", "tests", "examples"])
 def test_folders_of_the_repository_cannot_be_imported(name: str, tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "-c", f"import {name}; print({name}.__path__)"], cwd=tmp_path, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Turns, floors, sizes and tables of benchmarks."""
+"""Turns, roofline bounds, sizes and tables of benchmarks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from modrwkv_kernels.fused.linear import why_no_amx
 from modrwkv_kernels.native import why_missing
 
 from modrwkv_core.benchmarking import interleave as interleaving
+from modrwkv_core.benchmarking.baselines import MissingBaselineError, fla_module, official_rwkv
 from modrwkv_core.benchmarking.fingerprint import fingerprint
-from modrwkv_core.benchmarking.floors import Ceilings, measure_ceilings
 from modrwkv_core.benchmarking.interleave import Timing, interleave
-from modrwkv_core.benchmarking.prefill import _flops_of_products
-from modrwkv_core.benchmarking.report import Report, Row
-from modrwkv_core.benchmarking.rivals import MissingRivalError, fla_module, official_rwkv
+from modrwkv_core.benchmarking.prefill import _product_flops
+from modrwkv_core.benchmarking.report import Row, TimeReport, ValueReport
+from modrwkv_core.benchmarking.roofline import Roofline, measure_roofline
 from modrwkv_core.benchmarking.sizes import ModelSize, random_model
 from modrwkv_core.errors import ModRWKVError
 
@@ -31,41 +31,59 @@ def test_cases_take_turns_and_their_times_are_kept(monkeypatch: pytest.MonkeyPat
         now += next(durations[name])
 
     monkeypatch.setattr(interleaving.time, "perf_counter", lambda: now)
-    timings = interleave({"a": lambda: run("a"), "b": lambda: run("b")}, seconds=15.0, device="cpu")
+    timings = interleave({"a": lambda: run("a"), "b": lambda: run("b")}, seconds=15.0, clock=lambda: now)
     assert "".join(calls) == "aabb" + "ab" * 3
     assert timings == {"a": Timing(1.0, 3.0, 3), "b": Timing(2.0, 2.0, 3)}
 
 
-def test_the_floor_is_set_by_what_takes_longer() -> None:
-    ceilings = Ceilings(bytes_per_second=10e9, flops=1e12)
-    assert ceilings.floor(5e9, 1e11) == 0.5
-    assert ceilings.floor(1e9, 2e12) == 2.0
+def test_the_bound_is_what_takes_longer() -> None:
+    roofline = Roofline(bytes_per_second=10e9, flops_per_second=1e12)
+    assert roofline.bound(5e9, 1e11) == 0.5
+    assert roofline.bound(1e9, 2e12) == 2.0
 
 
-def test_ceilings_of_this_machine_are_of_its_kind() -> None:
-    ceilings = measure_ceilings("cpu", torch.float32)
-    assert 1e8 < ceilings.bytes_per_second < 1e13
-    assert 1e8 < ceilings.flops < 1e15
+def test_the_roofline_of_this_machine_is_of_its_kind() -> None:
+    roofline = measure_roofline("cpu", torch.float32)
+    assert 1e8 < roofline.bytes_per_second < 1e13
+    assert 1e8 < roofline.flops_per_second < 1e15
 
 
 def test_table_and_json_say_the_same(tmp_path: Path) -> None:
-    report = Report("decode", "token", {"num_layers": 2}, {"cpu": "abacus"}, {"fast one": "not installed"})
+    report = TimeReport("decode", {"layers": 2}, {"cpu": "abacus"}, "token", missing={"fast one": "not installed"})
     report.rows = [
         Row("1 row", "ours", Timing(0.002, 0.004, 9), 1, 0.001),
         Row("1 row", "theirs", Timing(0.009, 0.010, 9), 1, 0.002),
+        Row("2 rows", "ours", Timing(0.009, 0.010, 9), 2, None),
     ]
     report.write(tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text())
     assert written["missing"] == {"fast one": "not installed"}
-    assert [row["per_second"] for row in written["rows"]] == [250, 100]
+    assert [row["per_second"] for row in written["rows"]] == [250, 100, 200]
+    assert [row["roofline_bound_seconds"] for row in written["rows"]] == [0.001, 0.002, None]
     assert written["rows"][0]["best_seconds"] == 0.002
     assert written["rows"][1]["rounds"] == 9
-    first, second, *_, ours, theirs, missing = report.table().splitlines()
-    assert first == "decode: num_layers 2"
+    first, second, *_, ours, theirs, unbounded, missing = report.table().splitlines()
+    assert first == "decode: layers 2"
     assert second == "machine: cpu abacus"
     assert ours.split() == ["1", "row", "ours", "2", "ms", "4", "ms", "250", "4e+03", "1", "ms", "25", "%", "1.00"]
     assert theirs.split()[-4:] == ["ms", "20", "%", "2.50"]
+    assert unbounded.split()[-3:] == ["-", "-", "1.00"]
     assert missing == "not measured: fast one: not installed"
+
+
+def test_values_have_a_column_for_each_kind(tmp_path: Path) -> None:
+    report = ValueReport("accuracy", {}, {"cpu": "abacus"}, "relative error", appendix="and a note")
+    report.rows = [("forward", "ours", {"y": 0.00123, "state": 0.5}), ("backward", "ours", {"dr": 0.25})]
+    *_, header, forward, backward, _, note = report.table().splitlines()
+    assert header.split() == ["work", "(relative", "error)", "name", "y", "state", "dr"]
+    assert forward.split() == ["forward", "ours", "0.0012", "0.5", "-"]
+    assert backward.split() == ["backward", "ours", "-", "-", "0.25"]
+    assert note == "and a note"
+    assert json.loads(report.as_json())["rows"][1] == {
+        "work": "backward",
+        "name": "ours",
+        "relative_error": {"dr": 0.25},
+    }
 
 
 def test_the_fingerprint_names_machine_and_versions() -> None:
@@ -87,7 +105,7 @@ def test_sizes() -> None:
 
 @pytest.mark.parametrize("text", ["12", "12x", "x768", "12x100", "0x768", "12x768x2", "-1x64"])
 def test_sizes_of_another_form_are_refused(text: str) -> None:
-    with pytest.raises(ModRWKVError, match="is not LAYERSxWIDTH"):
+    with pytest.raises(ModRWKVError, match="is not LAYERSxHIDDEN_SIZE"):
         ModelSize.parse(text, 8)
 
 
@@ -102,7 +120,7 @@ def test_the_transformer_has_as_many_parameters() -> None:
     assert all(side % 64 == 0 for parameter in llama.parameters() for side in parameter.shape)
 
 
-def test_random_weights_are_what_rivals_read(tmp_path: Path) -> None:
+def test_baselines_load_the_random_weights(tmp_path: Path) -> None:
     model = random_model(ModelSize(2, 64, 40), tmp_path / "model.pth")
     stored = torch.load(tmp_path / "model.pth", weights_only=True)
     assert all(torch.equal(tensor, stored[name].float()) for name, tensor in model.state_dict().items())
@@ -110,19 +128,19 @@ def test_random_weights_are_what_rivals_read(tmp_path: Path) -> None:
     assert model.logits(hidden).isfinite().all()
 
 
-def test_missing_rivals_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingRivalError, match="GPUs only"):
+def test_missing_baselines_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingBaselineError, match="GPUs only"):
         fla_module("fla.ops.rwkv7", "cpu")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingRivalError, match="not installed; pip install rwkv"):
+    with pytest.raises(MissingBaselineError, match="not installed; pip install rwkv"):
         official_rwkv(tmp_path / "model.pth", "cpu fp32")
 
 
 @pytest.mark.skipif(why_missing() is not None or why_no_amx() is None, reason="no zeros are passed over here")
-def test_products_with_zeros_do_not_count_where_they_are_passed_over(tmp_path: Path) -> None:
+def test_skipped_products_with_zeros_do_not_count(tmp_path: Path) -> None:
     model, ids = random_model(ModelSize(2, 64, 40), tmp_path / "model.pth").float(), torch.arange(70)[None] % 40
     zeros: list[int] = []
     model.blocks[0].ffn.value.register_forward_pre_hook(lambda _, x: zeros.append(int((x[0] == 0).sum())))
-    found = _flops_of_products(model, ids)
+    found = _product_flops(model, ids)
     assert 0 < zeros[0] < 70 * 256
-    assert _flops_of_products(model.double(), ids) - found == 2 * zeros[0] * 64
+    assert _product_flops(model.double(), ids) - found == 2 * zeros[0] * 64

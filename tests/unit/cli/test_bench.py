@@ -4,40 +4,155 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from modrwkv_core.benchmarking import busy, linear, processors, startup
+from modrwkv_core.benchmarking.sizes import ModelSize, random_model
 from modrwkv_core.cli.bench import bench
 
-TINY = {
-    "wkv7": ["--tokens", "16", "--heads", "1"],
-    "layer": ["--size", "2x64", "--tokens", "8"],
-    "train": ["--size", "2x64", "--batch", "1", "--tokens", "8", "--vocab", "40"],
-    "prefill": ["--size", "2x64", "--tokens", "8", "--vocab", "40"],
-    "decode": ["--size", "2x64", "--vocab", "40", "--rows", "1", "--rows", "2"],
+LLAMA, FLA, OFFICIAL = "Llama (transformers)", "flash-linear-attention", "rwkv (PyPI)"
+# Options, and the baselines that are measured or listed as missing.
+COMPARED: dict[str, tuple[list[str], set[str]]] = {
+    "wkv7": (["--tokens", "16", "--heads", "1", "--float32-decay", "--states", "3"], {FLA}),
+    "layer": (["--size", "2x64", "--tokens", "8"], {FLA, LLAMA}),
+    "train": (["--size", "2x64", "--batch-size", "1", "--tokens", "8", "--vocab-size", "40"], {FLA, LLAMA}),
+    "prefill": (["--size", "2x64", "--tokens", "8", "--vocab-size", "40"], {OFFICIAL, LLAMA}),
+    "decode": (
+        ["--size", "2x64", "--vocab-size", "40", "--batch-size", "1", "--batch-size", "2"],
+        {FLA, LLAMA, OFFICIAL},
+    ),
 }
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_every_benchmark_measures_ours_and_names_its_rivals(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    options = ["--device", "cpu", "--threads", "1", "--seconds", "0", "--json", str(path)]
-    result = CliRunner().invoke(bench, [name, *TINY[name], *options], catch_exceptions=False)
+def measure(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """Run a benchmark: its JSON and its output."""
+    path = folder / "report.json"
+    result = CliRunner().invoke(bench, [*arguments, "--json", str(path)], catch_exceptions=False)
     assert result.exit_code == 0
     report = json.loads(path.read_text())
-    assert report["benchmark"] == name
+    assert report["benchmark"] == arguments[0]
+    return report, result.stdout
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_ours_is_compared_with_baselines_and_the_roofline(name: str, tmp_path: Path) -> None:
+    options, baselines = COMPARED[name]
+    report, output = measure(tmp_path, name, *options, "--device", "cpu", "--threads", "1", "--seconds", "0")
     assert report["machine"]["threads"] == 1
     assert report["rows"][0]["name"].startswith("ours")
-    assert all(row["best_seconds"] > 0 and row["floor_seconds"] > 0 for row in report["rows"])
-    rivals = {row["name"] for row in report["rows"] if not row["name"].startswith("ours")} | report["missing"].keys()
-    expected = {"wkv7": {"flash-linear-attention"}, "prefill": {"rwkv (PyPI)", "Llama (transformers)"}}
-    both = {"flash-linear-attention", "Llama (transformers)"}
-    assert rivals == expected.get(name, both | ({"rwkv (PyPI)"} if name == "decode" else set()))
-    for rival, reason in report["missing"].items():
-        assert f"not measured: {rival}: {reason}" in result.stdout
+    assert all(row["best_seconds"] > 0 and row["roofline_bound_seconds"] > 0 for row in report["rows"])
+    measured = {row["name"] for row in report["rows"] if not row["name"].startswith("ours")}
+    assert measured | report["missing"].keys() == baselines
+    for baseline, reason in report["missing"].items():
+        assert f"not measured: {baseline}: {reason}" in output
+
+
+def test_baselines_can_be_left_out_and_a_step_profiled(tmp_path: Path) -> None:
+    options, _ = COMPARED["train"]
+    report, output = measure(
+        tmp_path, "train", *options, "--device", "cpu", "--no-baselines", "--profile", "--seconds", "0"
+    )
+    assert [row["name"] for row in report["rows"]] == ["ours"]
+    assert report["missing"] == {}
+    assert "aten::mm" in output
+
+
+def test_linear_layers_are_compared_with_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "CASES", [(1, 32, 64, 1.0), (70, 64, 32, 0.25)])
+    report, _ = measure(tmp_path, "linear", "--threads", "1", "--seconds", "0")
+    assert [(row["work"], row["name"]) for row in report["rows"]] == [
+        ("1 x 32 x 64, 100% not zero", "ours"),
+        ("1 x 32 x 64, 100% not zero", "torch"),
+        ("70 x 64 x 32, 25% not zero", "ours"),
+        ("70 x 64 x 32, 25% not zero", "torch"),
+    ]
+
+
+def test_errors_are_those_of_rounding(tmp_path: Path) -> None:
+    report, _ = measure(tmp_path, "accuracy", "--size", "2x64", "--vocab-size", "40", "--device", "cpu")
+    errors = {(row["work"], row["name"]): row["relative_error"] for row in report["rows"]}
+    exact = errors["wkv7, float32, hard inputs", "ours, torch"]
+    assert exact.keys() == {"y", "state", "dr", "dlog_w", "dk", "dv", "da", "db", "dstate"}
+    assert 0 < max(exact.values()) < 1e-5
+    rounded = errors["wkv7, bfloat16, hard inputs", "ours, torch"]
+    assert 1e-4 < rounded["y"] < 1e-2
+
+
+def test_start_up_is_measured_beside_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        startup, "CASES", (("nothing", ("-c", "pass"), 0.3), ("a loop", ("-c", "sum(range(10**6))"), None))
+    )
+    report, output = measure(tmp_path, "startup", "--seconds", "0")
+    assert [(row["work"], row["budget_seconds"]) for row in report["rows"]] == [("nothing", 0.3), ("a loop", None)]
+    assert all(row["best_seconds"] > 0 for row in report["rows"])
+    assert "300 ms" in output
+
+
+def test_processors_are_measured_beside_their_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "CLIP_SECONDS", 1)
+    report, _ = measure(tmp_path, "processors", "--seconds", "0")
+    names = {row["name"] for row in report["rows"]}
+    assert {"decoding alone", "siglip2", "whisper"} <= names
+    assert {row["budget_seconds"] for row in report["rows"]} == {1 / 150, 1 / 200}
+
+
+def test_a_busy_core_is_measured_under_every_wait_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, str]] = []
+
+    def decoder(checkpoint: object, threads: int, chosen: dict[str, str]) -> Any:
+        asked.append(chosen)
+        return busy.contextlib.nullcontext(len(asked))
+
+    core = {"busy": False}
+
+    @busy.contextlib.contextmanager
+    def busy_core() -> Any:
+        core["busy"] = True
+        yield
+        core["busy"] = False
+
+    monkeypatch.setattr(busy, "_decoder", decoder)
+    monkeypatch.setattr(busy, "_busy_core", busy_core)
+    monkeypatch.setattr(busy, "_turn", lambda number: 0.01 * number * (4 if core["busy"] else 1))
+    report, output = measure(tmp_path, "busy", "--size", "2x64", "--spin-count", "7", "--seconds", "0")
+    assert asked == [{}, {"OMP_WAIT_POLICY": "passive"}, {"GOMP_SPINCOUNT": "7"}]
+    assert [(row["work"], row["name"], row["median_seconds"]) for row in report["rows"]] == [
+        ("idle", "neither set", 0.01),
+        ("idle", "OMP_WAIT_POLICY=passive", 0.02),
+        ("idle", "GOMP_SPINCOUNT=7", 0.03),
+        ("one core busy", "neither set", 0.04),
+        ("one core busy", "OMP_WAIT_POLICY=passive", 0.08),
+        ("one core busy", "GOMP_SPINCOUNT=7", 0.12),
+    ]
+    assert "speed kept, GOMP_SPINCOUNT=7 25%" in output
+
+
+def test_a_process_decodes_with_the_environment_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_model(ModelSize(1, 64, 40), tmp_path / "model.pth")
+    monkeypatch.setattr(busy, "TURN", 0.0)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    with busy._decoder(tmp_path / "model.pth", 1, {"GOMP_SPINCOUNT": "7"}) as decoder, busy._busy_core():
+        environment = Path(f"/proc/{decoder.pid}/environ").read_text().split("\0")
+        assert "GOMP_SPINCOUNT=7" in environment
+        assert not [variable for variable in environment if variable.startswith("OMP_WAIT_POLICY=")]
+        assert busy._turn(decoder) > 0
+
+
+def test_every_command_explains_itself() -> None:
+    for name in bench.list_commands(click.Context(bench)):
+        assert CliRunner().invoke(bench, [name, "--help"]).exit_code == 0
 
 
 def test_a_size_of_another_form_is_an_error() -> None:
     result = CliRunner().invoke(bench, ["decode", "--size", "large", "--device", "cpu"])
-    assert "the size 'large' is not LAYERSxWIDTH" in str(result.exception)
+    assert "the size 'large' is not LAYERSxHIDDEN_SIZE" in str(result.exception)
+
+
+def test_launch_parameters_need_a_gpu() -> None:
+    result = CliRunner().invoke(bench, ["wkv7-tuning", "--device", "cpu"])
+    assert "launch parameters exist on GPUs only" in str(result.exception)

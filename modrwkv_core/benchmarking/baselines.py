@@ -1,4 +1,4 @@
-"""The programs that ours is measured against, each made ready to run or missing for a stated reason."""
+"""The programs that ours are measured against. Each is ready to run, or missing for a stated reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "FLA",
     "LLAMA",
     "RWKV_PIP",
-    "MissingRivalError",
+    "MissingBaselineError",
     "causal_step",
     "fla_model",
     "fla_module",
@@ -35,26 +35,26 @@ FLA = "flash-linear-attention"
 LLAMA = "Llama (transformers)"
 
 
-class MissingRivalError(Exception):
-    """A rival cannot be measured here; the message says why."""
+class MissingBaselineError(Exception):
+    """A baseline cannot be measured here; the message says why."""
 
 
 def _require(module: str, distribution: str) -> Any:
     if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise MissingRivalError(f"not installed; pip install {distribution}")
+        raise MissingBaselineError(f"not installed; pip install {distribution}")
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
-    except Exception as error:  # whatever a rival's import raises is its own affair
-        raise MissingRivalError(f"cannot be imported: {type(error).__name__}: {error}") from error
+    except Exception as error:  # a baseline may raise anything at import
+        raise MissingBaselineError(f"cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def official_rwkv(checkpoint: Path, strategy: str) -> Any:
-    """BlinkDL's package with the weights of a ``.pth``.
+    """Load the weights of a ``.pth`` with BlinkDL's package.
 
     Raises:
-        MissingRivalError: It is not installed, or cannot be used so.
+        MissingBaselineError: It is not installed or cannot be imported.
     """
     os.environ["RWKV_V7_ON"] = "1"  # read when the module is imported
     module = _require("rwkv.model", "rwkv")
@@ -64,21 +64,21 @@ def official_rwkv(checkpoint: Path, strategy: str) -> Any:
 
 
 def fla_module(module: str, device: str) -> Any:
-    """A module of flash-linear-attention, whose kernels need a GPU.
+    """Import a module of flash-linear-attention, whose kernels need a GPU.
 
     Raises:
-        MissingRivalError: It is not installed, or there is no GPU.
+        MissingBaselineError: It is not installed, or there is no GPU.
     """
     if device == "cpu":
-        raise MissingRivalError("its kernels run on GPUs only")
+        raise MissingBaselineError("its kernels run on GPUs only")
     return _require(module, "flash-linear-attention")
 
 
 def llama(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
-    """A Llama of as many parameters, random, with attention by torch's SDPA.
+    """Build a random Llama with as many parameters, which computes attention with torch's SDPA.
 
     Raises:
-        MissingRivalError: transformers is not installed.
+        MissingBaselineError: transformers is not installed.
     """
     transformers = _require("transformers", "transformers")
     with torch.device(device):
@@ -86,7 +86,7 @@ def llama(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
 
 
 def official_step(model: Any, prompt: list[int]) -> Callable[[Tensor], Tensor]:
-    """Decode one token after another with BlinkDL's package: ``[1]`` to logits ``[1, V]``."""
+    """Decode token by token with BlinkDL's package: ``[1]`` to logits ``[1, V]``."""
     _, state = model.forward(prompt, None)
 
     def step(ids: Tensor) -> Tensor:
@@ -99,10 +99,10 @@ def official_step(model: Any, prompt: list[int]) -> Callable[[Tensor], Tensor]:
 
 
 def fla_model(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
-    """flash-linear-attention's RWKV-7 of the same sizes, random.
+    """Build flash-linear-attention's RWKV-7 of the same sizes with random weights.
 
     Raises:
-        MissingRivalError: It is not installed, or there is no GPU.
+        MissingBaselineError: It is not installed, or there is no GPU.
     """
     models = fla_module("fla.models.rwkv7", device)
     sizes = size.config().sizes()
@@ -114,20 +114,17 @@ def fla_model(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
         a_low_rank_dim=sizes.a_low_rank_dim,
         v_low_rank_dim=sizes.v_low_rank_dim,
         gate_low_rank_dim=sizes.gate_low_rank_dim,
-        vocab_size=size.vocab,
+        vocab_size=size.vocab_size,
     )
     with torch.device(device):
         return models.RWKV7ForCausalLM(config).to(dtype)
 
 
-def causal_step(model: Any, rows: int, context: int, device: str) -> Callable[[Tensor], Tensor]:
-    """Decode one token after another behind a context, with a model and its cache as transformers has them.
-
-    From ``[B]`` to logits ``[B, V]``.
-    """
+def causal_step(model: Any, batch_size: int, context: int, device: str) -> Callable[[Tensor], Tensor]:
+    """Decode token by token after a context, with a model of transformers and its cache: ``[B]`` to ``[B, V]``."""
     model.eval()
     with torch.inference_mode():
-        cache = model(torch.ones(rows, context, dtype=torch.int64, device=device), use_cache=True).past_key_values
+        cache = model(torch.ones(batch_size, context, dtype=torch.int64, device=device), use_cache=True).past_key_values
 
     @torch.inference_mode()
     def step(ids: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What the machine could do at best: a task is bound by the bytes it must move or by the products it must form.
+"""The roofline of a device: work takes at least the time of its memory traffic and of its arithmetic.
 
-Bytes count as if they came from memory: work that stays within the caches can be faster than this floor.
+Bytes count as if they came from memory. Work that stays within the caches can be faster than this bound.
 """
 
 from __future__ import annotations
@@ -13,32 +13,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-__all__ = ["Ceilings", "measure_ceilings"]
+__all__ = ["Roofline", "measure_roofline"]
 
 _REPEATS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Ceilings:
+class Roofline:
     """Measured limits of a device.
 
     Attributes:
         bytes_per_second: Reading memory on a CPU; copying, read plus written, on a GPU.
-        flops: Multiplications and additions per second of a large matrix product.
+        flops_per_second: Multiplications and additions of a large matrix product.
     """
 
     bytes_per_second: float
-    flops: float
+    flops_per_second: float
 
-    def floor(self, nbytes: float, flops: float = 0.0) -> float:
-        """Seconds below which work of that many bytes and FLOPs cannot take."""
-        return max(nbytes / self.bytes_per_second, flops / self.flops)
+    def bound(self, nbytes: float, flops: float = 0.0) -> float:
+        """Return the least time, in seconds, of work that moves ``nbytes`` and computes ``flops``."""
+        return max(nbytes / self.bytes_per_second, flops / self.flops_per_second)
 
 
-def measure_ceilings(
+def measure_roofline(
     device: str, dtype: torch.dtype, product: Callable[[Tensor, Tensor], Tensor] = F.linear
-) -> Ceilings:
-    """Measure a device's memory and its matrix products in ``dtype``, with weights of bfloat16 numbers."""
+) -> Roofline:
+    """Measure a device's memory and its matrix products in ``dtype``.
+
+    Args:
+        device: What to measure.
+        dtype: Of the factors. Their values are bfloat16 numbers, as the weights of official checkpoints are.
+        product: The matrix product.
+    """
     if device == "cpu":
         words = torch.ones(2**26)  # 256 MiB, more than caches hold
         moved = words.nbytes
@@ -49,7 +55,7 @@ def measure_ceilings(
         side = 8192
     x, y = (torch.randn(side, side, device=device).bfloat16().to(dtype) for _ in range(2))
     move: Callable[[], object] = words.sum if device == "cpu" else words.clone
-    return Ceilings(moved / _best(move, device), 2 * side**3 / _best(lambda: product(x, y), device))
+    return Roofline(moved / _best(move, device), 2 * side**3 / _best(lambda: product(x, y), device))
 
 
 def _best(run: Callable[[], object], device: str) -> float:
@@ -60,8 +66,8 @@ def _best(run: Callable[[], object], device: str) -> float:
     times = []
     for _ in range(_REPEATS):
         wait()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         run()
         wait()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - started)
     return min(times)
