@@ -15,6 +15,7 @@ __all__ = [
     "ModRWKVError",
     "PluginError",
     "WiringError",
+    "WriteError",
 ]
 
 
@@ -76,6 +77,10 @@ class DataError(ModRWKVError):
 
 class CheckpointError(ModRWKVError):
     """A checkpoint is missing, damaged, incomplete, or belongs to another manifest."""
+
+
+class WriteError(ModRWKVError):
+    """A file cannot be written: the disk is full, or its folder is missing or read-only."""
 
 
 class HubError(ModRWKVError):

@@ -15,7 +15,7 @@ def schema(output: Path | None) -> None:
 
     A manifest whose first line is "# yaml-language-server: $schema=FILE" is then completed and checked by editors.
     """
-    from modrwkv_core.errors import ManifestError
+    from modrwkv_core.files import write_text
     from modrwkv_core.manifest.json_schema import manifest_schema
     from modrwkv_core.registry import discover
 
@@ -23,9 +23,5 @@ def schema(output: Path | None) -> None:
     if output is None:
         click.echo(text)
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ManifestError(f"{output}: the schema cannot be written: {error.strerror}") from error
+    write_text(output, text + "\n")
     click.echo(f"wrote {output}")

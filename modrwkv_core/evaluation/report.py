@@ -13,6 +13,7 @@ import numpy as np
 
 from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
 from modrwkv_core.evaluation.results import in_words, margin, margin_in_words
+from modrwkv_core.files import write_text
 from modrwkv_core.interfaces.record import Media, Target, Text, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.task import Example, Result
@@ -93,9 +94,7 @@ def write_report(
         losses=draw_losses(metrics),
         evaluations=[_examination(result, decode) for result in results],
     )
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
 
 
 def _examination(result: Result, decode: Callable[[Media], Any]) -> _Examination:

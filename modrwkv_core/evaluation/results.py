@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic_core
 
+from modrwkv_core.files import write_text
 from modrwkv_core.interfaces.record import Media, Part, Target, Text, Turn
 from modrwkv_core.interfaces.task import Result
 
@@ -102,6 +103,4 @@ def as_json(run: str, results: Sequence[Result]) -> str:
 
 def write_results(path: Path, run: str, results: Sequence[Result]) -> None:
     """Write :func:`as_json` to a file, which appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(as_json(run, results) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, as_json(run, results) + "\n")

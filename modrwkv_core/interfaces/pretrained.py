@@ -8,9 +8,7 @@ configuration classes may use this module.
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["load_strictly", "load_tensors", "published_file", "published_json", "weight_files"]
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_LISTED = 20
 
 
 def published_file(reference: str, *names: str) -> Path | None:
@@ -80,10 +77,11 @@ def load_tensors(reference: str, ignore: Sequence[str] = ()) -> dict[str, Tensor
     Raises:
         CheckpointError: Weights are missing or damaged.
     """
+    from modrwkv_core.tensors import read_tensors
+
     tensors: dict[str, Tensor] = {}
     for file in weight_files(reference):
-        read = _read_safetensors if file.suffix == ".safetensors" else _read_pickled
-        tensors |= read(file, ignore)
+        tensors |= read_tensors(file, ignore=ignore)
     return tensors
 
 
@@ -98,28 +96,10 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], reference: s
     Raises:
         CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
     """
-    expected = module.state_dict()
-    complaints = {
-        "missing": sorted(expected.keys() - tensors.keys()),
-        "unexpected": sorted(tensors.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} {list(tensors[name].shape)} instead of {list(expected[name].shape)}"
-            for name in sorted(expected.keys() & tensors.keys())
-            if tensors[name].shape != expected[name].shape
-        ],
-    }
-    found = [f"{len(names)} {what}: {_listed(names)}" for what, names in complaints.items() if names]
-    if found:
-        raise CheckpointError(
-            f"the tensors of checkpoint {reference} do not fit: " + "; ".join(found),
-            hint="check that the manifest names the right checkpoint and gives no sizes that contradict it",
-        )
-    module.load_state_dict(tensors)
+    from modrwkv_core.tensors import load_state_dict
 
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    hint = "check that the manifest names the right checkpoint and gives no sizes that contradict it"
+    load_state_dict(module, tensors, f"checkpoint {reference}", hint=hint)
 
 
 def _hub_file(repository: str, names: Sequence[str]) -> Path | None:
@@ -163,31 +143,5 @@ def weight_files(reference: str) -> list[Path]:
     shards = {name: published_file(reference, name) for name in names}
     absent = [name for name, shard in shards.items() if shard is None]
     if absent or not names:
-        raise CheckpointError(f"checkpoint {reference} is incomplete: {_listed(absent) or 'its index names no file'}")
+        raise CheckpointError(f"checkpoint {reference} is incomplete: {', '.join(absent) or 'its index names no file'}")
     return [shard for shard in shards.values() if shard is not None]
-
-
-def _ignored(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _read_safetensors(file: Path, ignore: Sequence[str]) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as content:
-            return {name: content.get_tensor(name) for name in content.keys() if not _ignored(name, ignore)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
-
-
-def _read_pickled(file: Path, ignore: Sequence[str]) -> dict[str, Tensor]:
-    import torch
-
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged or holds more than tensors: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise CheckpointError(f"{file} does not hold tensors by name")
-    return {name: tensor for name, tensor in content.items() if not _ignored(name, ignore)}

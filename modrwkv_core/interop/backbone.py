@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +10,16 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.checkpoint import UNUSED, check_fit, read_tensors, write_tensors
+from modrwkv_core.backbones.rwkv7.checkpoint import UNUSED
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
+from modrwkv_core.files import atomic_folder, write_json
 from modrwkv_core.interfaces.pretrained import load_tensors, published_json
 from modrwkv_core.interop.fla import check_config, fla_config, from_fla, to_fla
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.tensors import check_state_dict, read_tensors, write_tensors
 
 __all__ = ["FORMATS", "Format", "format_of", "read_any", "read_backbone", "sizes_of", "write_backbone"]
 
@@ -84,7 +83,8 @@ def sizes_of(tensors: Mapping[str, Tensor], source: str) -> RWKV7Sizes:
     assert sizes.vocab is not None
     with torch.device("meta"):
         own = RWKV7(RWKV7Config(**asdict(sizes)), sizes.vocab).state_dict()
-    check_fit({name: tensor for name, tensor in tensors.items() if name not in UNUSED}, own, source)
+    used = {name: tensor for name, tensor in tensors.items() if name not in UNUSED}
+    check_state_dict(used, own, source, component="backbone/rwkv7")
     return sizes
 
 
@@ -92,28 +92,18 @@ def write_backbone(tensors: Mapping[str, Tensor], target: Path, form: Format) ->
     """Write an RWKV-7 by official names to a file, or as a folder for FLA; whole or not at all.
 
     Raises:
-        CheckpointError: ``target`` exists or cannot be written, or FLA cannot express the model.
+        CheckpointError: ``target`` exists, or FLA cannot express the model.
+        WriteError: ``target`` cannot be written.
     """
     if target.exists():
         raise CheckpointError(f"{target} already exists", hint="remove it, or choose another name")
     if form == "fla":
         sizes = sizes_of(tensors, str(target))
-        _write_folder(to_fla(tensors), fla_config(sizes, tensors["emb.weight"].dtype), target)
+        config = fla_config(sizes, tensors["emb.weight"].dtype)
+        with atomic_folder(target) as folder:
+            write_tensors(to_fla(tensors), folder / "model.safetensors")
+            write_json(folder / "config.json", config)
         return
     if target.suffix != f".{form}":
         raise CheckpointError(f"{target} does not end in .{form}", hint=f"name the target {target.name}.{form}")
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(tensors, target)
-
-
-def _write_folder(tensors: Mapping[str, Tensor], config: Mapping[str, object], target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        write_tensors(tensors, partial / "model.safetensors")
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        partial.rename(target)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {target}: {error}", hint="check the folder and the free space") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

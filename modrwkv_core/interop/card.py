@@ -12,6 +12,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from modrwkv_core.errors import CheckpointError
+from modrwkv_core.files import write_text
 from modrwkv_core.manifest.document import read_document
 from modrwkv_core.model.run import RunFolder
 
@@ -29,14 +30,15 @@ def write_card(folder: RunFolder, repository: str) -> Path:
 
     Raises:
         ManifestError: The manifest cannot be read.
-        CheckpointError: The lock or the results are damaged, or the folder cannot be written.
+        CheckpointError: The lock or the results are damaged.
+        WriteError: The folder cannot be written.
     """
     path = folder.path / "README.md"
     if not path.exists():
         manifest = read_document(folder.manifest).plain()
         results = _read(folder.path / "results.json").get("tasks", {})
         front = _front_matter(manifest, results).to_yaml()
-        folder.write_text(path, f"---\n{front}\n---\n\n{_body(manifest, _read(folder.lock), results, repository)}")
+        write_text(path, f"---\n{front}\n---\n\n{_body(manifest, _read(folder.lock), results, repository)}")
     return path
 
 

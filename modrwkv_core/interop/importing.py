@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.checkpoint import write_tensors
-from modrwkv_core.errors import CheckpointError, ManifestError
+from modrwkv_core.errors import CheckpointError, ManifestError, WriteError
+from modrwkv_core.files import write_json, write_text
 from modrwkv_core.interfaces.component import Component, Encoder
 from modrwkv_core.interfaces.pretrained import load_strictly, published_file, published_json, weight_files
 from modrwkv_core.interop.backbone import read_any
@@ -27,6 +27,7 @@ from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, TrainState
+from modrwkv_core.tensors import write_tensors
 
 __all__ = ["import_run"]
 
@@ -69,7 +70,7 @@ def import_run(source: str, manifest: Path, run: Path, *, modality: str | None =
     _fill(model, published, modality, source)
     try:
         _write(folder, loaded, model, source)
-    except CheckpointError:
+    except (CheckpointError, WriteError):
         shutil.rmtree(run, ignore_errors=True)
         raise
     return loaded
@@ -159,9 +160,9 @@ def _write(folder: RunFolder, loaded: LoadedManifest, model: MultimodalModel, so
         rng_state=bytes(torch.get_rng_state().tolist()).hex(),
         manifest=loaded.digest,
     )
-    folder.write_text(folder.manifest, dump_manifest(manifest))
+    write_text(folder.manifest, dump_manifest(manifest))
     lock = make_lock(loaded, weights=_hashes(source), kernels=model.backbone.kernels())
-    folder.write_json(folder.lock, lock)
+    write_json(folder.lock, lock)
     folder.save(model, state, {}, frozen_parts=())
 
 

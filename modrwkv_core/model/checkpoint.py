@@ -10,36 +10,13 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.tensors import check_finite, load_state_dict, read_tensors, write_tensors
 
-__all__ = ["load_part", "load_parts", "read_tensors", "save_parts", "write_tensors"]
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write ``tensors`` to ``path`` and wait until they are on the disk."""
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist", hint="the checkpoint is incomplete; use another one")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}", hint="use another checkpoint of the run") from error
+__all__ = ["load_part", "load_parts", "save_parts"]
 
 
 def save_parts(
@@ -62,33 +39,19 @@ def save_parts(
         if earlier is not None and earlier.is_file():
             os.link(earlier, path)
         else:
-            write_tensors(path, tensors)
+            write_tensors(tensors, path)
 
 
 def load_part(part: nn.Module, path: Path, name: str) -> None:
-    """Fill ``part`` from ``path``, refusing missing, unexpected and wrongly shaped tensors by name.
+    """Fill ``part`` from ``path``, refusing missing, unexpected, wrongly shaped and not finite tensors by name.
 
     Raises:
         CheckpointError: The file does not fit; ``part`` is unchanged then.
     """
     tensors = read_tensors(path)
-    expected = part.state_dict()
-    problems = [f"missing {key}" for key in expected.keys() - tensors.keys()]
-    problems += [f"unexpected {key}" for key in tensors.keys() - expected.keys()]
-    problems += [
-        f"{key} is {list(tensors[key].shape)} instead of {list(expected[key].shape)}"
-        for key in expected.keys() & tensors.keys()
-        if tensors[key].shape != expected[key].shape
-    ]
-    if problems:
-        shown = "; ".join(sorted(problems)[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise CheckpointError(
-            f"{path} does not fit the manifest: {shown}",
-            component=name,
-            hint="the checkpoint was made with another manifest; use the manifest.yaml beside it",
-        )
-    with torch.no_grad():
-        part.load_state_dict(tensors)
+    check_finite(tensors, path, component=name)
+    hint = "the checkpoint was made with another manifest; use the manifest.yaml beside it"
+    load_state_dict(part, tensors, path, component=name, hint=hint)
 
 
 def load_parts(model: MultimodalModel, folder: Path) -> None:

@@ -15,18 +15,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.model.checkpoint import save_parts, write_tensors
+from modrwkv_core.files import sync, write_json
+from modrwkv_core.model.checkpoint import save_parts
 from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.tensors import write_tensors
 
 __all__ = ["KEEP", "RunFolder", "TrainState"]
 
@@ -135,13 +135,13 @@ class RunFolder:
                 shutil.rmtree(left_over)
             partial.mkdir()
             save_parts(model, partial, frozen_parts=frozen_parts, previous=steps[-1] if steps else None)
-            write_tensors(partial / "optimizer.safetensors", optimizer)
-            _write_text(partial / "train_state.json", json.dumps(asdict(state), indent=2))
-            _sync(partial)
+            write_tensors(optimizer, partial / "optimizer.safetensors")
+            write_json(partial / "train_state.json", asdict(state))
+            sync(partial)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
-            _sync(self.checkpoints)
+            sync(self.checkpoints)
         except Exception as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(
@@ -155,38 +155,3 @@ class RunFolder:
         passing = [path for path in self.steps() if not self.train_state(path).phase_done]
         for path in passing[:-KEEP]:
             shutil.rmtree(path)
-
-    def write_text(self, path: Path, text: str) -> None:
-        """Write a small file of the run, whole or not at all.
-
-        Raises:
-            CheckpointError: The folder cannot be written.
-        """
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            _write_text(partial, text)
-            partial.replace(path)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path} could not be written: {error}", hint="free space, or choose another folder with --run"
-            ) from error
-
-    def write_json(self, path: Path, value: Any) -> None:
-        """Write a small JSON file of the run, whole or not at all."""
-        self.write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,14 +16,16 @@ from tqdm import tqdm
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.files import write_json, write_text
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
-from modrwkv_core.model.checkpoint import load_parts, read_tensors
+from modrwkv_core.model.checkpoint import load_parts
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, TrainState
+from modrwkv_core.tensors import read_tensors
 from modrwkv_core.training.loggers import truncate_metrics
 from modrwkv_core.training.optimizer import Optimizer
 from modrwkv_core.training.plan import apply_plan
@@ -115,8 +117,8 @@ class _Trainer:
         return steps[-1]
 
     def _begin_run(self) -> None:
-        self.folder.write_text(self.folder.manifest, dump_manifest(self.manifest))
-        self.folder.write_json(self.folder.lock, self._lock())
+        write_text(self.folder.manifest, dump_manifest(self.manifest))
+        write_json(self.folder.lock, self._lock())
         truncate_metrics(self.folder.path, -1)
 
     def _lock(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import conv1d, layer_norm, linear, relu
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
-from modrwkv_core.backbones.rwkv7.checkpoint import read_tensors
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.errors import CheckpointError, ManifestError
 from modrwkv_core.inference.session import load
@@ -24,6 +23,7 @@ from modrwkv_core.interop.fla import to_fla
 from modrwkv_core.interop.importing import import_run
 from modrwkv_core.manifest import load_manifest
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.tensors import read_tensors
 from modrwkv_core.training.loop import train
 
 Manifest = Callable[..., Path]

@@ -22,8 +22,8 @@ from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
-from modrwkv_core.model.checkpoint import read_tensors, write_tensors
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.tensors import read_tensors, write_tensors
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
 
@@ -164,7 +164,7 @@ def test_a_phase_without_weights_to_train_is_named(tiny_manifest: Manifest, tmp_
 def test_pretrained_weights_are_loaded_once_and_hashed_in_the_lock(tiny_manifest: Manifest, tmp_path: Path) -> None:
     torch.manual_seed(1)
     published = tmp_path / "backbone.safetensors"
-    write_tensors(published, RWKV7(RWKV7Config(num_layers=2, hidden_size=64), 320).state_dict())
+    write_tensors(RWKV7(RWKV7Config(num_layers=2, hidden_size=64), 320).state_dict(), published)
     frozen = {"name": "align", "train": ["adapter", "heads"], "lr": 1e-3, "steps": 2}
     manifest = tiny_manifest(backbone={"type": "rwkv7", "weights": str(published)}, phases=[frozen])
     folder = run(manifest, tmp_path / "run")

@@ -24,6 +24,6 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         except SafetensorError as error:
             raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
 
-    from modrwkv_core.backbones.rwkv7.checkpoint import read_tensors
+    from modrwkv_core.tensors import read_tensors
 
     return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.files import whole_file
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.state import State
+from modrwkv_core.tensors import read_metadata, read_safetensors, write_safetensors
 
 __all__ = ["RWKV7State"]
 
@@ -65,12 +63,10 @@ class RWKV7State(State):
         """Write the state to ``path`` (safetensors), whole or not at all.
 
         Raises:
-            CheckpointError: Writing failed; a former file is untouched.
+            WriteError: Writing failed; a former file is untouched.
         """
         names = [field.name for field in fields(self)]
-        tensors = {name: tensor.detach().contiguous() for name, tensor in zip(names, self._tensors(), strict=True)}
-        with whole_file(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata={"content": _CONTENT})
+        write_safetensors(dict(zip(names, self._tensors(), strict=True)), path, {"content": _CONTENT})
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -81,15 +77,12 @@ class RWKV7State(State):
         """
         if not Path(path).is_file():
             raise CheckpointError(f"there is no state {path}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("content") != _CONTENT:
-                    raise CheckpointError(
-                        f"{path} is not the state of an RWKV-7", hint="give a file that a state saved"
-                    )
-                return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)})
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"the state {path} cannot be read: {error}") from error
+        if read_metadata(path).get("content") != _CONTENT:
+            raise CheckpointError(f"{path} is not the state of an RWKV-7", hint="give a file that a state saved")
+        tensors = read_safetensors(path)
+        if tensors.keys() != {field.name for field in fields(cls)}:
+            raise CheckpointError(f"{path} holds other tensors than a state: {', '.join(sorted(tensors))}")
+        return cls(**tensors)
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.matrix, self.time_shift, self.channel_shift

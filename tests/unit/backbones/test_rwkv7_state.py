@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from modrwkv_core.backbones.rwkv7 import RWKV7State, files
-from modrwkv_core.errors import CheckpointError
+from modrwkv_core import files
+from modrwkv_core.backbones.rwkv7 import RWKV7State
+from modrwkv_core.errors import CheckpointError, WriteError
 
 
 def random_state(rows: int, shift: torch.dtype = torch.float32) -> RWKV7State:
@@ -90,15 +91,16 @@ def test_a_failed_save_keeps_the_former_state(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"cannot write .*state\.safetensors.*No space left"):
+    with pytest.raises(WriteError, match=r"cannot write .*state\.safetensors.*No space left"):
         random_state(2).save(path)
     assert_same(RWKV7State.load(path), former)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_saving_into_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot write"):
-        random_state(1).save(tmp_path / "nowhere" / "state.safetensors")
+def test_saving_below_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot write"):
+        random_state(1).save(tmp_path / "file" / "state.safetensors")
 
 
 def test_files_that_are_no_state_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from modrwkv_core.cli.schema import schema
-from modrwkv_core.errors import ManifestError
+from modrwkv_core.errors import WriteError
 
 
 def test_the_schema_fits_real_manifests(tiny_manifest):
@@ -29,5 +29,5 @@ def test_it_is_written_to_a_file(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
-    with pytest.raises(ManifestError, match="the schema cannot be written: Is a directory"):
+    with pytest.raises(WriteError, match="it exists and is not a regular file"):
         CliRunner().invoke(schema, ["-o", str(tmp_path)], catch_exceptions=False)
