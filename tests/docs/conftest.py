@@ -100,7 +100,6 @@ class Reader:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
         )
         assert done.returncode == 0, f"{where} fails:\n{done.stdout}{done.stderr}"
         return done.stdout

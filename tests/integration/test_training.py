@@ -57,10 +57,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Pat
         command("train", str(manifest), "--run", str(killed.path), "--quiet"),
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 120
     while not any(path.name == "step-00000006" for path in killed.steps()):
         assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()

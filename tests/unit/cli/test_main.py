@@ -71,7 +71,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def run_process(site: Any, *arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(site.folder)}
     command = [sys.executable, "-c", "from modrwkv_core.cli.main import main; main()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **kwargs)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, **kwargs)
 
 
 def test_a_plugins_command_runs(act: Any, run: Any) -> None:
@@ -171,6 +171,6 @@ def test_warnings_are_one_line(act: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_closed_pipe_ends_quietly(act: Any) -> None:
     command = f"{sys.executable} -c 'from modrwkv_core.cli.main import main; main()' act --how flood | head -n 1"
     environment = os.environ | {"PYTHONPATH": str(act.folder)}
-    finished = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, timeout=60)
+    finished = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
     assert finished.stdout == "x" * 100 + "\n"
     assert finished.stderr == ""
