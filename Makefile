@@ -3,14 +3,15 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.set-up
-INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt
+CONSTRAINTS := constraints.txt
+INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint $(CONSTRAINTS)
 DISTRIBUTIONS := kernels $(sort $(dir $(wildcard plugins/*/*/pyproject.toml)))
 PROJECTS := pyproject.toml kernels/pyproject.toml kernels/hatch_build.py $(wildcard kernels/csrc/* plugins/*/*/pyproject.toml)
 
 # Without compiled bytecode every start of Python compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow test-gpu lint format docs bench bench-gpu clean
+.PHONY: help setup demo test test-slow test-gpu coverage lint format docs wheels bench bench-gpu clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +20,7 @@ setup: $(SETUP) ## Create .venv with all distributions, pinned by constraints.tx
 
 $(SETUP): constraints.txt $(PROJECTS)
 	test -x $(PYTHON) || python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 	$(INSTALL) torch torchvision torchaudio hatchling editables
 	$(INSTALL) --no-build-isolation-package modrwkv-kernels --group dev \
 	    --editable . $(addprefix --editable ,$(DISTRIBUTIONS))
@@ -39,12 +40,19 @@ test-slow: $(SETUP) ## Run the tests that take minutes
 test-gpu: $(SETUP) ## Run the tests that need a CUDA device
 	$(PYTHON) -m pytest tests/gpu
 
-lint: $(SETUP) ## Check format, style, types, import rules and spelling
+coverage: $(SETUP) ## Run the test suite, print the lines that no test runs, and fail below the floor in pyproject.toml
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto -m "not slow and not gpu" --cov --cov-report=term-missing
+
+lint: $(SETUP) ## Check format, style, types, import rules, spelling and the workflows
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/codespell README.md docs modrwkv_core kernels plugins examples
+	$(VENV)/bin/codespell *.md .github docs modrwkv_core kernels plugins examples
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 format: $(SETUP) ## Format and fix what can be fixed automatically
 	$(VENV)/bin/ruff format .
@@ -52,6 +60,10 @@ format: $(SETUP) ## Format and fix what can be fixed automatically
 
 docs: $(SETUP) ## Write docs/reference from the code
 	$(PYTHON) docs/generate.py
+
+wheels: $(SETUP) ## Build wheels of all distributions into dist
+	rm -rf dist
+	$(VENV)/bin/uv build --quiet --python $(PYTHON) --all-packages --wheel --no-build-isolation --out-dir dist
 
 bench: $(SETUP) ## Measure this machine's CPU: start-up, training, linear layers, processors, a busy core
 	$(VENV)/bin/modrwkv bench startup

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [
-        ROOT / "README.md",
+        *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         ROOT / "kernels" / "README.md",
         *ROOT.glob("plugins/*/*/README.md"),
