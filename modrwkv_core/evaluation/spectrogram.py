@@ -21,7 +21,7 @@ _MOST_FRAMES: Final = 1000
 def decibels(waveform: Waveform) -> NDArray[np.float32]:
     """Return the short-time power spectrum in decibels, relative to its greatest value.
 
-    Windows of 32 ms (Hann) lie centerd on the sound from its first sample to its last.
+    Windows of 32 ms (Hann) lie centered on the sound from its first sample to its last.
 
     Returns:
         ``[frequencies, frames]``, from 0 Hz to half the rate; between :data:`FLOOR` and 0, and all of it

@@ -116,8 +116,8 @@ def sigmoid(x: Array) -> Array:
 
 
 def norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Array:
-    centerd = x - x.mean(-1, keepdims=True)
-    return centerd / np.sqrt((centerd**2).mean(-1, keepdims=True) + eps) * weight + bias
+    centered = x - x.mean(-1, keepdims=True)
+    return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + eps) * weight + bias
 
 
 def fla_logits(tensors: dict[str, Tensor], config: dict[str, Any], ids: list[int]) -> Array:

@@ -33,8 +33,8 @@ def test_forward_is_the_formula_of_the_paper() -> None:
     x = features(5).values.double()
     hidden = np.maximum(x[0].numpy() @ weights["mlp.0.weight"].T + weights["mlp.0.bias"], 0.0)
     y = hidden @ weights["mlp.2.weight"].T + weights["mlp.2.bias"]
-    centerd = y - y.mean(axis=-1, keepdims=True)
-    norm = centerd / np.sqrt((centerd**2).mean(axis=-1, keepdims=True) + 1e-5)
+    centered = y - y.mean(axis=-1, keepdims=True)
+    norm = centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5)
     expected = y + norm * weights["pre_norm.weight"] + weights["pre_norm.bias"]
     actual = module(Features(x, torch.tensor([64]))).values[0].detach().numpy()
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-10)

@@ -35,8 +35,8 @@ def features(lengths: list[int]) -> Features:
 
 
 def layer_norm(x: Array, weights: Mapping[str, Array], name: str) -> Array:
-    centerd = x - x.mean(axis=-1, keepdims=True)
-    scaled = centerd / np.sqrt((centerd**2).mean(axis=-1, keepdims=True) + 1e-5)
+    centered = x - x.mean(axis=-1, keepdims=True)
+    scaled = centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5)
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 

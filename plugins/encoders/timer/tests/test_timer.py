@@ -102,8 +102,8 @@ def publish(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def layer_norm(x: Array, weights: dict[str, Array], name: str) -> Array:
-    centerd = x - x.mean()
-    return centerd / np.sqrt((centerd**2).mean() + 1e-5) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    centered = x - x.mean()
+    return centered / np.sqrt((centered**2).mean() + 1e-5) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
 def turned(x: Array, place: int) -> Array:

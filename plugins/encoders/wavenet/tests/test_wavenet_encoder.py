@@ -39,8 +39,8 @@ def by_hand(weights: dict[str, NDArray[np.float64]], x_LC: NDArray[np.float64], 
         if i < len(dilations) - 1:
             stream = stream + mixed[:, hidden_size:]
     y = np.maximum(skips / len(dilations) ** 0.5, 0.0) @ weights["out.weight"][..., 0].T + weights["out.bias"]
-    centerd = y - y.mean(axis=-1, keepdims=True)
-    norm = centerd / np.sqrt((centerd**2).mean(axis=-1, keepdims=True) + 1e-5)
+    centered = y - y.mean(axis=-1, keepdims=True)
+    norm = centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5)
     return norm * weights["norm.weight"] + weights["norm.bias"]
 
 

@@ -57,7 +57,7 @@ class TimerProcessor(Processor[TimerConfig, TimeSeries]):
 
 def _normalized(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give each column mean 0 and standard deviation 1; as in Timer's own usage, that of a sample, not a population."""
-    centerd = values - values.mean(axis=0)
-    deviation = np.sqrt((centerd**2).sum(axis=0) / max(len(values) - 1, 1))
+    centered = values - values.mean(axis=0)
+    deviation = np.sqrt((centered**2).sum(axis=0) / max(len(values) - 1, 1))
     resolvable = deviation > RESOLUTION * np.abs(values).max(axis=0)
-    return np.where(resolvable, centerd, 0.0) / np.where(resolvable, deviation, 1.0)
+    return np.where(resolvable, centered, 0.0) / np.where(resolvable, deviation, 1.0)
