@@ -56,6 +56,6 @@ def _import(source: str, run: Path, form: Format | None, manifest: Path, modalit
 
     loaded = import_run(source, manifest, run, modality=modality)
     backbone = loaded.manifest.backbone
-    click.echo(f"imported: {run}, {backbone.type} of width {backbone.in_dim}")
+    click.echo(f"imported: {run}, {backbone.type} of hidden size {backbone.in_dim}")
     click.echo(f"next:     modrwkv generate {run} PROMPT")
     click.echo(f"          modrwkv train {run / 'manifest.yaml'} --run {run} --resume")

@@ -15,7 +15,7 @@ def summarize(manifest: Manifest, parameters: int) -> dict[str, str]:
         parameters: Number of the model's parameters.
     """
     return {
-        "backbone": f"{manifest.backbone.type}, width {manifest.backbone.in_dim}",
+        "backbone": f"{manifest.backbone.type}, hidden size {manifest.backbone.in_dim}",
         **{name: _chain(pipeline) for name, pipeline in manifest.modalities.items()},
         "num_heads": ", ".join(manifest.heads),
         "parameters": f"{parameters:,}",

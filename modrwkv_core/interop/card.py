@@ -60,7 +60,7 @@ def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
         model_name=manifest["name"],
         library_name="modrwkv",
         base_model=published or None,
-        placeholders=["modrwkv", manifest["backbone"]["type"], *manifest.get("modalities", {})],
+        tags=["modrwkv", manifest["backbone"]["type"], *manifest.get("modalities", {})],
         eval_results=[
             EvalResult(
                 task_type=evaluated[task]["task"]["type"],

@@ -9,7 +9,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_a_reader_trains_asks_examines_and_resumes(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
+def test_a_reader_trains_asks_evaluates_and_resumes(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "tutorial" / "first-model.md", tmp_path)
     tasks = json.loads((tmp_path / "runs/first/results.json").read_text())["tasks"]
     assert tasks["talks"]["score"] >= 0.9 > 0.7 > tasks["talks"]["baselines"]["majority answer"]

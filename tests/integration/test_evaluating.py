@@ -26,7 +26,7 @@ WAVES = {
 }
 EVALUATION = {
     "talks": {"task": {"type": "exact_match", "max_tokens": 4}, "data": {"source": "chat", "path": "talks.jsonl"}},
-    "waves": {"task": {"type": "forecast", "period": 24, "batch": 5}, "data": WAVES, "reference": WAVES},
+    "waves": {"task": {"type": "forecast", "period": 24, "batch": 5}, "data": WAVES, "baseline_data": WAVES},
 }
 
 
@@ -42,7 +42,7 @@ def invoke(run: Path, *options: str) -> Result:
     return CliRunner().invoke(evaluate, [str(run), "--device", "cpu", *options], catch_exceptions=False)
 
 
-def test_a_run_is_examined_on_all_its_tasks(run: Path) -> None:
+def test_a_run_is_evaluated_on_all_its_tasks(run: Path) -> None:
     result = invoke(run)
     answered, _, table_and_path = result.stdout.partition("\n\n")
     assert answered.startswith("talks:\n  Say ")
@@ -67,7 +67,7 @@ def test_a_run_is_examined_on_all_its_tasks(run: Path) -> None:
     assert waves["score"] == pytest.approx(float(np.mean((ahead - forecasts) ** 2)), rel=1e-4)
 
     page = (run / "report.html").read_text(encoding="utf-8")
-    for words in ("tiny", "rwkv7, width 64", "repeat last season", "loss curves", "forecast of 6 points", "Say yes"):
+    for words in ("tiny", "rwkv7, hidden size 64", "repeat last season", "loss curves", "forecast of 6 points", "Say yes"):
         assert words in page
 
 

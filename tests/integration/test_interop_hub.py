@@ -218,7 +218,7 @@ def test_without_a_network_the_error_says_so(
 
 
 def test_the_card_says_what_the_run_is(run: RunFolder) -> None:
-    manifest = run.manifest.read_text().replace("evaluation: {}", EXAMINED)
+    manifest = run.manifest.read_text().replace("evaluation: {}", EVALUATION)
     run.manifest.write_text(manifest)
     scores = {
         "metric": "mse",
@@ -230,13 +230,13 @@ def test_the_card_says_what_the_run_is(run: RunFolder) -> None:
     (run.path / "results.json").write_text(json.dumps({"run": "tiny", "tasks": {"forecast": scores}}))
     card = ModelCard.load(write_card(run, REPOSITORY))
     assert card.data.library_name == "modrwkv"
-    assert card.data.placeholders == ["modrwkv", "rwkv7", "series"]
+    assert card.data.tags == ["modrwkv", "rwkv7", "series"]
     (result,) = card.data.eval_results
     assert (result.dataset_name, result.metric_type, result.metric_value) == ("forecast", "mse", 0.25)
     assert "| series.encoder | wavenet | modrwkv-wavenet " in card.text
     assert "| align | adapter | 1 step | 0.001 |" in card.text
-    assert "| foresees | 40 | mse | 0.25 | 0.5 |" in card.text
+    assert "| forecast | 40 | mse | 0.25 | 0.5 |" in card.text
     assert f"modrwkv pull {REPOSITORY} runs/tiny" in card.text
 
 
-EXAMINED = "evaluation: {foresees: {task: {type: forecast}, data: {source: csv_windows}}}"
+EVALUATION = "evaluation: {forecast: {task: {type: forecast}, data: {source: csv_windows}}}"

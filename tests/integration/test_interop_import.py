@@ -30,7 +30,7 @@ Manifest = Callable[..., Path]
 Tensors = dict[str, Tensor]
 
 WIDTH, FEATURES, VOCAB = 64, 8, 320
-"""Widden size of the backbone, width of the features of the tiny manifest's encoder, rows of the embedding."""
+"""Hidden size of the backbone, width of the features of the tiny manifest's encoder, rows of the embedding."""
 
 RANKS = {"decay_low_rank_dim": 8, "a_low_rank_dim": 10, "v_low_rank_dim": 6, "gate_low_rank_dim": 12}
 
@@ -187,7 +187,7 @@ def test_an_imported_run_answers_and_is_trained_on(manifest: Path, tmp_path: Pat
 def test_the_command_imports(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = saved(new_picture()[0], tmp_path / "authors.pth")
     assert run_program(["convert", source, str(tmp_path / "run"), "--manifest", str(manifest)]) == 0
-    assert f"imported: {tmp_path / 'run'}, rwkv7 of width {WIDTH}" in capsys.readouterr().out
+    assert f"imported: {tmp_path / 'run'}, rwkv7 of hidden size {WIDTH}" in capsys.readouterr().out
     assert run_program(["convert", source, str(tmp_path / "run"), "--manifest", str(manifest)]) == 2
     assert "already exists" in capsys.readouterr().err
 
@@ -205,7 +205,7 @@ def image_manifest(manifest: Path, hidden_size: int = FEATURES) -> Path:
     sizes = {
         "image_size": 32,
         "patch_size": 16,
-        "width": hidden_size,
+        "hidden_size": hidden_size,
         "num_layers": 1,
         "num_heads": 2,
         "intermediate_size": 16,
@@ -239,7 +239,7 @@ def test_a_trained_encoder_of_another_kind_is_refused(manifest: Path, tmp_path: 
 
 def test_an_encoder_of_another_width_is_refused(manifest: Path, tmp_path: Path) -> None:
     source = saved(new_picture()[0], tmp_path / "authors.pth")
-    with pytest.raises(CheckpointError, match=r"reads features of width 8, but the encoder 'siglip2' .* gives 12"):
+    with pytest.raises(CheckpointError, match=r"reads features of dimension 8, but the encoder 'siglip2' .* has 12"):
         import_run(source, image_manifest(manifest, hidden_size=12), tmp_path / "run")
 
 
@@ -250,7 +250,7 @@ def without(name: str) -> Callable[[Tensors], Tensors]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without("proj.mlp.2.bias"), r"none that is known; its tensors: mlp\.0\.bias, mlp\.0\.weight"),
+        (without("proj.mlp.2.bias"), r"has an unknown layout; its tensors: mlp\.0\.bias, mlp\.0\.weight"),
         (without("llm.blocks.1.att.k_a"), r"missing: blocks\.1\.att\.k_a"),
         (lambda tensors: tensors | {"llm.blocks.1.att.extra": torch.ones(2)}, r"unexpected: blocks\.1\.att\.extra"),
         (lambda tensors: {key: tensors[key] for key in tensors if "proj." not in key}, "holds no adapter"),
@@ -290,7 +290,7 @@ def test_only_the_configuration_tells_where_equal_widths_are_normalized(
     if model_type is not None:
         (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     document = yaml.safe_load(manifest.read_text())
-    document["modalities"]["series"]["encoder"]["width"] = WIDTH
+    document["modalities"]["series"]["encoder"]["hidden_size"] = WIDTH
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     if model_type == "rwkv7_vl":
         import_run(str(folder), manifest, tmp_path / "run")
