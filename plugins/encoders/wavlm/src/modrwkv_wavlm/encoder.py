@@ -19,6 +19,7 @@ from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weig
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_wavlm.config import WavLMConfig
 from modrwkv_wavlm.filters import gabor_filters
+from modrwkv_wavlm.grouped_conv import avoid_misaligned_groups
 
 __all__ = ["WavLMEncoder"]
 
@@ -66,6 +67,7 @@ class WavLMEncoder(Encoder[WavLMConfig]):
                 mask_time_prob=0.0,
             )
         )
+        avoid_misaligned_groups(self.model.encoder.pos_conv_embed.conv)
         if config.first_filters == "gabor":
             filters = gabor_filters(config.conv_dim[0], config.conv_kernel[0], config.rate)
             self.model.get_parameter("feature_extractor.conv_layers.0.conv.weight").data.copy_(filters[:, None])
