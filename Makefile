@@ -24,6 +24,7 @@ $(SETUP): constraints.txt $(PROJECTS)
 	$(INSTALL) torch torchvision torchaudio hatchling editables
 	$(INSTALL) --no-build-isolation-package modrwkv-kernels --group dev \
 	    --editable . $(addprefix --editable ,$(DISTRIBUTIONS))
+	@$(PYTHON) -c "from modrwkv_kernels.native import build_summary; print('compiled CPU kernels:', build_summary())"
 	touch $@
 
 demo: $(SETUP) ## Train, evaluate and ask one model that sees, hears and forecasts

@@ -1,4 +1,4 @@
-// The products of amx.h: tiles of 16 rows of 16 words, each a pair of bfloat16's.
+// The products of amx.h: tiles of 16 rows of 16 words, each a pair of bfloat16 numbers.
 //
 // A block of 32 rows, or of 32 outputs, is two tiles for every 32 inputs. The order of the inputs within these 32 does
 // not matter to a product: a word holds inputs j and j + 16, so that two vectors are paired without a shuffle.
@@ -31,7 +31,7 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// Tiles 0 to 3 are sums, two by two; 4 and 5 are pieces of the upper and the lower rows, 6 and 7 weights.
+// Tiles 0 to 3 are sums, two by two; 4 and 5 are parts of the upper and the lower rows, 6 and 7 weights.
 void configure(int64_t rows) {
   const auto upper = static_cast<uint8_t>(std::min<int64_t>(rows, kTile));
   const auto lower = static_cast<uint8_t>(std::max<int64_t>(rows - kTile, 1));
@@ -40,7 +40,7 @@ void configure(int64_t rows) {
   for (const int tile : {0, 1, 4}) config.rows[tile] = upper;
   for (const int tile : {2, 3, 5}) config.rows[tile] = lower;
   for (const int tile : {6, 7}) config.rows[tile] = kTile;
-  asm volatile("" : : "r"(&config) : "memory");  // GCC takes only the first bytes of it for read
+  asm volatile("" : : "r"(&config) : "memory");  // GCC assumes that only its first bytes are read
   _tile_loadconfig(&config);
 }
 
@@ -85,15 +85,15 @@ bool usable() {
   return found;
 }
 
-void split(const LinearProduct& p, int64_t block, uint32_t* pieces) {
+void split(const LinearProduct& p, int64_t block, uint32_t* parts) {
   const int64_t begin = block * kProductBlock, end = std::min(p.rows, begin + kProductBlock);
   for (int64_t row = begin; row < end; ++row) {
     const float* x = p.x + row * p.inputs;
-    uint32_t* to = pieces + (row - begin) * kTile;
-    for (int64_t j = 0; j < p.inputs; j += 2 * kTile, to += kPieces * 2 * kWords) {
+    uint32_t* to = parts + (row - begin) * kTile;
+    for (int64_t j = 0; j < p.inputs; j += 2 * kTile, to += kParts * 2 * kWords) {
       Vec low = load(x + j), high = load(x + j + kTile);
-      for (int64_t piece = 0; piece < kPieces; ++piece) {
-        store_words(to + piece * 2 * kWords, pair(low, high));
+      for (int64_t part = 0; part < kParts; ++part) {
+        store_words(to + part * 2 * kWords, pair(low, high));
         low -= head(low);
         high -= head(high);
       }
@@ -123,7 +123,7 @@ bool pack(const LinearProduct& p, int64_t block, uint32_t* packed) {
   return any == 0;
 }
 
-void multiply(const LinearProduct& p, int64_t begin, int64_t end, const uint32_t* pieces, const uint32_t* packed) {
+void multiply(const LinearProduct& p, int64_t begin, int64_t end, const uint32_t* parts, const uint32_t* packed) {
   const int64_t depth = p.inputs / kProductBlock, blocks = (p.rows + kProductBlock - 1) / kProductBlock;
   for (int64_t from = 0; from < depth; from += kDepth) {
     const int64_t to = std::min(depth, from + kDepth);
@@ -131,10 +131,10 @@ void multiply(const LinearProduct& p, int64_t begin, int64_t end, const uint32_t
       const int64_t rows = std::min(kProductBlock, p.rows - block * kProductBlock);
       if (block == 0 || rows < kProductBlock) configure(rows);
       for (int64_t output = begin; output < end; ++output) {
-        const uint32_t* x = pieces + (block * depth + from) * kPieces * 2 * kWords;
+        const uint32_t* x = parts + (block * depth + from) * kParts * 2 * kWords;
         const uint32_t* w = packed + ((output - begin) * depth + from) * 2 * kWords;
         float* y = p.y + block * kProductBlock * p.outputs + output * kProductBlock;
-        float spare[kProductBlock];  // for a lower half that has no rows, and one tile row of whatever its pieces hold
+        float spare[kProductBlock];  // for a lower half that has no rows, and one tile row of whatever its parts hold
         float* lower = rows > kTile ? y + kTile * p.outputs : spare;
         const int64_t apart = sizeof(float) * p.outputs;
         if (from == 0) {
@@ -151,7 +151,7 @@ void multiply(const LinearProduct& p, int64_t begin, int64_t end, const uint32_t
         for (int64_t j = from; j < to; ++j, w += 2 * kWords) {
           _tile_loadd(6, w, kRowBytes);
           _tile_loadd(7, w + kWords, kRowBytes);
-          for (int64_t piece = 0; piece < kPieces; ++piece, x += 2 * kWords) {
+          for (int64_t part = 0; part < kParts; ++part, x += 2 * kWords) {
             _tile_loadd(4, x, kRowBytes);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);

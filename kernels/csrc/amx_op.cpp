@@ -32,12 +32,12 @@ bool usable() {
 
 #if defined(__x86_64__)
 
-// False when some weights are no bfloat16's; y is unfinished then.
+// False when some weights are not bfloat16 numbers; y is unfinished then.
 bool multiply(const LinearProduct& whole) {
-  static thread_local std::vector<uint32_t> kept_pieces, kept_packed;
+  static thread_local std::vector<uint32_t> parts_memory, packed_memory;
   const int64_t words = kProductBlock * whole.inputs / 2;  // of a block
-  uint32_t* pieces = scratch(kept_pieces, kRowBlocks * kPieces * words);
-  uint32_t* packed = scratch(kept_packed, kOutputBlocks * words);
+  uint32_t* parts = scratch(parts_memory, kRowBlocks * kParts * words);
+  uint32_t* packed = scratch(packed_memory, kOutputBlocks * words);
   std::atomic<bool> exact = true;
   for (int64_t row = 0; row < whole.rows; row += kRowBlocks * kProductBlock) {
     LinearProduct p = whole;
@@ -45,7 +45,7 @@ bool multiply(const LinearProduct& whole) {
     p.y += row * p.outputs;
     p.rows = std::min(p.rows - row, kRowBlocks * kProductBlock);
     at::parallel_for(0, (p.rows + kProductBlock - 1) / kProductBlock, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) amx::split(p, i, pieces + i * kPieces * words);
+      for (int64_t i = begin; i < end; ++i) amx::split(p, i, parts + i * kParts * words);
     });
     const int64_t blocks = p.outputs / kProductBlock;
     for (int64_t output = 0; output < blocks; output += kOutputBlocks) {
@@ -53,7 +53,7 @@ bool multiply(const LinearProduct& whole) {
         for (int64_t i = begin; i < end && exact; ++i) {
           if (!amx::pack(p, i, packed + (i - output) * words)) exact = false;
         }
-        if (exact) amx::multiply(p, begin, end, pieces, packed + (begin - output) * words);
+        if (exact) amx::multiply(p, begin, end, parts, packed + (begin - output) * words);
       });
       if (!exact) return false;
     }

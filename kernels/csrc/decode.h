@@ -1,5 +1,5 @@
 // What one step of decoding computes on: plain pointers, so that the kernels compile without torch and once per
-// instruction set. Activations are float32, one row of `width` floats for each row of the batch.
+// instruction set. Activations are float32, one vector of `width` floats for each sequence of the batch.
 #pragma once
 
 #include <cstdint>
@@ -35,11 +35,11 @@ struct Vectors {
 
 constexpr int64_t kVectors = sizeof(Vectors) / sizeof(const float*);
 
-// One head of time mixing for one row: what follows the products with the mixed inputs.
+// One head of time mixing for one sequence: what follows the products with the mixed inputs.
 struct Head {
   const Vectors* vectors;
   Matrix up[4];          // [N, rank] of this head: decay, rate, value residual, gate; no value residual in layer 0
-  const float* low[4];   // [rank]: their inputs, behind their activations
+  const float* low[4];   // [rank]: their inputs, after their activations
   const float *r, *k, *v;  // [N] of this head
   float* v_first;        // [N]: written in layer 0, read in the others
   float* state;          // [N, N]: value, key
@@ -49,14 +49,14 @@ struct Head {
 };
 
 struct DecodeKernels {
-  // Rows [begin, end) of the product, for all rows of the batch.
+  // Rows [begin, end) of the product, for the whole batch.
   void (*multiply)(const Product&, int64_t batch, int64_t begin, int64_t end);
   // y[b] += sum of x[b][i] W[i] over the listed rows i of W.
   void (*accumulate)(const Product&, int64_t batch, const int32_t* listed, int64_t count);
   // y += the sum of `count` vectors, `apart` floats from one to the next.
   void (*add)(const float* x, int64_t count, int64_t apart, int64_t width, float* y);
-  // Layer norm of one row.
-  void (*normalise)(const float* x, const float* weight, const float* bias, int64_t width, float* y);
+  // Layer norm of one vector.
+  void (*normalize)(const float* x, const float* weight, const float* bias, int64_t width, float* y);
   // y = x + (before - x) mix.
   void (*mix)(const float* x, const float* before, const float* mix, int64_t width, float* y);
   void (*tanh)(float* x, int64_t count);

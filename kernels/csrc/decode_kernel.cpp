@@ -15,7 +15,7 @@ namespace {
 #define UNROLL _Pragma("GCC unroll 8")
 
 constexpr int kRows = 4;     // rows of weights multiplied together, as many as `sums` takes
-constexpr int kBatch = 4;    // rows of the batch that share a load of weights
+constexpr int kBatch = 4;    // sequences of the batch that share a load of weights
 constexpr int kAhead = 512;   // bytes of each row that are on their way from memory
 constexpr int kTilesAhead = 3;  // the same in tiles, where rows are skipped
 constexpr float kGroupNormEps = 64e-5f, kLayerNormEps = 1e-5f, kKeyNormEps = 1e-12f;
@@ -58,13 +58,13 @@ struct Int8 {
   static Vec widen(const int8_t* from) { return __builtin_convertvector(widen_integers(from), Vec); }
 };
 
-// The products of R rows of weights, some rows apart, with B rows of the batch.
+// The products of R rows of weights, some rows apart, with B sequences of the batch.
 template <class Weights, int R, int B>
-void multiply_tile(const Product& p, int64_t batch_row, int64_t row, int64_t apart) {
+void multiply_tile(const Product& p, int64_t batch_item, int64_t row, int64_t apart) {
   using Element = typename Weights::Element;
   const Matrix& m = p.weights;
   const auto* w = static_cast<const Element*>(m.data) + row * m.stride;
-  const float* x = p.x + batch_row * p.x_stride;
+  const float* x = p.x + batch_item * p.x_stride;
   const int64_t hop = apart * m.stride;
   Vec acc[R][B] = {};
   const auto add_at = [&](int64_t j) {
@@ -89,7 +89,7 @@ void multiply_tile(const Product& p, int64_t batch_row, int64_t row, int64_t apa
     } else {
       for (int r = 0; r < R; ++r) result[r] = sum(acc[r][b]);
     }
-    float* y = p.y + (batch_row + b) * p.y_stride + row;
+    float* y = p.y + (batch_item + b) * p.y_stride + row;
     for (int r = 0; r < R; ++r) {
       const float scaled = m.scale ? result[r] * m.scale[row + r * apart] : result[r];
       y[r * apart] = p.add ? y[r * apart] + scaled : scaled;
@@ -104,7 +104,7 @@ void multiply_rows(const Product& p, int64_t batch, int64_t row, int64_t apart) 
   for (; b < batch; ++b) multiply_tile<Weights, R, 1>(p, b, row, apart);
 }
 
-// Memory is fastest where it is read in few long runs, so each row of a tile walks a quarter of its own.
+// Memory is fastest in few long runs, so each row of a tile goes through a quarter of its own.
 template <class Weights>
 void multiply_by(const Product& p, int64_t batch, int64_t begin, int64_t end) {
   const int64_t quarter = (end - begin) / kRows;
@@ -173,8 +173,8 @@ void accumulate(const Product& p, int64_t batch, const int32_t* listed, int64_t 
   }
 }
 
-void normalise(const float* x, const float* weight, const float* bias, int64_t width, float* y) {
-  normalise_by(x, weight, bias, width, kLayerNormEps, y);
+void normalize(const float* x, const float* weight, const float* bias, int64_t width, float* y) {
+  normalize_by(x, weight, bias, width, kLayerNormEps, y);
 }
 
 void mix(const float* x, const float* before, const float* mix, int64_t width, float* y) {
@@ -269,7 +269,7 @@ void head(const Head& h) {
     bonus += load(h.r + j) * key * load(p.r_k + c + j);
   }
   advance<N>(h.state, h.r, w, k, v, a, b, y);
-  normalise_by(y, p.ln_x_weight + c, p.ln_x_bias + c, N, kGroupNormEps, y);
+  normalize_by(y, p.ln_x_weight + c, p.ln_x_bias + c, N, kGroupNormEps, y);
   const float share = sum(bonus);
   for (int j = 0; j < N; j += LANES) store(h.out + j, (load(y + j) + load(v + j) * share) * load(gate + j));
 }
@@ -282,7 +282,7 @@ void head(const Head& h) {
 
 modrwkv::DecodeKernels modrwkv::NAME(ISA)(int64_t head_size) {
   using namespace modrwkv::ISA;
-  DecodeKernels kernels{multiply, accumulate, add, normalise, mix, modrwkv::ISA::tanh, sigmoid, relu_squared, nullptr};
+  DecodeKernels kernels{multiply, accumulate, add, normalize, mix, modrwkv::ISA::tanh, sigmoid, relu_squared, nullptr};
   switch (head_size) {
     case 32: kernels.head = head<32>; break;
     case 64: kernels.head = head<64>; break;

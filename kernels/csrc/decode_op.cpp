@@ -1,4 +1,4 @@
-// modrwkv_kernels::rwkv7_decode_cpu: one token for each row through all layers, from embedding to logits. Its schema and
+// modrwkv_kernels::rwkv7_decode_cpu: one token of each sequence through all layers, from embedding to logits. Its schema and
 // shape function are registered in Python (modrwkv_kernels/decode_op.py), which also packs the weights.
 
 #include <ATen/Parallel.h>
@@ -84,12 +84,12 @@ class Step {
   Step(const Tensor& x, int64_t head_size, at::IntArrayRef ranks)
       : kernels_(decode_kernels(head_size)), size_(head_size), ranks_(ranks) {
     TORCH_CHECK_VALUE(kernels_.head, "the cpu decoder takes heads of 32, 64 or 128, not ", head_size);
-    TORCH_CHECK_VALUE(x.dim() == 2 && x.size(1) % head_size == 0, "x must be [rows, width], heads of ", head_size,
+    TORCH_CHECK_VALUE(x.dim() == 2 && x.size(1) % head_size == 0, "x must be [batch, hidden], heads of ", head_size,
                       ", not ", x.sizes());
     TORCH_CHECK_VALUE(ranks.size() == 4 && std::all_of(ranks.begin(), ranks.end(), [](int64_t r) {
                         return r > 0 && r % 32 == 0;
                       }), "ranks must be those of decay, rate, value residual and gate, multiples of 32, not ", ranks);
-    rows_ = x.size(0);
+    batch_ = x.size(0);
     width_ = x.size(1);
   }
 
@@ -105,19 +105,19 @@ class Step {
     dense(states, "states", {count, seats, heads, size_, size_});
     dense(time_shift, "time_shift", {count, seats, width_});
     dense(channel_shift, "channel_shift", {count, seats, width_});
-    slots_ = dense<int64_t>(slots, "slots", {rows_});
-    for (int64_t b = 0; b < rows_; ++b) {
+    slots_ = dense<int64_t>(slots, "slots", {batch_});
+    for (int64_t b = 0; b < batch_; ++b) {
       TORCH_CHECK_VALUE(slots_[b] >= 0 && slots_[b] < seats, "slot ", slots_[b], " is not one of the ", seats);
     }
     const float* ends = dense(norms, "norms", {4, width_});
-    TORCH_CHECK_VALUE(head.dim() == 2, "head must be [vocabulary, width], not ", head.sizes());
+    TORCH_CHECK_VALUE(head.dim() == 2, "head must be [vocabulary, hidden], not ", head.sizes());
     const Matrix scores = matrix(head, "head", head.size(0), width_, scales.empty() ? nullptr : &scales.back());
 
     const Tensor stream = at::empty_like(x);
     x_ = stream.mutable_data_ptr<float>();
-    const float* embedded = dense(x, "x", {rows_, width_});
-    each_row([&](int64_t b) {
-      kernels_.normalise(embedded + b * width_, ends, ends + width_, width_, x_ + b * width_);
+    const float* embedded = dense(x, "x", {batch_, width_});
+    each_sequence([&](int64_t b) {
+      kernels_.normalize(embedded + b * width_, ends, ends + width_, width_, x_ + b * width_);
     });
 
     float *state = states.mutable_data_ptr<float>(), *time = time_shift.mutable_data_ptr<float>(),
@@ -130,9 +130,9 @@ class Step {
       channel_mix(layer, channel + l * seats * width_);
     }
 
-    Tensor logits = at::empty({rows_, head.size(0)}, x.options());
-    each_row([&](int64_t b) {
-      kernels_.normalise(x_ + b * width_, ends + 2 * width_, ends + 3 * width_, width_, normed_ + b * width_);
+    Tensor logits = at::empty({batch_, head.size(0)}, x.options());
+    each_sequence([&](int64_t b) {
+      kernels_.normalize(x_ + b * width_, ends + 2 * width_, ends + 3 * width_, width_, normed_ + b * width_);
     });
     multiply({{scores, normed_, width_, logits.mutable_data_ptr<float>(), head.size(0), false}});
     return logits;
@@ -142,7 +142,7 @@ class Step {
   Layer layer_of(TensorList tensors, TensorList scales, bool first) const {
     const auto scale = [&](int i) { return scales.empty() ? nullptr : &scales[i]; };
     const int64_t low = low_width(first);
-    TORCH_CHECK_VALUE(tensors[4].dim() == 2 && tensors[4].size(0) % 32 == 0, "key must be [ffn, width], ffn a multiple ",
+    TORCH_CHECK_VALUE(tensors[4].dim() == 2 && tensors[4].size(0) % 32 == 0, "key must be [ffn, hidden], ffn a multiple ",
                       "of 32, not ", tensors[4].sizes());
     const int64_t ffn = tensors[4].size(0);
     Layer layer{{},
@@ -162,11 +162,11 @@ class Step {
 
   void allocate(const Layer& layer, const Tensor& like) {
     const int64_t ffn = layer.key.rows, low = low_width(false);
-    memory_ = at::empty({rows_ * (6 + 3 + 3 + kParts) * width_ + rows_ * (low + ffn)}, like.options());
+    memory_ = at::empty({batch_ * (6 + 3 + 3 + kParts) * width_ + batch_ * (low + ffn)}, like.options());
     float* at = memory_.mutable_data_ptr<float>();
     const auto take = [&](int64_t floats) {
       float* taken = at;
-      at += rows_ * floats;
+      at += batch_ * floats;
       return taken;
     };
     mixes_ = take(6 * width_);
@@ -181,8 +181,8 @@ class Step {
   }
 
   template <class Work>
-  void each_row(const Work& work) const {
-    at::parallel_for(0, rows_, std::max<int64_t>(1, kWeightsPerThread / (8 * width_)), [&](int64_t begin, int64_t end) {
+  void each_sequence(const Work& work) const {
+    at::parallel_for(0, batch_, std::max<int64_t>(1, kWeightsPerThread / (8 * width_)), [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) work(b);
     });
   }
@@ -199,7 +199,7 @@ class Step {
         const int64_t blocks = (p.weights.rows + kTogether - 1) / kTogether;
         const int64_t from = std::max(begin - before, int64_t{0}) * kTogether;
         const int64_t to = std::min((end - before) * kTogether, p.weights.rows);
-        if (from < to) kernels_.multiply(p, rows_, from, to);
+        if (from < to) kernels_.multiply(p, batch_, from, to);
         before += blocks;
       }
     });
@@ -208,9 +208,9 @@ class Step {
   void time_mix(const Layer& layer, bool first, float* states, float* shift) {
     const int64_t heads = width_ / size_, low = low_width(first);
     const Vectors& p = layer.vectors;
-    each_row([&](int64_t b) {
+    each_sequence([&](int64_t b) {
       float *before = shift + slots_[b] * width_, *now = normed_ + b * width_;
-      kernels_.normalise(x_ + b * width_, p.ln1_weight, p.ln1_bias, width_, now);
+      kernels_.normalize(x_ + b * width_, p.ln1_weight, p.ln1_bias, width_, now);
       for (int i = 0; i < 6; ++i) kernels_.mix(now, before, p.mix[i], width_, mixes_ + (b * 6 + i) * width_);
       std::copy_n(now, width_, before);
     });
@@ -232,14 +232,14 @@ class Step {
     }
     multiply(products);
 
-    each_row([&](int64_t b) {
+    each_sequence([&](int64_t b) {
       kernels_.tanh(low_ + b * low + offset[0], ranks_[0]);
       kernels_.sigmoid(low_ + b * low + offset[3], ranks_[3]);
     });
     const int64_t grain = std::max<int64_t>(1, kWeightsPerThread / (size_ * (low + 2 * size_)));
-    at::parallel_for(0, heads * rows_, grain, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, heads * batch_, grain, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
-        const int64_t h = task / rows_, b = task % rows_, channel = h * size_;
+        const int64_t h = task / batch_, b = task % batch_, channel = h * size_;
         const float* projected = projected_ + b * 3 * width_ + channel;
         Head head{&p,
                   {},
@@ -269,44 +269,44 @@ class Step {
   void channel_mix(const Layer& layer, float* shift) {
     const Vectors& p = layer.vectors;
     const int64_t ffn = layer.key.rows;
-    each_row([&](int64_t b) {
+    each_sequence([&](int64_t b) {
       float *before = shift + slots_[b] * width_, *now = normed_ + b * width_;
-      kernels_.normalise(x_ + b * width_, p.ln2_weight, p.ln2_bias, width_, now);
+      kernels_.normalize(x_ + b * width_, p.ln2_weight, p.ln2_bias, width_, now);
       kernels_.mix(now, before, p.ffn_x_k, width_, mixes_ + b * width_);
       std::copy_n(now, width_, before);
     });
     multiply({{layer.key, mixes_, width_, hidden_, ffn, false}});
-    each_row([&](int64_t b) { kernels_.relu_squared(hidden_ + b * ffn, ffn); });
+    each_sequence([&](int64_t b) { kernels_.relu_squared(hidden_ + b * ffn, ffn); });
 
-    // Rows of the value matrix whose activation is zero in every row of the batch are never read.
+    // Rows of the value matrix whose activation is zero in the whole batch are never loaded.
     int64_t count = 0;
     for (int64_t i = 0; i < ffn; ++i) {
       listed_[count] = static_cast<int32_t>(i);
       bool active = false;
-      for (int64_t b = 0; b < rows_; ++b) active |= hidden_[b * ffn + i] != 0.0f;
+      for (int64_t b = 0; b < batch_; ++b) active |= hidden_[b * ffn + i] != 0.0f;
       count += active;
     }
-    const int64_t part = rows_ * width_;
+    const int64_t part = batch_ * width_;
     at::parallel_for(0, kParts, std::max<int64_t>(1, kWeightsPerThread * kParts / (width_ * (count + 1))),
                      [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         std::fill_n(parts_ + i * part, part, 0.0f);
         const int64_t from = count * i / kParts, to = count * (i + 1) / kParts;
-        kernels_.accumulate({layer.value, hidden_, ffn, parts_ + i * part, width_, true}, rows_, listed_.data() + from,
+        kernels_.accumulate({layer.value, hidden_, ffn, parts_ + i * part, width_, true}, batch_, listed_.data() + from,
                             to - from);
       }
     });
-    each_row([&](int64_t b) { kernels_.add(parts_ + b * width_, kParts, part, width_, x_ + b * width_); });
+    each_sequence([&](int64_t b) { kernels_.add(parts_ + b * width_, kParts, part, width_, x_ + b * width_); });
   }
 
   const DecodeKernels kernels_;
   const int64_t size_;
   const at::IntArrayRef ranks_;
-  int64_t rows_, width_;
+  int64_t batch_, width_;
   const int64_t* slots_;
   Tensor memory_;
-  // Activations, [rows, ...]: the residual stream, the six mixed inputs, r k v, layer norms, values of the first layer,
-  // gated outputs, low-rank inputs, the hidden layer of channel mixing and the parts of its output, [parts, rows, width].
+  // Activations, [batch, ...]: the residual stream, the six mixed inputs, r k v, layer norms, values of the first layer,
+  // gated outputs, low-rank inputs, the hidden layer of channel mixing and the parts of its output, [parts, batch, width].
   float *x_, *mixes_, *projected_, *normed_, *v_first_, *gated_, *low_, *hidden_, *parts_;
   std::vector<int32_t> listed_;
 };

@@ -14,8 +14,8 @@ class Dense {
   const float* operator()(const at::Tensor& x, const char* name, at::IntArrayRef shape) {
     TORCH_CHECK_VALUE(x.scalar_type() == at::kFloat, name, " must be float32, not ", x.scalar_type());
     TORCH_CHECK_VALUE(x.sizes() == shape, name, " is ", x.sizes(), " but must be ", shape);
-    kept_.push_back(x.contiguous());
-    return kept_.back().const_data_ptr<float>();
+    copies_.push_back(x.contiguous());
+    return copies_.back().const_data_ptr<float>();
   }
 
   const float* operator()(const std::optional<at::Tensor>& x, const char* name, at::IntArrayRef shape) {
@@ -23,7 +23,7 @@ class Dense {
   }
 
  private:
-  std::vector<at::Tensor> kept_;
+  std::vector<at::Tensor> copies_;
 };
 
 }  // namespace modrwkv

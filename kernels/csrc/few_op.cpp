@@ -1,4 +1,4 @@
-// A linear layer for few rows, whose time is that of reading the weights, as a torch op.
+// A linear layer for few tokens, whose time is that of reading the weights, as a torch op.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>

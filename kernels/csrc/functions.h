@@ -17,7 +17,7 @@ inline Vec sigmoid_of(Vec x) {
 }
 
 // (x - mean) / sqrt(variance + eps) weight + bias
-inline void normalise_by(const float* x, const float* weight, const float* bias, int64_t width, float eps, float* y) {
+inline void normalize_by(const float* x, const float* weight, const float* bias, int64_t width, float eps, float* y) {
   Vec total = {};
   for (int64_t j = 0; j < width; j += LANES) total += load(x + j);
   const float mean = sum(total) / width;

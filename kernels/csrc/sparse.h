@@ -1,4 +1,4 @@
-// Products of rows that are largely zeros, as behind a relu, with a matrix: plain pointers, so that the kernels compile
+// Products of rows that are mostly zeros, as after a relu, with a matrix: plain pointers, so that the kernels compile
 // without torch and once per instruction set. All is dense float32; inputs and outputs are multiples of 16.
 //
 // What is not zero is listed once, span by span of the inputs. Then each output panel, the weights of a few vectors of
@@ -11,7 +11,7 @@
 
 namespace modrwkv {
 
-// What is not zero in each span, row behind row: span i begins at i * depth * rows.
+// What is not zero in each span, row after row: span i begins at i * depth * rows.
 struct NonZeros {
   float* value;     // [rows * inputs]
   uint16_t* place;  // [rows * inputs], where the weights of its input lie, seen from those of its span

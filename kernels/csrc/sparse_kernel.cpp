@@ -18,7 +18,7 @@ constexpr int kDepth = LANES == 16 ? 48 : 64;
 static_assert(sizeof(float) * kWidth * kDepth <= 24 << 10);
 
 // Writes the numbers of a vector that are not zero, and where their weights lie; returns how many there are. What it
-// writes behind them does not count.
+// writes after them is ignored.
 #if LANES == 16
 inline int list(const float* x, int input, float* value, uint16_t* place) {
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

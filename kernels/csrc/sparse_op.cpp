@@ -41,7 +41,7 @@ LinearProduct part(const LinearProduct& whole, int64_t i, int64_t parts) {
   return p;
 }
 
-// Lists of the parts of at most kRows rows, one behind another.
+// Lists of the parts of at most kRows rows, one after another.
 class Lists {
  public:
   Lists(const LinearProduct& whole, int64_t spans)
@@ -106,9 +106,9 @@ bool multiply(const LinearProduct& whole) {
     if (found > kDensest * rows.rows * rows.inputs) return false;
     // Panels are too few to share them out whole.
     at::parallel_for(0, panels * parts, 1, [&](int64_t begin, int64_t end) {
-      static thread_local std::vector<float> kept_packed, kept_sums;
-      float* packed = scratch(kept_packed, kernel.width * rows.inputs);
-      float* sums = scratch(kept_sums, kernel.width * kRows);
+      static thread_local std::vector<float> packed_memory, sums_memory;
+      float* packed = scratch(packed_memory, kernel.width * rows.inputs);
+      float* sums = scratch(sums_memory, kernel.width * kRows);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t panel = i / parts;
         const LinearProduct p = part(rows, i % parts, parts);

@@ -11,9 +11,9 @@ namespace modrwkv {
 struct Shift {
   const float* x;
   const float* update;  // null: nothing is added
-  const float* before;  // what stands before the first token, normalised; null: the token before it in memory does
+  const float* before;  // normalized predecessor of the first token; null: the token before it in memory does
   const float *weight, *bias;
-  const float* mix;  // [mixes, width]
+  const float* mix;  // [mixes, hidden]
   int64_t mixes, width;
   float eps;
   float* summed;       // null where nothing is added
@@ -22,7 +22,7 @@ struct Shift {
 };
 
 // From the products with mixed inputs to the inputs of the recurrence.
-struct Preparation {
+struct KUpdate {
   const float *k, *v, *decay, *rate, *k_k, *k_a;
   const float *v_first, *logit;  // null in the first layer, which keeps v
   float *log_w, *out_k, *out_v, *out_a, *out_b;
@@ -30,7 +30,7 @@ struct Preparation {
 };
 
 // From the output of the recurrence to the input of the output projection.
-struct Readout {
+struct GateOutput {
   const float *y, *r, *k, *v, *gate, *r_k, *weight, *bias;
   float* out;
   int64_t heads;
@@ -41,8 +41,8 @@ struct StageKernels {
   // `tokens` of them; scratch holds 2 width floats.
   void (*shift)(const Shift&, int64_t tokens, float* scratch);
   // Tokens [begin, end). Null where the head size is not one of 32, 64, 128.
-  void (*prepare)(const Preparation&, int64_t begin, int64_t end);
-  void (*readout)(const Readout&, int64_t begin, int64_t end);
+  void (*k_update)(const KUpdate&, int64_t begin, int64_t end);
+  void (*gate_output)(const GateOutput&, int64_t begin, int64_t end);
 };
 
 StageKernels stage_kernels_portable(int64_t head_size);

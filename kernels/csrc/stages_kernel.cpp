@@ -17,22 +17,22 @@ constexpr float kSquaredKeyNormEps = 1e-24f;
 
 void shift(const Shift& s, int64_t tokens, float* scratch) {
   float *previous = scratch, *now = scratch + s.width;
-  const auto normalise = [&](int64_t token, float* summed, float* normed) {
+  const auto normalize = [&](int64_t token, float* summed, float* normed) {
     const float* x = s.x + token * s.width;
     if (s.update) {
       const float* update = s.update + token * s.width;
       for (int64_t j = 0; j < s.width; j += LANES) store(summed + j, load(x + j) + load(update + j));
       x = summed;
     }
-    normalise_by(x, s.weight, s.bias, s.width, s.eps, normed);
+    normalize_by(x, s.weight, s.bias, s.width, s.eps, normed);
   };
   if (s.before) {
     std::copy_n(s.before, s.width, previous);
   } else {
-    normalise(-1, now, previous);
+    normalize(-1, now, previous);
   }
   for (int64_t token = 0; token < tokens; ++token) {
-    normalise(token, s.update ? s.summed + token * s.width : nullptr, now);
+    normalize(token, s.update ? s.summed + token * s.width : nullptr, now);
     for (int64_t m = 0; m < s.mixes; ++m) {
       const float* mix = s.mix + m * s.width;
       float* out = s.out + m * s.apart + token * s.width;
@@ -46,7 +46,7 @@ void shift(const Shift& s, int64_t tokens, float* scratch) {
 }
 
 template <int N>
-void prepare(const Preparation& p, int64_t begin, int64_t end) {
+void k_update(const KUpdate& p, int64_t begin, int64_t end) {
   for (int64_t i = begin * p.heads; i < end * p.heads; ++i) {
     const int64_t at = i * N, channel = i % p.heads * N;
     Vec squares = {};
@@ -71,11 +71,11 @@ void prepare(const Preparation& p, int64_t begin, int64_t end) {
 }
 
 template <int N>
-void readout(const Readout& p, int64_t begin, int64_t end) {
+void gate_output(const GateOutput& p, int64_t begin, int64_t end) {
   for (int64_t i = begin * p.heads; i < end * p.heads; ++i) {
     const int64_t at = i * N, channel = i % p.heads * N;
     float normed[N];
-    normalise_by(p.y + at, p.weight + channel, p.bias + channel, N, p.eps, normed);
+    normalize_by(p.y + at, p.weight + channel, p.bias + channel, N, p.eps, normed);
     Vec bonus = {};
     for (int j = 0; j < N; j += LANES) bonus += load(p.r + at + j) * load(p.k + at + j) * load(p.r_k + channel + j);
     const float share = sum(bonus);
@@ -94,9 +94,9 @@ void readout(const Readout& p, int64_t begin, int64_t end) {
 modrwkv::StageKernels modrwkv::NAME(ISA)(int64_t head_size) {
   using namespace modrwkv::ISA;
   switch (head_size) {
-    case 32: return {shift, prepare<32>, readout<32>};
-    case 64: return {shift, prepare<64>, readout<64>};
-    case 128: return {shift, prepare<128>, readout<128>};
+    case 32: return {shift, k_update<32>, gate_output<32>};
+    case 64: return {shift, k_update<64>, gate_output<64>};
+    case 128: return {shift, k_update<128>, gate_output<128>};
   }
   return {shift, nullptr, nullptr};
 }

@@ -35,7 +35,7 @@ StageKernels kernels_of(InstructionSet chosen, int64_t head_size) {
 
 StageKernels kernels_for_heads(int64_t head_size) {
   const StageKernels kernels = kernels_of(instruction_set(), head_size);
-  TORCH_CHECK_VALUE(kernels.prepare, "the cpu stages take heads of 32, 64 or 128, not ", head_size);
+  TORCH_CHECK_VALUE(kernels.k_update, "the cpu stages take heads of 32, 64 or 128, not ", head_size);
   return kernels;
 }
 
@@ -47,22 +47,22 @@ void for_tokens(int64_t tokens, int64_t width, const Work& work) {
 std::tuple<Tensor, Tensor> token_shift(const Tensor& x, const OptionalTensor& update, const Tensor& before,
                                        const Tensor& mix, const Tensor& norm_weight, const Tensor& norm_bias,
                                        const OptionalTensor& first, double eps) {
-  TORCH_CHECK_VALUE(x.dim() == 3 && x.size(2) % 16 == 0, "x must be [rows, tokens, a multiple of 16], not ", x.sizes());
-  const int64_t rows = x.size(0), length = x.size(1), width = x.size(2), mixes = mix.size(0);
+  TORCH_CHECK_VALUE(x.dim() == 3 && x.size(2) % 16 == 0, "x must be [batch, tokens, a multiple of 16], not ", x.sizes());
+  const int64_t batch = x.size(0), length = x.size(1), width = x.size(2), mixes = mix.size(0);
   std::vector<int64_t> starts;
   if (first) {
     const Tensor dense = first->to(at::kLong).contiguous();
     starts.assign(dense.const_data_ptr<int64_t>(), dense.const_data_ptr<int64_t>() + dense.numel());
-    TORCH_CHECK_VALUE(rows == 1 && !starts.empty() && starts.front() == 0 && starts.back() < length &&
+    TORCH_CHECK_VALUE(batch == 1 && !starts.empty() && starts.front() == 0 && starts.back() < length &&
                           std::is_sorted(starts.begin(), starts.end()),
-                      "first must rise from 0 within the ", length, " tokens of one row");
+                      "first must rise from 0 within the ", length, " tokens of a batch of one");
   } else {
-    for (int64_t i = 0; i < rows; ++i) starts.push_back(i * length);
+    for (int64_t i = 0; i < batch; ++i) starts.push_back(i * length);
   }
-  const int64_t sequences = starts.size(), tokens = rows * length;
+  const int64_t sequences = starts.size(), tokens = batch * length;
   Dense dense;
   Tensor summed = update ? at::empty(x.sizes(), x.options()) : at::empty({0}, x.options());
-  Tensor out = at::empty({mixes, rows, length, width}, x.options());
+  Tensor out = at::empty({mixes, batch, length, width}, x.options());
   const Shift whole{dense(x, "x", x.sizes()),
                     dense(update, "update", x.sizes()),
                     dense(before, "before", {sequences, width}),
@@ -96,12 +96,12 @@ std::tuple<Tensor, Tensor> token_shift(const Tensor& x, const OptionalTensor& up
   return {summed, out};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> prepare(const Tensor& k, const Tensor& v, const Tensor& decay,
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_update(const Tensor& k, const Tensor& v, const Tensor& decay,
                                                            const Tensor& rate, const Tensor& k_k, const Tensor& k_a,
                                                            const OptionalTensor& v_first, const OptionalTensor& logit,
                                                            int64_t head_size) {
   TORCH_CHECK_VALUE(k.dim() == 3 && head_size > 0 && k.size(2) % head_size == 0,
-                    "k must be [rows, tokens, a multiple of ", head_size, "], not ", k.sizes());
+                    "k must be [batch, tokens, a multiple of ", head_size, "], not ", k.sizes());
   TORCH_CHECK_VALUE(v_first.has_value() == logit.has_value(), "v_first and logit go together");
   const StageKernels kernels = kernels_for_heads(head_size);
   const int64_t width = k.size(2), tokens = k.size(0) * k.size(1);
@@ -110,7 +110,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> prepare(const Tensor& k, cons
   Tensor log_w = empty(), out_k = empty(), out_a = empty(), out_b = empty();
   Tensor out_v = v_first ? empty() : at::empty({0}, k.options());
   Dense dense;
-  const Preparation work{dense(k, "k", shape),
+  const KUpdate work{dense(k, "k", shape),
                          dense(v, "v", shape),
                          dense(decay, "decay", shape),
                          dense(rate, "rate", shape),
@@ -124,18 +124,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> prepare(const Tensor& k, cons
                          out_a.mutable_data_ptr<float>(),
                          out_b.mutable_data_ptr<float>(),
                          width / head_size};
-  for_tokens(tokens, width, [&](int64_t begin, int64_t end) { kernels.prepare(work, begin, end); });
+  for_tokens(tokens, width, [&](int64_t begin, int64_t end) { kernels.k_update(work, begin, end); });
   return {log_w, out_k, out_a, out_b, out_v};
 }
 
-Tensor readout(const Tensor& y, const Tensor& r, const Tensor& k, const Tensor& v, const Tensor& gate,
+Tensor gate_output(const Tensor& y, const Tensor& r, const Tensor& k, const Tensor& v, const Tensor& gate,
                const Tensor& r_k, const Tensor& norm_weight, const Tensor& norm_bias, double eps) {
-  TORCH_CHECK_VALUE(y.dim() == 4, "y must be [rows, tokens, heads, head size], not ", y.sizes());
+  TORCH_CHECK_VALUE(y.dim() == 4, "y must be [batch, tokens, heads, head size], not ", y.sizes());
   const StageKernels kernels = kernels_for_heads(y.size(3));
   const int64_t heads = y.size(2), size = y.size(3), width = heads * size, tokens = y.size(0) * y.size(1);
   Tensor out = at::empty(gate.sizes(), y.options());
   Dense dense;
-  const Readout work{dense(y, "y", y.sizes()),
+  const GateOutput work{dense(y, "y", y.sizes()),
                      dense(r, "r", y.sizes()),
                      dense(k, "k", y.sizes()),
                      dense(v, "v", y.sizes()),
@@ -146,7 +146,7 @@ Tensor readout(const Tensor& y, const Tensor& r, const Tensor& k, const Tensor& 
                      out.mutable_data_ptr<float>(),
                      heads,
                      static_cast<float>(eps)};
-  for_tokens(tokens, width, [&](int64_t begin, int64_t end) { kernels.readout(work, begin, end); });
+  for_tokens(tokens, width, [&](int64_t begin, int64_t end) { kernels.gate_output(work, begin, end); });
   return out;
 }
 
@@ -155,6 +155,6 @@ Tensor readout(const Tensor& y, const Tensor& r, const Tensor& k, const Tensor& 
 
 TORCH_LIBRARY_IMPL(modrwkv_kernels, CPU, m) {
   m.impl("token_shift_cpu", &modrwkv::token_shift);
-  m.impl("time_mix_prepare_cpu", &modrwkv::prepare);
-  m.impl("readout_cpu", &modrwkv::readout);
+  m.impl("fused_k_update_cpu", &modrwkv::k_update);
+  m.impl("gate_output_cpu", &modrwkv::gate_output);
 }

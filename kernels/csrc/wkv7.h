@@ -1,7 +1,7 @@
 // What the kernels compute on: plain pointers, so that they compile without torch and once per instruction set.
 //
 // Tensors are dense float32: inputs, outputs and their gradients [tokens of all sequences, heads, head size], states
-// [sequences, heads, value, key]. What is kept for the backward pass is [chunks, heads, value + chunk size, key]: the
+// [sequences, heads, value, key]. What is saved for the backward pass is [chunks, heads, value + chunk size, key]: the
 // state at the start of a chunk, and u of its tokens.
 #pragma once
 
@@ -22,12 +22,12 @@ struct Inputs {
 struct Forward {
   Inputs in;
   const float* state;  // null: zeros
-  float *y, *final, *kept;  // kept null: there will be no backward pass
+  float *y, *final, *saved;  // saved null: there will be no backward pass
 };
 
 struct Backward {
   Inputs in;
-  const float *kept, *dy;
+  const float *saved, *dy;
   const float* dfinal;  // null: zeros
   float *dr, *dlog_w, *dk, *dv, *da, *db, *dstate;
 };

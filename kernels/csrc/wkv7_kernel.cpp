@@ -26,8 +26,8 @@ constexpr int kRows = 4;  // state rows that the backward pass keeps in register
 // Offset of a token's vector of one head.
 inline int64_t at(const Inputs& in, int64_t token, int64_t head, int size) { return (token * in.heads + head) * size; }
 
-// Offset of what is kept of a chunk of one head: the state at its start, and u of its tokens.
-inline int64_t kept_offset(const Inputs& in, int64_t chunk, int64_t head, int size) {
+// Offset of what is saved of a chunk of one head: the state at its start, and u of its tokens.
+inline int64_t saved_offset(const Inputs& in, int64_t chunk, int64_t head, int size) {
   return (chunk * in.heads + head) * (size + in.chunk_size) * size;
 }
 
@@ -75,17 +75,17 @@ void forward(const Forward& f, const Sequence& sequence, int64_t head, float* sc
 
   for (int64_t t = sequence.begin; t < sequence.end; ++t) {
     const int64_t done = t - sequence.begin;
-    float* kept = f.kept ? f.kept + kept_offset(in, sequence.first_chunk + done / in.chunk_size, head, N) : nullptr;
+    float* saved = f.saved ? f.saved + saved_offset(in, sequence.first_chunk + done / in.chunk_size, head, N) : nullptr;
     if (done % in.chunk_size == 0) {
       restore<N>(state, decay);
-      if (kept) {
-        transpose<N>(state, kept);
+      if (saved) {
+        transpose<N>(state, saved);
         // What no token writes of a short chunk must not be left to chance.
         const int64_t tokens = std::min(sequence.end - t, in.chunk_size);
-        std::fill(kept + (N + tokens) * N, kept + (N + in.chunk_size) * N, 0.0f);
+        std::fill(saved + (N + tokens) * N, saved + (N + in.chunk_size) * N, 0.0f);
       }
     }
-    if (kept) std::memcpy(kept + (N + done % in.chunk_size) * N, u, sizeof(float) * N);
+    if (saved) std::memcpy(saved + (N + done % in.chunk_size) * N, u, sizeof(float) * N);
     const int64_t here = at(in, t, head, N);
     const float* v = in.v + here;
     // Tokens of one head lie far apart, so the processor does not foresee these reads and writes.
@@ -135,7 +135,7 @@ void exp_row(const float* log_w, float* w) {
   for (int j = 0; j < N; j += LANES) store(w + j, exp_of_nonpositive(load(log_w + j)));
 }
 
-// All that the backward pass knows of one token, in one piece of memory. Those from `dr` on are gradients that add up
+// All that the backward pass knows of one token, in one block of memory. Those from `dr` on are gradients that add up
 // over the rows of the state; `dr` and `dw` are yet to be carried over to r and log w. `g` is the gradient of y.
 template <int N>
 struct Token {
@@ -261,7 +261,7 @@ void backward(const Backward& f, const Sequence& sequence, int64_t head, float* 
     const int64_t first = sequence.begin + index * in.chunk_size;
     const int64_t left = sequence.end - first;
     const int tokens = static_cast<int>(left < in.chunk_size ? left : in.chunk_size);
-    const float* start = f.kept + kept_offset(in, sequence.first_chunk + index, head, N);
+    const float* start = f.saved + saved_offset(in, sequence.first_chunk + index, head, N);
     for (int t = 0; t < tokens; ++t) {
       Token<N>& x = chunk[t];
       const int64_t here = at(in, first + t, head, N);

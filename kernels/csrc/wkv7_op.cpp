@@ -90,7 +90,7 @@ void for_each_head(std::vector<Sequence> sequences, int64_t heads, int64_t scrat
 
 std::tuple<Tensor, Tensor, Tensor> wkv7(const Tensor& r, const Tensor& log_w, const Tensor& k, const Tensor& v,
                                         const Tensor& a, const Tensor& b, const OptionalTensor& state,
-                                        const OptionalTensor& cu_seqlens, int64_t chunk_size, bool keep) {
+                                        const OptionalTensor& cu_seqlens, int64_t chunk_size, bool save) {
   const auto shape = r.sizes();
   TORCH_CHECK_VALUE(r.dim() == 4, "r must be [batch, tokens, heads, head size], not ", shape);
   TORCH_CHECK_VALUE(0 < chunk_size && chunk_size <= kLongestChunk, "chunk_size must be from 1 to ", kLongestChunk,
@@ -101,13 +101,13 @@ std::tuple<Tensor, Tensor, Tensor> wkv7(const Tensor& r, const Tensor& log_w, co
 
   // Of the chunks that packed sequences can have, as op_gradient.py computes it without knowing the lengths.
   int64_t chunks = 0;
-  if (keep) {
+  if (save) {
     chunks = cu_seqlens ? r.size(1) / chunk_size + std::min(count, r.size(1))
                         : count * ((r.size(1) + chunk_size - 1) / chunk_size);
   }
   Tensor y = at::empty(shape, r.options());
   Tensor final = at::empty({count, heads, size, size}, r.options());
-  Tensor kept = at::empty({chunks, heads, size + chunk_size, size}, r.options());
+  Tensor saved = at::empty({chunks, heads, size + chunk_size, size}, r.options());
 
   Dense dense;
   const Forward forward{{dense(r, "r", shape), dense(log_w, "log_w", shape), dense(k, "k", shape), dense(v, "v", shape),
@@ -115,17 +115,17 @@ std::tuple<Tensor, Tensor, Tensor> wkv7(const Tensor& r, const Tensor& log_w, co
                         dense(state, "state", final.sizes()),
                         y.mutable_data_ptr<float>(),
                         final.mutable_data_ptr<float>(),
-                        keep ? kept.mutable_data_ptr<float>() : nullptr};
+                        save ? saved.mutable_data_ptr<float>() : nullptr};
   for_each_head(sequences, heads, kernels.scratch(chunk_size),
                 [&](const Sequence& sequence, int64_t head, float* scratch) {
                   kernels.forward(forward, sequence, head, scratch);
                 });
-  return {y, final, kept};
+  return {y, final, saved};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> wkv7_backward(
     const OptionalTensor& dy, const OptionalTensor& dfinal, const Tensor& r, const Tensor& log_w, const Tensor& k,
-    const Tensor& v, const Tensor& a, const Tensor& b, const Tensor& kept, const OptionalTensor& cu_seqlens,
+    const Tensor& v, const Tensor& a, const Tensor& b, const Tensor& saved, const OptionalTensor& cu_seqlens,
     int64_t chunk_size) {
   const auto shape = r.sizes();
   TORCH_CHECK_VALUE(r.dim() == 4, "r must be [batch, tokens, heads, head size], not ", shape);
@@ -137,7 +137,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> wkv7_backward
   if (count) {
     const Sequence& last = sequences.back();
     const int64_t chunks = last.first_chunk + (last.end - last.begin + chunk_size - 1) / chunk_size;
-    TORCH_CHECK_VALUE(kept.size(0) >= chunks, "starts holds ", kept.size(0), " chunks but there are ", chunks);
+    TORCH_CHECK_VALUE(saved.size(0) >= chunks, "chunk_states holds ", saved.size(0), " chunks but there are ", chunks);
   }
 
   Tensor dstate = at::empty({count, heads, size, size}, r.options());
@@ -147,7 +147,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> wkv7_backward
   Dense dense;
   const Backward backward{{dense(r, "r", shape), dense(log_w, "log_w", shape), dense(k, "k", shape),
                            dense(v, "v", shape), dense(a, "a", shape), dense(b, "b", shape), heads, chunk_size},
-                          dense(kept, "starts", {kept.size(0), heads, size + chunk_size, size}),
+                          dense(saved, "chunk_states", {saved.size(0), heads, size + chunk_size, size}),
                           dense(dy ? *dy : at::zeros_like(r), "dy", shape),
                           dense(dfinal, "dfinal", dstate.sizes()),
                           dr.mutable_data_ptr<float>(),

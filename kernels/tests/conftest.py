@@ -1,4 +1,4 @@
-"""Inputs like those an RWKV-7 layer makes, from gentle to nasty, and the yardstick they are measured with."""
+"""Inputs like those an RWKV-7 layer makes, from gentle to nasty, and the error measure."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def on_threads() -> Callable[[Callable[[], Any]], tuple[Any, Any]]:
 
 @pytest.fixture(params=["portable", "avx2", "avx512"])
 def on_instruction_set(request: pytest.FixtureRequest) -> Callable[[str], float]:
-    """Runs a script with one translation of the CPU kernels, and returns the error that it prints behind its name."""
+    """Runs a script with one translation of the CPU kernels, and returns the error that it prints after its name."""
     isa, best = request.param, torch.backends.cpu.get_cpu_capability()
     if isa not in ("portable", *{"AVX512": ("avx2", "avx512"), "AVX2": ("avx2",)}.get(best, ())):
         pytest.skip(f"this machine has no {isa}")

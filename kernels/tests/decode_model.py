@@ -1,4 +1,4 @@
-"""A random RWKV-7 checkpoint, and one step of it written down head by head in float64: the judge of the decoders."""
+"""A random RWKV-7 checkpoint, and one step of it written out head by head in float64, to test the decoders against."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_state(layers: int, slots: int, width: int, head_size: int) -> list[Te
 
 
 def step(tensors: dict[str, Tensor], token: int, state: list[Tensor], slot: int) -> Tensor:
-    """Logits behind one token; RWKV-7 paper, arXiv 2503.14456, section 4. The slot of `state` is updated in place."""
+    """Logits after one token; RWKV-7 paper, arXiv 2503.14456, section 4. The slot of `state` is updated in place."""
     z = {name: tensor.double() for name, tensor in tensors.items()}
     matrices, time_shift, channel_shift = state
     size = matrices.shape[-1]

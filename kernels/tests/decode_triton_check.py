@@ -17,13 +17,13 @@ from modrwkv_kernels.decode_weights import pack
 
 TOKENS, VOCAB = 2, 37
 SHAPES = [(2, 128, 64, 96), (2, 96, 32, 100), (1, 64, 64, 64)]
-SLOTS = {"one row": [2], "many rows": [3, 0, 1]}
-# Largest relative error of logits and states behind two tokens. Many rows are multiplied in half precision.
+SLOTS = {"one sequence": [2], "three sequences": [3, 0, 1]}
+# Largest relative error of logits and states after two tokens. Several sequences are multiplied in bfloat16.
 BARS = {"float32": 2e-6, "bfloat16": 2e-2}
 
 
 def errors(device: str, weights: str) -> dict[str, float]:
-    """Worst relative error of logits and states, for each shape and number of rows."""
+    """Worst relative error of logits and states, for each shape and batch size."""
     found = {}
     for layers, width, head_size, ffn in SHAPES:
         tensors = random_checkpoint(layers, width, head_size, ffn, VOCAB)

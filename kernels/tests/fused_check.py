@@ -14,8 +14,8 @@ from typing import Any
 
 import modrwkv_kernels
 import torch
-from modrwkv_kernels import ValueResidual
-from modrwkv_kernels.fused import arguments, token_shift_triton
+from modrwkv_kernels import CuSeqlens, ValueResidual, disabled_kernels
+from modrwkv_kernels.fused import token_shift_triton
 from torch import Tensor
 
 Case = tuple[str, Callable[..., Any], list[Tensor]]
@@ -35,29 +35,31 @@ def token_shift_cases() -> Iterator[Case]:
     shapes: list[tuple[int, int, int, list[int] | None]] = [
         (2, 11, 24, None),
         (3, 1, 16, None),
-        (1, 21, 16, [0, 1, 8, 9, 17]),
+        (1, 21, 16, [0, 1, 8, 9, 17, 21]),
     ]
-    for rows, tokens, width, first in shapes:
-        sequences = rows if first is None else len(first)
-        x, before = random(rows, tokens, width), random(sequences, width)
+    for batch, tokens, width, offsets in shapes:
+        sequences = batch if offsets is None else len(offsets) - 1
+        x, before = random(batch, tokens, width), random(sequences, width)
         norm_weight, norm_bias = 1 + random(width, scale=0.1), random(width)
-        index = None if first is None else torch.tensor(first)
+        packing = None if offsets is None else CuSeqlens.of(offsets)
 
-        def six(x: Tensor, before: Tensor, mix: Tensor, weight: Tensor, bias: Tensor, index: Any = index) -> Any:
-            where = None if index is None else index.to(x.device)
-            return modrwkv_kernels.token_shift_mix(x, before, mix, weight, bias, first=where)[1]
+        def six(x: Tensor, before: Tensor, mix: Tensor, weight: Tensor, bias: Tensor, packing: Any = packing) -> Any:
+            where = None if packing is None else packing.to(x.device)
+            return modrwkv_kernels.token_shift_mix(x, before, mix, weight, bias, cu_seqlens=where)[1]
 
         def one(
-            x: Tensor, before: Tensor, mix: Tensor, weight: Tensor, bias: Tensor, update: Tensor, index: Any = index
+            x: Tensor, before: Tensor, mix: Tensor, weight: Tensor, bias: Tensor, update: Tensor, packing: Any = packing
         ) -> Any:
-            where = None if index is None else index.to(x.device)
-            summed, mixes = modrwkv_kernels.token_shift_mix(x, before, mix, weight, bias, update=update, first=where)
+            where = None if packing is None else packing.to(x.device)
+            summed, mixes = modrwkv_kernels.token_shift_mix(
+                x, before, mix, weight, bias, update=update, cu_seqlens=where
+            )
             return summed, *mixes
 
-        name = f"token_shift_mix {rows}x{tokens}x{width}{'' if first is None else ' packed'}"
+        name = f"token_shift_mix {batch}x{tokens}x{width}{'' if offsets is None else ' packed'}"
         common = [norm_weight, norm_bias]
         yield f"{name} six", six, [x, before, random(6, width), *common]
-        yield f"{name} one", one, [x, before, random(1, width), *common, random(rows, tokens, width)]
+        yield f"{name} one", one, [x, before, random(1, width), *common, random(batch, tokens, width)]
 
 
 def prepare_cases() -> Iterator[Case]:
@@ -69,29 +71,29 @@ def prepare_cases() -> Iterator[Case]:
     k[1, 5, :size] = 0
 
     def first(k: Tensor, v: Tensor, decay: Tensor, rate: Tensor, k_k: Tensor, k_a: Tensor) -> Any:
-        prepared = modrwkv_kernels.time_mix_prepare(k, v, decay, rate, k_k, k_a, head_size=size)
+        prepared = modrwkv_kernels.fused_k_update(k, v, decay, rate, k_k, k_a, head_size=size)
         return prepared.log_w, prepared.k, prepared.a, prepared.b
 
     def later(
         k: Tensor, v: Tensor, decay: Tensor, rate: Tensor, k_k: Tensor, k_a: Tensor, v_first: Tensor, logit: Tensor
     ) -> Any:
         residual = ValueResidual(v_first, logit)
-        return modrwkv_kernels.time_mix_prepare(k, v, decay, rate, k_k, k_a, head_size=size, residual=residual)
+        return modrwkv_kernels.fused_k_update(k, v, decay, rate, k_k, k_a, head_size=size, residual=residual)
 
     inputs = [k, random(*shape), random(*shape, scale=4), random(*shape, scale=4), k_k, k_a]
-    yield "time_mix_prepare first layer", first, inputs
-    yield "time_mix_prepare", later, [*inputs, random(*shape), random(*shape)]
+    yield "fused_k_update first layer", first, inputs
+    yield "fused_k_update", later, [*inputs, random(*shape), random(*shape)]
 
 
 def other_cases() -> Iterator[Case]:
-    """Read-out, relu squared and cross-entropy."""
+    """Output gating, relu squared and cross-entropy."""
     heads, size = 3, 16
     for rows, tokens in ((2, 9), (1, 1)):
         four = [random(rows, tokens, heads, size) for _ in range(4)]
         weights = [random(heads, size), random(heads * size), random(heads * size)]
         yield (
-            f"readout {rows}x{tokens}",
-            lambda *x: (modrwkv_kernels.readout(*x, eps=64e-5),),
+            f"gate_output {rows}x{tokens}",
+            lambda *x: (modrwkv_kernels.gate_output(*x, eps=64e-5),),
             [*four, random(rows, tokens, heads * size), *weights],
         )
     yield "relu_squared", lambda x: (modrwkv_kernels.relu_squared(x),), [random(3, 1000)]
@@ -118,14 +120,13 @@ def results(function: Callable[..., Any], inputs: list[Tensor]) -> list[Tensor]:
 def errors(device: str, dtype: torch.dtype) -> dict[str, tuple[float, float]]:
     """The largest relative error of any output or gradient of every case, and that of plain torch in the same dtype."""
     found = {}
-    serves = arguments.runs_triton
     for name, function, inputs in (*token_shift_cases(), *prepare_cases(), *other_cases()):
         rounded = [x.to(device, dtype) for x in inputs]
         truth = results(function, [x.cpu().double() for x in rounded])
-        ours = worst(name, results(function, rounded), truth)
-        arguments.runs_triton = lambda x: False
-        found[name] = (ours, worst(name, results(function, rounded), truth))
-        arguments.runs_triton = serves
+        with disabled_kernels("cpu"):
+            ours = worst(name, results(function, rounded), truth)
+        with disabled_kernels("cpu", "triton"):
+            found[name] = (ours, worst(name, results(function, rounded), truth))
     return found
 
 
@@ -148,26 +149,25 @@ def check_registrations(device: str) -> None:
         return torch.randn(*shape, device=device, requires_grad=True)
 
     x, vectors = [make(*shape) for _ in range(8)], [make(32) for _ in range(4)]
-    first = torch.tensor([0, 2], device=device)
+    starts = torch.tensor([0, -1, 1], dtype=torch.int32, device=device)
     torch.library.opcheck(ops.relu_squared.default, (x[0],))
     torch.library.opcheck(
         ops.token_shift.default, (x[0], make(1, 32), make(6, 32), *vectors[:2], None, None, 1e-5, torch.float32)
     )
     torch.library.opcheck(
         ops.token_shift.default,
-        (x[0], make(2, 32), make(1, 32), *vectors[:2], x[1], first, 1e-5, torch.float32),
+        (x[0], make(2, 32), make(1, 32), *vectors[:2], x[1], starts, 1e-5, torch.float32),
     )
-    torch.library.opcheck(ops.time_mix_prepare.default, (*x[:3], *vectors[:2], *x[3:6], 16))
-    torch.library.opcheck(ops.time_mix_prepare.default, (*x[:3], *vectors[:2], None, None, None, 16))
+    torch.library.opcheck(ops.fused_k_update.default, (*x[:3], *vectors[:2], *x[3:6], 16))
+    torch.library.opcheck(ops.fused_k_update.default, (*x[:3], *vectors[:2], None, None, None, 16))
     four = [make(1, 3, 2, 16) for _ in range(4)]
-    torch.library.opcheck(ops.readout.default, (*four, x[0], make(2, 16), *vectors[:2], 1e-3))
+    torch.library.opcheck(ops.gate_output.default, (*four, x[0], make(2, 16), *vectors[:2], 1e-3))
 
 
 def main(device: str, dtype: str) -> None:
     """Print what is beyond the bar on a device, in a dtype."""
     torch.manual_seed(0)
     if device == "cpu":
-        arguments.runs_triton = lambda x: x.dtype != torch.float64
         # So that a few tokens need several programs.
         token_shift_triton._FORWARD_TOKENS = 4
         token_shift_triton._BACKWARD_PROGRAMS = 3

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from modrwkv_kernels.decode_op import decode_cpu, why_no_cpu_decode
+from modrwkv_kernels.capability import native_unavailable_reason
+from modrwkv_kernels.decode_op import decode_cpu
 from modrwkv_kernels.decode_weights import lossless_format, pack
 from torch import Tensor
 
@@ -23,7 +24,7 @@ SHAPES = [(3, 128, 64, 96), (2, 96, 32, 100), (2, 128, 128, 64), (1, 64, 64, 200
 
 @pytest.fixture(autouse=True)
 def _needs_the_library() -> None:
-    reason = why_no_cpu_decode()
+    reason = native_unavailable_reason()
     if reason is not None:
         pytest.skip(reason)
 

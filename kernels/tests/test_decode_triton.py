@@ -50,7 +50,7 @@ def compiled(name, constants, warps, capability):
     def kind(name):
         if name in constants:
             return "constexpr"
-        if name in ("outputs", "rows", "apart"):
+        if name in ("outputs", "batch", "apart"):
             return "i32"
         if name == "slots":
             return "*i64"

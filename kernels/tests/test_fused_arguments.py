@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from modrwkv_kernels import ValueResidual, readout, time_mix_prepare, token_shift_mix
+from modrwkv_kernels import CuSeqlens, ValueResidual, fused_k_update, gate_output, token_shift_mix
 
 X, VECTOR, HEADS = torch.zeros(2, 5, 8), torch.zeros(8), torch.zeros(2, 5, 2, 4)
 
@@ -10,14 +10,17 @@ X, VECTOR, HEADS = torch.zeros(2, 5, 8), torch.zeros(8), torch.zeros(2, 5, 2, 4)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": X[0]}, r"x must be \[rows, tokens, width\], not \[5, 8\]"),
+        ({"x": X[0]}, r"x must be \[batch, tokens, hidden\], not \[5, 8\]"),
         ({"before": X[:1, 0]}, r"before is \[1, 8\] but x is \[2, 5, 8\]; it needs \[2, 8\]"),
         ({"mix": torch.zeros(6, 7)}, r"mix is \[6, 7\] but x is \[2, 5, 8\]; it needs \[6, 8\]"),
         ({"norm_weight": VECTOR[1:]}, r"norm_weight is \[7\]"),
         ({"norm_bias": VECTOR[1:]}, r"norm_bias is \[7\]"),
         ({"update": X[:1]}, r"update is \[1, 5, 8\]"),
         ({"update": X.to("meta")}, "update is on meta but x is on cpu"),
-        ({"first": torch.tensor([0])}, r"with first the tokens are packed, \[1, tokens, width\], but x is \[2, 5, 8\]"),
+        (
+            {"cu_seqlens": CuSeqlens.of([0, 5])},
+            r"with cu_seqlens the tokens are packed, \[1, 5, hidden\], but x is \[2, 5, 8\]",
+        ),
     ],
 )
 def test_token_shift_mix(change, message):
@@ -29,7 +32,7 @@ def test_token_shift_mix(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": X[0]}, r"k must be \[rows, tokens, a multiple of 4\], not \[5, 8\]"),
+        ({"k": X[0]}, r"k must be \[batch, tokens, a multiple of 4\], not \[5, 8\]"),
         ({"head_size": 3}, r"a multiple of 3\], not \[2, 5, 8\]"),
         ({"v": X[:1]}, r"v is \[1, 5, 8\] but k is \[2, 5, 8\]"),
         ({"decay": X[:1]}, r"decay is \[1, 5, 8\]"),
@@ -40,16 +43,16 @@ def test_token_shift_mix(change, message):
         ({"residual": ValueResidual(X, X[:1])}, r"logit is \[1, 5, 8\]"),
     ],
 )
-def test_time_mix_prepare(change, message):
+def test_fused_k_update(change, message):
     arguments = {"k": X, "v": X, "decay": X, "rate": X, "k_k": VECTOR, "k_a": VECTOR, "head_size": 4}
     with pytest.raises(ValueError, match=message):
-        time_mix_prepare(**(arguments | change))
+        fused_k_update(**(arguments | change))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": X}, r"y must be \[rows, tokens, heads, head size\], not \[2, 5, 8\]"),
+        ({"y": X}, r"y must be \[batch, tokens, heads, head size\], not \[2, 5, 8\]"),
         ({"r": X}, r"r is \[2, 5, 8\] but y is \[2, 5, 2, 4\]"),
         ({"k": X}, "k is"),
         ({"v": X}, "v is"),
@@ -63,4 +66,4 @@ def test_readout(change, message):
     arguments = dict.fromkeys("yrkv", HEADS) | {"gate": X, "r_k": HEADS[0, 0]}
     arguments |= {"norm_weight": VECTOR, "norm_bias": VECTOR, "eps": 1e-3}
     with pytest.raises(ValueError, match=message):
-        readout(**(arguments | change))
+        gate_output(**(arguments | change))

@@ -20,10 +20,10 @@ KERNELS = [
     ("token_shift", "_token_shift_forward", {"STRETCH": 16, "BLOCK": 2048, "MIXES": 1}, 8, 80),
     ("token_shift", "_token_shift_backward", {"STRETCH": 64, "BLOCK": 2048, "MIXES": 6, "dsummed": None}, 16, 128),
     ("token_shift", "_token_shift_backward", {"STRETCH": 64, "BLOCK": 2048, "MIXES": 1}, 16, 80),
-    ("prepare", "_prepare_forward", {"SIZE": 64, "TILE": 16, "RESIDUAL": True}, 4, 64),
-    ("prepare", "_prepare_backward", {"SIZE": 64, "TILE": 16, "RESIDUAL": True, "TOKENS": 256}, 4, 128),
-    ("readout", "_readout_forward", {"SIZE": 64, "TILE": 16}, 4, 64),
-    ("readout", "_readout_backward", {"SIZE": 64, "TILE": 16, "TOKENS": 256}, 4, 128),
+    ("k_update", "_k_update_forward", {"SIZE": 64, "TILE": 16, "RESIDUAL": True}, 4, 64),
+    ("k_update", "_k_update_backward", {"SIZE": 64, "TILE": 16, "RESIDUAL": True, "TOKENS": 256}, 4, 128),
+    ("gate_output", "_gate_output_forward", {"SIZE": 64, "TILE": 16}, 4, 64),
+    ("gate_output", "_gate_output_backward", {"SIZE": 64, "TILE": 16, "TOKENS": 256}, 4, 128),
     ("relu_squared", "_relu_squared_forward", {"BLOCK": 2048}, 4, 40),
     ("relu_squared", "_relu_squared_backward", {"BLOCK": 2048}, 4, 48),
     ("cross_entropy", "_cross_entropy", {"VOCABULARY": 65536, "GRADIENT": True, "BLOCK": 8192}, 16, 80),
@@ -49,7 +49,7 @@ def compiled(module, name, constants, warps, capability):
     if "SUMMED" in names:
         constants["SUMMED"] = "dsummed" not in constants
     if "PACKED" in names:
-        constants |= {"PACKED": False, "origin": None}
+        constants |= {"PACKED": False, "starts": None}
     signature, aligned = {}, {}
     for index, argument in enumerate(names):
         if argument in constants:

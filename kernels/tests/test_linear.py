@@ -15,8 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_kernels import linear
-from modrwkv_kernels.fused.linear import why_no_amx
-from modrwkv_kernels.native import why_missing
+from modrwkv_kernels.capability import amx_unavailable_reason, native_unavailable_reason
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -25,7 +24,7 @@ Product = Callable[[Tensor, Tensor], Tensor]
 OnThreads = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 
 
-needs_amx = pytest.mark.skipif(why_no_amx() is not None, reason=why_no_amx() or "")
+needs_amx = pytest.mark.skipif(amx_unavailable_reason() is not None, reason=amx_unavailable_reason() or "")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -51,7 +50,7 @@ def emulated(hatch_build: Any, tmp_path_factory: pytest.TempPathFactory) -> Prod
     except hatch_build.CompileError as error:
         pytest.skip(str(error))
     folder, torch_folder = tmp_path_factory.mktemp("amx"), Path(torch.__file__).parent
-    flags = ["-std=c++17", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-fopenmp", "-fPIC", "-c"]
+    flags = [f"-std={hatch_build.STANDARD}", "-O2", "-mavx2", "-mfma", "-Wno-psabi", "-fopenmp", "-fPIC", "-c"]
     definitions = ["-DISA=amx", "-DLANES=16", "-Dmodrwkv_kernels=modrwkv_emulated"]
     folders = [f"-I{HERE.parent / 'csrc'}", f"-isystem{torch_folder / 'include'}"]
     hatch_build.run(
@@ -139,7 +138,8 @@ def test_amx_is_off_where_torch_is_told_to_use_less() -> None:
 
 
 @pytest.mark.skipif(
-    why_no_amx() is None or why_missing() is not None, reason="the units are there, or nothing is compiled"
+    amx_unavailable_reason() is None or native_unavailable_reason() is not None,
+    reason="the units are there, or nothing is compiled",
 )
 def test_missing_units_are_an_error_of_the_op() -> None:
     with pytest.raises(ValueError, match="no AMX units"):

@@ -33,12 +33,12 @@ def error(x, truth):
     return ((x.double() - truth).norm() / truth.norm()).item()
 
 
-@given(rows=st.integers(1, 20), width=st.integers(1, 9), vocabulary=st.integers(2, 40), rows_at_once=st.integers(1, 25))
+@given(rows=st.integers(1, 20), width=st.integers(1, 9), vocabulary=st.integers(2, 40), chunk_size=st.integers(1, 25))
 @settings(max_examples=40, deadline=None)
-def test_float64_equals_torch_in_slices_of_any_length(rows, width, vocabulary, rows_at_once):
+def test_float64_equals_torch_in_slices_of_any_length(rows, width, vocabulary, chunk_size):
     given_problem = problem(rows, width, vocabulary)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(cross_entropy.SCORES_AT_ONCE, "cpu", vocabulary * rows_at_once)
+        patch.setitem(cross_entropy.MAX_LOGITS, "cpu", vocabulary * chunk_size)
         found = outcome(*given_problem)
     for x, truth in zip(found, judge(*given_problem), strict=True):
         torch.testing.assert_close(x, truth, rtol=1e-12, atol=1e-12)
@@ -46,14 +46,14 @@ def test_float64_equals_torch_in_slices_of_any_length(rows, width, vocabulary, r
 
 @pytest.mark.parametrize(("dtype", "bar"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
 def test_sums_are_in_float32(monkeypatch, dtype, bar):
-    monkeypatch.setitem(cross_entropy.SCORES_AT_ONCE, "cpu", 1000 * 7)
+    monkeypatch.setitem(cross_entropy.MAX_LOGITS, "cpu", 1000 * 7)
     given_problem = problem(256, 64, 1000, dtype)
     found, truth = outcome(*given_problem), judge(*given_problem)
     assert [x.dtype for x in found] == [torch.float32, dtype, dtype]
     assert all(error(x, expected) < bar for x, expected in zip(found, truth, strict=True))
 
 
-def test_extreme_scores_neither_overflow_nor_vanish():
+def test_extreme_logits_neither_overflow_nor_vanish():
     hidden, weight, ids = problem(5, 4, 11)
     hidden = (hidden.detach() * 1e3).requires_grad_()
     for x, truth in zip(outcome(hidden, weight, ids), judge(hidden, weight, ids), strict=True):
@@ -61,20 +61,20 @@ def test_extreme_scores_neither_overflow_nor_vanish():
         torch.testing.assert_close(x, truth)
 
 
-def test_no_more_scores_than_the_limit_exist_at_one_time(monkeypatch):
-    monkeypatch.setitem(cross_entropy.SCORES_AT_ONCE, "cpu", 11 * 4)
+def test_no_more_logits_than_the_limit_exist_at_one_time(monkeypatch):
+    monkeypatch.setitem(cross_entropy.MAX_LOGITS, "cpu", 11 * 4)
     seen = []
     original = cross_entropy._loss_and_gradient
     monkeypatch.setattr(
         cross_entropy, "_loss_and_gradient", lambda x, *rest: seen.append(x.shape) or original(x, *rest)
     )
     hidden, weight, ids = problem(23, 8, 11)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.shape) or x, lambda x: x):
         linear_cross_entropy(hidden, weight, ids)
     assert max(rows for rows, _ in seen) == 4
     assert sum(rows for rows, _ in seen) == 23
-    assert {tuple(shape) for shape in kept} == {(23, 8), (11, 8)}
+    assert {tuple(shape) for shape in saved} == {(23, 8), (11, 8)}
 
 
 @pytest.mark.parametrize("frozen", ["hidden", "weight", "both", "no grad"])
@@ -113,7 +113,7 @@ def test_autocast_multiplies_in_half_precision():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h, w, i: (h[None], w, i), r"hidden must be \[rows, width\].*\[1, 9, 4\] and \[11, 4\]"),
+        (lambda h, w, i: (h[None], w, i), r"hidden must be \[tokens, hidden\].*\[1, 9, 4\] and \[11, 4\]"),
         (lambda h, w, i: (h, w[:, 1:], i), r"weight is \[11, 3\] but hidden is \[9, 4\]; it needs \[11, 4\]"),
         (lambda h, w, i: (h, w, i[1:]), r"targets is \[8\] but hidden is \[9, 4\]; it needs \[9\]"),
         (lambda h, w, i: (h, w, i.int()), "targets must be int64, not torch.int32"),

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_kernels import linear
-from modrwkv_kernels.native import why_missing
+from modrwkv_kernels.capability import native_unavailable_reason
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-pytestmark = pytest.mark.skipif(why_missing() is not None, reason=why_missing() or "")
+pytestmark = pytest.mark.skipif(native_unavailable_reason() is not None, reason=native_unavailable_reason() or "")
 BAR = 5e-7
 OnThreads = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 

@@ -9,11 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_kernels import linear
-from modrwkv_kernels.fused.linear import why_no_amx
-from modrwkv_kernels.native import why_missing
+from modrwkv_kernels.capability import amx_unavailable_reason, native_unavailable_reason
 from torch import Tensor
 
-pytestmark = pytest.mark.skipif(why_missing() is not None, reason=why_missing() or "")
+pytestmark = pytest.mark.skipif(native_unavailable_reason() is not None, reason=native_unavailable_reason() or "")
 BAR = 5e-7
 OnThreads = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 
@@ -94,7 +93,7 @@ def test_result_does_not_depend_on_threads(on_threads: OnThreads) -> None:
     assert torch.equal(found, expected)
 
 
-@pytest.mark.skipif(why_no_amx() is None, reason="the matrix units of this processor serve all inputs")
+@pytest.mark.skipif(amx_unavailable_reason() is None, reason="the matrix units of this processor serve all inputs")
 def test_is_used_where_inputs_are_said_to_be_sparse() -> None:
     x, weight = sparse(64, 64, density=0.2), normal(48, 64)
     x[:, 6], weight[:, 6] = 0.0, torch.inf

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from modrwkv_kernels import LOG_DECAY_MIN, available_backends, explain_dispatch, wkv7, wkv7_step
+from modrwkv_kernels import LOG_DECAY_MIN, CuSeqlens, available_backends, explain_dispatch, wkv7, wkv7_step
 
 
 @pytest.fixture
@@ -63,23 +63,30 @@ def test_decay_at_its_bound_survives_rounding(six, dtype):
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ([0, 4], "from 0 to the 5 tokens of r, but runs from 0 to 4"),
-        ([1, 5], "from 0 to the 5 tokens of r, but runs from 1 to 5"),
+        ([1, 5], r"cu_seqlens must start at 0, but is \[1, 5\]"),
+        ([], r"cu_seqlens must start at 0, but is \[\]"),
         ([0, 3, 2, 5], r"must not decrease, but cu_seqlens\[2\] = 2 follows 3"),
-        ([[0, 5]], r"must be \[sequences \+ 1\], not \[1, 2\]"),
-        ([], r"must be \[sequences \+ 1\], not \[0\]"),
-        ([0.0, 5.0], "must be int32 or int64, not torch.float32"),
+        (torch.tensor([[0, 5]]), r"\[sequences \+ 1\] in CPU memory, not torch.int64 \[1, 2\] on cpu"),
+        (torch.tensor([0.0, 5.0]), r"must be int32 or int64 .*, not torch.float32"),
+        (torch.tensor([0, 5], device="meta"), "in CPU memory, not torch.int64 .* on meta"),
     ],
 )
-def test_bounds(six, bounds, message):
-    bounds = torch.tensor(bounds) if bounds else torch.tensor(bounds, dtype=torch.int64)
-    with pytest.raises(ValueError, match=f"cu_seqlens .*{message}|{message}"):
-        wkv7(**{name: x[:1] for name, x in six.items()}, cu_seqlens=bounds)
+def test_bounds(bounds, message):
+    with pytest.raises(ValueError, match=message):
+        CuSeqlens.of(bounds)
+
+
+def test_bounds_of_other_inputs(six):
+    one = {name: x[:1] for name, x in six.items()}
+    with pytest.raises(ValueError, match="from 0 to the 5 tokens of r, but runs from 0 to 4"):
+        wkv7(**one, cu_seqlens=CuSeqlens.of([0, 4]))
+    with pytest.raises(ValueError, match="cu_seqlens is on meta but r is on cpu; move it"):
+        wkv7(**one, cu_seqlens=CuSeqlens.of([0, 5]).to("meta"))
 
 
 def test_bounds_need_packed_inputs(six):
     with pytest.raises(ValueError, match=r"r is \[2, 5, 3, 8\]"):
-        wkv7(**six, cu_seqlens=torch.tensor([0, 5]))
+        wkv7(**six, cu_seqlens=CuSeqlens.of([0, 5]))
 
 
 def test_chunk_size(six):
@@ -107,7 +114,7 @@ def test_step_into_a_pool_arguments(six):
         (torch.tensor([0, 1, 2]), r"slots is \[3\] but r is \[2, 3, 8\]"),
         (torch.tensor([0.0, 1.0]), "must be int32 or int64"),
         (torch.tensor([1, 1]), r"all different, but is \[1, 1\]"),
-        (torch.tensor([0, 4]), r"in the 4 rows of state, but is \[0, 4\]"),
+        (torch.tensor([0, 4]), r"from 0 to 3, the slots of state, but is \[0, 4\]"),
     ]:
         with pytest.raises(ValueError, match=message):
             wkv7_step(**token, state=pool, out=pool, slots=slots)
@@ -125,8 +132,8 @@ def test_unknown_backend(six):
         wkv7(**six, backend="tritn")
 
 
-def test_unusable_backend_says_why(six):
-    with pytest.raises(ValueError, match=r"'reference' cannot be used here: .* no chunks"):
+def test_unavailable_backend_says_why(six):
+    with pytest.raises(ValueError, match=r"'reference' is unavailable here: .* no chunks"):
         wkv7(**six, backend="reference", chunk_size=16)
 
 
@@ -137,5 +144,5 @@ def test_explain_dispatch():
     assert dispatch.reasons["torch"] is None
     assert "no chunks" in dispatch.reasons["reference"]
     assert "* torch" in str(dispatch)
-    assert "unusable" in str(dispatch)
+    assert "unavailable" in str(dispatch)
     assert explain_dispatch("reference").chosen == "reference"

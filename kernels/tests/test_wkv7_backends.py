@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modrwkv_kernels import available_backends, explain_dispatch, wkv7
+from modrwkv_kernels import CuSeqlens, available_backends, explain_dispatch, wkv7
 from torch.utils._python_dispatch import TorchDispatchMode
 
 FLOAT64 = [("torch", 16), ("torch", 32), ("torch", 64)]
@@ -13,7 +13,7 @@ FLOAT32 = [
     *(("torch", chunk_size, 2e-6, 5e-6) for chunk_size in (16, 32, 64)),
     *(("cpu", chunk_size, 1e-6, 1e-6) for chunk_size in (16, 32, 64)),
 ]
-BOUNDS = torch.tensor([0, 33, 33, 34, 130])
+BOUNDS = CuSeqlens.of([0, 33, 33, 34, 130])
 
 
 @pytest.mark.parametrize("kind", ["easy", "correlated keys", "strongest decay", "no decay"])
@@ -66,7 +66,7 @@ def test_half_precision_only_rounds_inputs_and_output(bench, backend, dtype):
 def test_any_shape_packed(bench, lengths, heads, size, chunk_size, index_dtype):
     six = bench.inputs("easy", 1, sum(lengths), heads, size)
     state = bench.state(len(lengths), heads, size)
-    bounds = torch.tensor([0, *lengths]).cumsum(0).to(index_dtype)
+    bounds = CuSeqlens.of(torch.tensor([0, *lengths]).cumsum(0).to(index_dtype))
     truth = bench.results(six, state, backend="reference", cu_seqlens=bounds)
     found = bench.results(six, state, backend="torch", chunk_size=chunk_size, cu_seqlens=bounds)
     for name, x, expected in zip(bench.names, found, truth, strict=True):
@@ -97,7 +97,7 @@ def test_any_shape_dense(bench, batch, tokens, heads, size):
 def test_any_shape_on_cpu(bench, lengths, heads, size, chunk_size, index_dtype):
     six = bench.inputs("easy", 1, sum(lengths), heads, size, dtype=torch.float32)
     state = bench.state(len(lengths), heads, size, dtype=torch.float32)
-    bounds = torch.tensor([0, *lengths]).cumsum(0).to(index_dtype)
+    bounds = CuSeqlens.of(torch.tensor([0, *lengths]).cumsum(0).to(index_dtype))
     exact = [x.double() for x in six]
     truth = bench.results(exact, state.double(), backend="torch", cu_seqlens=bounds)
     found = bench.results(six, state, backend="cpu", chunk_size=chunk_size, cu_seqlens=bounds)
@@ -138,9 +138,9 @@ def test_ops_are_registered_correctly(bench, op):
     forward = getattr(torch.ops.modrwkv_kernels, op).default
     backward = getattr(torch.ops.modrwkv_kernels, f"{op}_backward").default
     torch.library.opcheck(forward, (*six, None, None, 16, False))
-    y, final, starts = forward(*six, state, bounds, 16, True)
-    torch.library.opcheck(backward, (y, final, *six, starts, bounds, 16))
-    torch.library.opcheck(backward, (None, None, *six, starts, bounds, 16))
+    y, final, chunk_states = forward(*six, state, bounds, 16, True)
+    torch.library.opcheck(backward, (y, final, *six, chunk_states, bounds, 16))
+    torch.library.opcheck(backward, (None, None, *six, chunk_states, bounds, 16))
     for x in (*six, state):
         x.requires_grad_()
     torch.library.opcheck(forward, (*six, state, bounds, 16, True))

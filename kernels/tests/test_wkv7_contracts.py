@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from modrwkv_kernels import wkv7, wkv7_step
+from modrwkv_kernels import CuSeqlens, wkv7, wkv7_step
 
 BACKENDS = ["reference", "torch", "cpu"]
 BAR = 1e-6
@@ -19,8 +19,8 @@ def test_packed_equals_each_sequence_alone(bench, backend):
     lengths = [5, 0, 40, 1, 17]
     six = bench.inputs("easy", 1, sum(lengths), 2, 64, dtype=torch.float32)
     state = bench.state(len(lengths), 2, 64, dtype=torch.float32)
-    bounds = torch.tensor([0, *lengths]).cumsum(0)
-    y, final = wkv7(*six, state=state, cu_seqlens=bounds, output_state=True, backend=backend)
+    bounds = [0, *itertools.accumulate(lengths)]
+    y, final = wkv7(*six, state=state, cu_seqlens=CuSeqlens.of(bounds), output_state=True, backend=backend)
     for i, (start, end) in enumerate(itertools.pairwise(bounds)):
         alone = [x[:, start:end] for x in six]
         y_alone, final_alone = wkv7(*alone, state=state[i : i + 1], output_state=True, backend=backend)
@@ -133,7 +133,7 @@ def test_state_is_none_unless_asked_for(bench, backend):
 
 def test_not_a_number_spoils_its_sequence_and_head_only(bench, backend):
     six = bench.inputs("easy", 1, 20, 2, 32, dtype=torch.float32)
-    bounds = torch.tensor([0, 8, 20])
+    bounds = CuSeqlens.of([0, 8, 20])
     clean, _ = wkv7(*six, cu_seqlens=bounds, backend=backend)
     six[1][0, 10, 1, 3] = float("nan")
     y, _ = wkv7(*six, cu_seqlens=bounds, backend=backend)
@@ -145,7 +145,7 @@ def test_not_a_number_spoils_its_sequence_and_head_only(bench, backend):
 def test_cpu_result_does_not_depend_on_threads(bench, on_threads):
     six = bench.inputs("easy", 1, 300, 3, 32, dtype=torch.float32)
     state = bench.state(4, 3, 32, dtype=torch.float32)
-    bounds = torch.tensor([0, 5, 190, 191, 300])
+    bounds = CuSeqlens.of([0, 5, 190, 191, 300])
     expected, found = on_threads(lambda: bench.results(six, state, cu_seqlens=bounds, backend="cpu"))
     for name, x, y in zip(bench.names, found, expected, strict=True):
         assert torch.equal(x, y), name
@@ -156,7 +156,7 @@ def test_every_element_of_the_results_is_written(bench, backend):
     six = bench.inputs("easy", 1, 70, 2, 32, dtype=torch.float32)
     torch.use_deterministic_algorithms(True)
     try:
-        bounds = torch.tensor([0, 33, 33, 34, 70])
+        bounds = CuSeqlens.of([0, 33, 33, 34, 70])
         for x in bench.results(six, bench.state(4, 2, 32, dtype=torch.float32), cu_seqlens=bounds, backend=backend):
             assert x.isfinite().all()
     finally:

@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from modrwkv_kernels import explain_dispatch, wkv7
-from modrwkv_kernels.native import load_library
+from modrwkv_kernels.native import build_summary, load_library
 
 ON_ONE_INSTRUCTION_SET = """
 import sys
@@ -71,8 +72,9 @@ def test_heads_are_shared_out_among_threads():
     assert second > 0.2 * first > 0
 
 
-def write_record(folder: Path, **fields: str | None) -> None:
-    record = {"error": None, "library": "libwkv7_cpu.so", "torch": torch.__version__} | fields
+def write_record(folder: Path, **fields: Any) -> None:
+    record = {"error": None, "library": "libwkv7_cpu.so", "torch": torch.__version__}
+    record |= {"cxx11_abi": torch.compiled_with_cxx11_abi()} | fields
     (folder / "build.json").write_text(json.dumps(record))
 
 
@@ -87,14 +89,27 @@ def test_library_that_could_not_be_compiled(tmp_path):
 
 def test_library_of_another_torch(tmp_path):
     write_record(tmp_path, torch="1.13.1+cpu")
-    assert f"compiled for torch 1.13.1+cpu but this is torch {torch.__version__}; reinstall" in load_library(tmp_path)
+    reason = load_library(tmp_path)
+    assert f"compiled for torch 1.13.1+cpu but this is torch {torch.__version__}; with hatchling" in reason
+    assert "--no-build-isolation" in reason
+
+
+def test_library_of_another_abi(tmp_path):
+    abi = torch.compiled_with_cxx11_abi()
+    write_record(tmp_path, cxx11_abi=not abi)
+    assert f"cxx11_abi={not abi} but this torch has cxx11_abi={abi}; with hatchling" in load_library(tmp_path)
 
 
 def test_library_that_cannot_be_loaded(tmp_path):
     write_record(tmp_path)
-    assert re.search(r"cannot be loaded: .*No such file.*; reinstall", load_library(tmp_path))
+    assert re.search(r"cannot be loaded: .*No such file.*; with hatchling", load_library(tmp_path))
     (tmp_path / "libwkv7_cpu.so").write_bytes(b"not a library")
-    assert re.search(r"cannot be loaded: .*(file too short|invalid ELF header); reinstall", load_library(tmp_path))
+    assert re.search(r"cannot be loaded: .*(file too short|invalid ELF header); with hatchling", load_library(tmp_path))
+
+
+def test_what_was_compiled_is_shown_with_its_torch_and_standard_on_cpu():
+    assert f"for torch {torch.__version__}, c++20, " in build_summary()
+    assert build_summary().startswith("portable")
 
 
 def test_what_the_cpu_backend_takes(bench):
@@ -102,12 +117,12 @@ def test_what_the_cpu_backend_takes(bench):
     for options, reason in [
         ({"dtype": torch.float64}, "computes in float32, not torch.float64"),
         ({"head_size": 48}, "not 48"),
-        ({"device": "meta"}, "not on meta"),
+        ({"device": "meta"}, "in CPU memory"),
     ]:
         dispatch = explain_dispatch(**options)
         assert dispatch.chosen == "torch"
         assert reason in dispatch.reasons["cpu"]
-    with pytest.raises(ValueError, match=r"backend 'cpu' cannot be used here: it computes in float32"):
+    with pytest.raises(ValueError, match=r"backend 'cpu' is unavailable here: it computes in float32"):
         wkv7(*bench.inputs("easy", 1, 3, 1, 32), backend="cpu")
 
 
@@ -133,7 +148,7 @@ def build_hook(hatch_build, tmp_path):
 @pytest.mark.parametrize(
     ("compiler", "reason"), [("no-such-compiler", "no C++ compiler was found"), ("false", "false failed")]
 )
-def test_build_without_a_working_compiler_succeeds_and_says_why(build_hook, monkeypatch, compiler, reason):
+def test_build_without_a_working_compiler_succeeds_and_says_why(build_hook, monkeypatch, capsys, compiler, reason):
     monkeypatch.setenv("CXX", compiler)
     build_data = {"force_include": {}}
     build_hook.initialize("standard", build_data)
@@ -141,5 +156,8 @@ def test_build_without_a_working_compiler_succeeds_and_says_why(build_hook, monk
     assert target == "modrwkv_kernels/_native"
     assert sorted(path.name for path in Path(folder).iterdir()) == ["build.json"]
     assert reason in load_library(Path(folder))
+    printed = "".join(capsys.readouterr())
+    assert "the CPU kernels were NOT compiled" in printed
+    assert reason in printed
     build_hook.finalize("standard", build_data, "")
     assert not Path(folder).exists()

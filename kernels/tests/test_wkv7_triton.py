@@ -15,7 +15,7 @@ def test_interpreted_kernels_agree_with_float64(interpreted):
     assert interpreted("wkv7_triton_check.py") == {"cases": 13, "beyond": {}}
 
 
-def test_why_it_is_not_used(bench):
+def test_unavailable_reasons(bench):
     assert "CUDA device, not on cpu" in explain_dispatch().reasons["triton"]
     assert "float64" in explain_dispatch(device="cuda", dtype=torch.float64, chunk_size=16).reasons["triton"]
     assert "chunks of (16, 32)" in explain_dispatch(device="cuda", chunk_size=64).reasons["triton"]
@@ -23,30 +23,30 @@ def test_why_it_is_not_used(bench):
     if not torch.cuda.is_available():
         assert "no CUDA device" in explain_dispatch(device="cuda").reasons["triton"]
     six = bench.inputs("easy", 1, 3, 1, 32, dtype=torch.float32)
-    with pytest.raises(ValueError, match="'triton' cannot be used here: it takes tensors on a CUDA device, not on cpu"):
+    with pytest.raises(ValueError, match="'triton' is unavailable here: it takes tensors on a CUDA device, not on cpu"):
         wkv7(*six, backend="triton")
-    with pytest.raises(ValueError, match="'triton' cannot be used here"):
+    with pytest.raises(ValueError, match="'triton' is unavailable here"):
         wkv7_step(*(x[:, 0] for x in six), bench.state(1, 1, 32, dtype=torch.float32), backend="triton")
 
 
 # Kernel, its module, what is None, its constants, warps, and the most registers, bytes of stack, KiB of memory.
-KEPT = ("y", "final", "starts", "u", "state", "entering", "reading", "direct")
-KEPT_BACK = ("dends", "du", "dinitial", "dstate", "returning", "returned")
-WALK = {"C": 16, "PARTS": 2, "STAGES": 3}
+SAVED = ("y", "final", "chunk_states", "u", "state", "entering", "reading", "direct")
+SAVED_BACK = ("dends", "du", "dinitial", "dstate", "returning", "returned")
+SCAN = {"C": 16, "PARTS": 2, "STAGES": 3}
 KERNELS = [
     ("prepare_kernel", "forward", (), {"C": 16, "PARTS": 2, "STAGES": 3}, 1, 255, 96, 28),
     ("prepare_kernel", "forward", ("bounds",), {"C": 16, "PARTS": 2, "STAGES": 3}, 1, 255, 32, 28),
-    ("walk_kernel", "forward", (), {**WALK, "VALUES": 64}, 4, 255, 0, 96),
-    ("walk_kernel", "forward", (), {**WALK, "VALUES": 16}, 1, 255, 64, 64),
-    ("walk_kernel", "forward", KEPT, {**WALK, "VALUES": 64}, 4, 255, 0, 64),
-    ("walk_back_kernel", "backward", (), {**WALK, "VALUES": 64}, 4, 255, 0, 96),
-    ("walk_back_kernel", "backward", (), {**WALK, "VALUES": 16}, 1, 255, 64, 64),
-    ("walk_back_kernel", "backward", KEPT_BACK, {**WALK, "VALUES": 64}, 4, 255, 0, 64),
+    ("chunk_scan_kernel", "forward", (), {**SCAN, "VALUES": 64}, 4, 255, 0, 96),
+    ("chunk_scan_kernel", "forward", (), {**SCAN, "VALUES": 16}, 1, 255, 64, 64),
+    ("chunk_scan_kernel", "forward", SAVED, {**SCAN, "VALUES": 64}, 4, 255, 0, 64),
+    ("reverse_scan_kernel", "backward", (), {**SCAN, "VALUES": 64}, 4, 255, 0, 96),
+    ("reverse_scan_kernel", "backward", (), {**SCAN, "VALUES": 16}, 1, 255, 64, 64),
+    ("reverse_scan_kernel", "backward", SAVED_BACK, {**SCAN, "VALUES": 64}, 4, 255, 0, 64),
     ("gradient_kernel", "backward", (), {"C": 16}, 4, 255, 0, 32),
     ("gradient_kernel", "backward", (), {"C": 32}, 4, 168, 48, 64),
     ("step_kernel", "step", (), {"VALUES": 16}, 1, 128, 0, 4),
 ]
-FLOAT32 = {"log_w", "dlog_w", "kept", "state", "final", "dstate", "dinitial", "operators", "out"}
+FLOAT32 = {"log_w", "dlog_w", "chunk_decay", "state", "final", "dstate", "dinitial", "operators", "out"}
 
 
 def compiled(name, module, absent, constants, warps, registers, capability):

@@ -12,7 +12,7 @@ import sys
 
 import torch
 from conftest import Workbench
-from modrwkv_kernels import wkv7, wkv7_step
+from modrwkv_kernels import CuSeqlens, wkv7, wkv7_step
 from modrwkv_kernels.wkv_triton import launch
 from modrwkv_kernels.wkv_triton.plan import Tuning
 
@@ -51,7 +51,7 @@ def compare(
     **options: object,
 ) -> dict[str, float]:
     """Errors of one call's results, whose memory is filled with NaN before."""
-    cu_seqlens = None if bounds is None else torch.tensor(bounds)
+    cu_seqlens = None if bounds is None else CuSeqlens.of(bounds)
     six = BENCH.inputs(kind, batch, tokens, heads, size, dtype=dtype)
     state = BENCH.state(batch if bounds is None else len(bounds) - 1, heads, size, dtype=torch.float32)
     truth = BENCH.results([x.double() for x in six], state.double(), backend="torch", cu_seqlens=cu_seqlens)
@@ -91,13 +91,13 @@ def check_registration(device: str) -> None:
     bounds = torch.tensor([0, 3, 20], device=device)
     ops = torch.ops.modrwkv_kernels
     torch.library.opcheck(ops.wkv7_triton.default, (*six, None, None, 16, False))
-    y, final, *kept = ops.wkv7_triton(*six, state, bounds, 16, True)
+    y, final, *saved = ops.wkv7_triton(*six, state, bounds, 16, True)
     # Some numbers of blocks stay unused, and so what belongs to them is never written.
-    for tensor in kept:
+    for tensor in saved:
         tensor.nan_to_num_()
     backward = ops.wkv7_triton_backward.default
-    torch.library.opcheck(backward, (y, final, *six, *kept, bounds, 16))
-    torch.library.opcheck(backward, (None, None, *six, *kept, bounds, 16))
+    torch.library.opcheck(backward, (y, final, *six, *saved, bounds, 16))
+    torch.library.opcheck(backward, (None, None, *six, *saved, bounds, 16))
     token = [x[0, :2].contiguous() for x in six]
     torch.library.opcheck(ops.wkv7_triton_step.default, (*token, state, state.clone(), None))
 

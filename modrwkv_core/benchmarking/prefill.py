@@ -73,7 +73,7 @@ def _sparse_flops(x: torch.Tensor, weight: torch.Tensor, **_: object) -> int:
 
 @torch.inference_mode()
 def _prefill(model: RWKV7, ids: torch.Tensor) -> torch.Tensor:
-    last, _ = model.read(model.embed(ids))
+    last, _ = model.prefill(model.embed(ids))
     return model.logits(last)
 
 

@@ -26,12 +26,12 @@ TIME_LIMIT = 110  # seconds of one candidate, compilation included
 # Parameters of different kernels vary together, because they do not affect each other.
 CANDIDATES: tuple[dict[str, int], ...] = (
     {},
-    {"programs": 256, "prepare_programs": 6, "walk_stages": 2, "back_stages": 2, "gradient_registers": 255},
+    {"programs": 256, "prepare_programs": 6, "scan_stages": 2, "reverse_scan_stages": 2, "gradient_registers": 255},
     {
         "programs": 128,
         "prepare_stages": 2,
-        "walk_stages": 4,
-        "back_stages": 4,
+        "scan_stages": 4,
+        "reverse_scan_stages": 4,
         "gradient_warps": 8,
         "gradient_registers": 128,
     },
@@ -85,8 +85,8 @@ def _kernel_times(shape: tuple[int, int, int], candidate: dict[str, int], device
     dy = torch.randn_like(six.r)
 
     def once() -> None:
-        _, _, kept = launch.forward(six, None, None, CHUNK, True, tuning)
-        launch.backward(dy, None, six, kept, None, CHUNK, tuning)
+        _, _, saved = launch.forward(six, None, None, CHUNK, True, tuning)
+        launch.backward(dy, None, six, saved, None, CHUNK, tuning)
 
     once()
     torch.cuda.synchronize()

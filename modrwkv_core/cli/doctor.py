@@ -10,7 +10,7 @@ import click
 
 PACKAGES = ("modrwkv", "modrwkv-kernels", "torch", "triton", "numpy", "pydantic", "transformers", "timm", "torchaudio")
 
-TRUNK = "the backbone's forward pass"
+FORWARD = "the backbone's forward pass"
 
 
 @click.command()
@@ -70,33 +70,32 @@ def _devices() -> list[tuple[str, str]]:
 def _kernels() -> list[tuple[str, str]]:
     import torch
     from modrwkv_kernels import explain_dispatch
-    from modrwkv_kernels.decode_op import why_no_cpu_decode
-    from modrwkv_kernels.fused.linear import why_no_amx
-    from modrwkv_kernels.native import why_missing
+    from modrwkv_kernels.capability import amx_unavailable_reason
+    from modrwkv_kernels.native import build_summary, native_unavailable_reason
 
-    rows = []
+    rows = [("compiled CPU kernels", build_summary())]
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         dispatch = explain_dispatch(device=device)
         rows += [
             (
                 f"{device}: {name}",
-                f"unusable: {reason}" if reason else "chosen" if name == dispatch.chosen else "usable",
+                f"unavailable: {reason}" if reason else "chosen" if name == dispatch.chosen else "available",
             )
             for name, reason in dispatch.reasons.items()
         ]
-        if device == "cuda":
-            reason = dispatch.reasons["triton"]
-            rows.append(("cuda: decoding", f"{TRUNK}: {reason}" if reason else "Triton kernels in a CUDA graph"))
-    missing = why_no_cpu_decode()
-    rows.append(("cpu: decoding", f"{TRUNK}: {missing}" if missing else "compiled, a token in one call"))
-    missing, no_amx = why_missing(), why_no_amx()
+        rows.append((f"{device}: fused stages", explain_dispatch(operation="gate_output", device=device).chosen))
+        decode = explain_dispatch(operation="decode", device=device)
+        reason = decode.reasons["triton" if device == "cuda" else "cpu"]
+        served = {"cpu": "compiled, a token in one call", "triton": "Triton kernels in a CUDA graph"}
+        rows.append((f"{device}: decoding", f"{FORWARD}: {reason}" if reason else served[decode.chosen]))
+    missing, no_amx = native_unavailable_reason(), amx_unavailable_reason()
     if missing:
-        products = f"those of torch: {missing}"
+        products = f"torch: {missing}"
     elif no_amx:
-        products = f"compiled for few rows and for zeros, else those of torch: {no_amx}"
+        products = f"compiled for few tokens and for sparse inputs, else torch: {no_amx}"
     else:
-        products = "compiled for few rows, and on AMX units for bfloat16 weights"
-    rows.append(("cpu: products", products))
+        products = "compiled for few tokens, and on AMX units for bfloat16 weights"
+    rows.append(("cpu: linear layers", products))
     return rows
 
 

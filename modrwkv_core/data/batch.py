@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor
 
 from modrwkv_core.interfaces.component import Query
@@ -69,7 +70,7 @@ class Batch:
         keys: Names of the conversations.
         ids: ``[1, T]``, int64.
         targets: ``[1, T]``, int64.
-        cu_seqlens: ``[S + 1]``, int64: where each conversation begins, and the end of the last.
+        cu_seqlens: Where each conversation lies.
         media: In the order of their positions.
         queries: By head, in the order of their positions.
     """
@@ -77,6 +78,6 @@ class Batch:
     keys: tuple[str, ...]
     ids: Tensor
     targets: Tensor
-    cu_seqlens: Tensor
+    cu_seqlens: CuSeqlens
     media: tuple[PlacedMedia, ...]
     queries: Mapping[str, tuple[Query, ...]]

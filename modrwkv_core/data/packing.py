@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 import torch
+from modrwkv_kernels import CuSeqlens
 
 from modrwkv_core.data.batch import Batch, PlacedMedia, Sample
 from modrwkv_core.interfaces.component import Query
@@ -31,7 +32,7 @@ def pack(samples: Sequence[Sample]) -> Batch:
         keys=tuple(sample.key for sample in samples),
         ids=torch.cat([sample.ids for sample in samples])[None],
         targets=torch.cat([sample.targets for sample in samples])[None],
-        cu_seqlens=torch.tensor(bounds, dtype=torch.int64),
+        cu_seqlens=CuSeqlens.of(bounds),
         media=tuple(media),
         queries={head: tuple(asked) for head, asked in queries.items()},
     )

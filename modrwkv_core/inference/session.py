@@ -163,7 +163,7 @@ class Session:
         """
         batch = pack([self._conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():
-            last, state = self.model.read(batch)
+            last, state = self.model.prefill(batch)
             return self.model.backbone.logits(last), state
 
     def _tokens(

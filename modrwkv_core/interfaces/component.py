@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor, nn
 
 from modrwkv_core.interfaces.config import (
@@ -136,26 +137,31 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """Look up ``ids [B, T]``: ``[B, T, D]``."""
 
     @abstractmethod
-    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
+    ) -> tuple[Tensor, State]:
         """Read ``x``.
 
         Args:
             x: ``[B, T, D]``, or ``[1, tokens, D]`` with several sequences packed one after the other.
             state: Where to begin, B rows (one for each packed sequence); None begins anew.
-            cu_seqlens: ``[sequences + 1]``, int64: where each packed sequence begins, and the end of the last.
+            cu_seqlens: Where packed sequences lie, beside ``x``. Made once per batch; read it without copying from the
+                device to the host.
 
         Returns:
-            Hidden vectors of the shape of ``x``, and the state after the last token of each row or sequence.
+            Hidden vectors of the shape of ``x``, and the state after the last token of each sequence.
         """
 
-    def read(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
-        """Read ``x`` as :meth:`forward` does, for the sake of what comes next.
+    def prefill(
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
+    ) -> tuple[Tensor, State]:
+        """Process a prompt: as :meth:`forward`, but return only the last hidden vectors.
 
         Returns:
             The last hidden vector of each row or packed sequence, ``[B, D]``, and the state after it.
         """
         hidden, after = self(x, state=state, cu_seqlens=cu_seqlens)
-        return (hidden[:, -1] if cu_seqlens is None else hidden[0, cu_seqlens[1:].to(hidden.device) - 1]), after
+        return (hidden[:, -1] if cu_seqlens is None else hidden[0, cu_seqlens.last]), after
 
     @property
     @abstractmethod

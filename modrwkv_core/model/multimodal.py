@@ -99,9 +99,9 @@ class MultimodalModel(nn.Module):
         hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))
         return hidden, state
 
-    def read(self, batch: Batch) -> tuple[Tensor, State]:
-        """Read a packed batch; return the last hidden vector ``[B, D]`` and one state row of each conversation."""
-        return self.backbone.read(self.embed(batch.ids, batch.media), cu_seqlens=batch.cu_seqlens.to(self.device))
+    def prefill(self, batch: Batch) -> tuple[Tensor, State]:
+        """Prefill a packed batch; return the last hidden vector ``[B, D]`` and the state of each conversation."""
+        return self.backbone.prefill(self.embed(batch.ids, batch.media), cu_seqlens=batch.cu_seqlens.to(self.device))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that has something to say in ``batch``."""

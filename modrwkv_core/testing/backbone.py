@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor, nn
 
 from modrwkv_core.errors import CheckpointError
@@ -95,20 +96,22 @@ class BackboneContract(NeuralContract):
                 parts.append(hidden)
             assert_near(torch.cat(parts, dim=1), whole, SAME, f"{self.name} in chunks of {chunk} differs")
 
-    def test_reading_gives_the_last_hidden_vectors(self, settings: Mapping[str, Any]) -> None:
-        """``read`` is ``forward`` for the sake of what comes next: the last hidden vectors, and the same state.
+    def test_prefill_gives_the_last_hidden_vectors(self, settings: Mapping[str, Any]) -> None:
+        """``prefill`` returns the last hidden vectors of ``forward``, and the same state.
 
-        Remedy: leave ``read`` as it is inherited, or let it return one vector for each row or packed sequence.
+        Remedy: leave ``prefill`` as it is inherited, or let it return one vector for each row or packed sequence.
         """
         module, x_BTD = self.embedded(settings)
-        bounds = torch.tensor([0, 1, self.tokens])
+        bounds = CuSeqlens.of([0, 1, self.tokens])
         with torch.no_grad():
             for x, cu_seqlens, last in ((x_BTD, None, -1), (x_BTD[:1], bounds, [0, -1])):
                 hidden, after = module(x, cu_seqlens=cu_seqlens)
-                read, state = module.read(x, cu_seqlens=cu_seqlens)
-                expected = hidden[:, last].reshape(read.shape)
-                assert_near(read, expected, SAME, f"{self.name} reads other vectors than the last hidden ones")
-                self.assert_same_state(module, state, after, f"{self.name} leaves another state after when reading")
+                last_BD, state = module.prefill(x, cu_seqlens=cu_seqlens)
+                expected = hidden[:, last].reshape(last_BD.shape)
+                assert_near(
+                    last_BD, expected, SAME, f"{self.name}.prefill returns other vectors than the last hidden ones"
+                )
+                self.assert_same_state(module, state, after, f"{self.name} leaves another state after prefill")
 
     def test_row_in_a_batch_equals_the_row_alone(self, settings: Mapping[str, Any]) -> None:
         """Rows do not mix.
@@ -126,7 +129,7 @@ class BackboneContract(NeuralContract):
         """
         module, x_BTD = self.embedded(settings)
         bounds = [0, 1, 9, self.tokens]
-        packed_1TD, cu_seqlens = x_BTD[:1], torch.tensor(bounds)
+        packed_1TD, cu_seqlens = x_BTD[:1], CuSeqlens.of(bounds)
         _, started = module(x_BTD[:, :4])
         for state in (None, started):
             hidden, last = module(packed_1TD, state=state, cu_seqlens=cu_seqlens)

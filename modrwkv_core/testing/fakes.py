@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
+from modrwkv_kernels import CuSeqlens
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -102,14 +103,16 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
         embeddings: Tensor = self.embedding(ids)
         return embeddings
 
-    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
+    ) -> tuple[Tensor, State]:
         """Read ``x`` token by token."""
         if cu_seqlens is None:
             starts = state if state is not None else self.init_state(len(x))
             assert isinstance(starts, FakeState)
             hidden_BTD, last_BD = self._read(x, starts.hidden)
             return hidden_BTD, FakeState(last_BD)
-        ends = cu_seqlens.tolist()
+        ends = cu_seqlens.on_host().tolist()
         starts = state if state is not None else self.init_state(len(ends) - 1)
         assert isinstance(starts, FakeState)
         read = [

@@ -1,4 +1,4 @@
-"""flash-linear-attention computes with a converted model what the trunk computes."""
+"""flash-linear-attention computes with a converted model what the backbone computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trunk, its blocks and its decoder compute on a GPU what they compute on the CPU."""
+"""The backbone, its blocks and its decoder compute on a GPU what they compute on the CPU."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from modrwkv_kernels import CuSeqlens
 
 from modrwkv_core.backbones.rwkv7.block import LayerState
-from modrwkv_core.backbones.rwkv7.graph_reader import graph_reader
-from modrwkv_core.backbones.rwkv7.token_shift import Packing
+from modrwkv_core.backbones.rwkv7.prefill_graph import prefill_graph
 
 
-def test_rows_that_come_and_go_equal_the_trunk_in_a_graph(run_check: Any) -> None:
+def test_rows_that_come_and_go_equal_the_backbone_in_a_graph(run_check: Any) -> None:
     found = run_check("tests/unit/backbones/graph_decoder_check.py", "cuda")
     assert found == {"cases": 6 * 4 + 1, "beyond": {}}
 
@@ -29,10 +29,10 @@ def test_a_block_agrees_with_float64(make_model: Any, bounds: list[int] | None, 
         block = model.blocks[1]
         run = torch.compile(block, fullgraph=True) if compiles and model is rough else block
         inputs = [x.to(block.ln1.weight).detach().requires_grad_() for _ in range(2)]
-        packing = None if bounds is None else Packing.of(torch.tensor(bounds), inputs[0])
+        cu_seqlens = None if bounds is None else CuSeqlens.of(bounds).to(inputs[0].device)
         state = model.init_state(2)
         before = LayerState(state.matrix[1], state.time_shift[1], state.channel_shift[1])
-        out, _, after = run(*inputs, before, packing)
+        out, _, after = run(*inputs, before, cu_seqlens)
         loss = out.square().sum() + sum(tensor.square().sum() for tensor in after)
         outcomes.append([out, *after, *torch.autograd.grad(loss, [*inputs, *block.parameters()])])
     for ours, expected in zip(outcomes[1], outcomes[0], strict=True):
@@ -40,52 +40,52 @@ def test_a_block_agrees_with_float64(make_model: Any, bounds: list[int] | None, 
 
 
 @torch.no_grad()
-def test_prompts_read_in_a_graph_equal_the_forward_pass(make_model: Any) -> None:
+def test_prompts_prefilled_in_a_graph_equal_the_forward_pass(make_model: Any) -> None:
     model = make_model(hidden_size=128, head_dim=64, dtype=torch.float32).cuda()
 
-    def assert_reads(tokens: int) -> None:
+    def assert_prefills(tokens: int) -> None:
         x, state = torch.randn(1, tokens, 128, device="cuda"), model(torch.randn(1, 3, 128, device="cuda"))[1]
         hidden, after = model(x, state)
-        last, ours = model.read(x, state, torch.tensor([0, tokens]))
+        last, ours = model.prefill(x, state, CuSeqlens.of([0, tokens]).to("cuda"))
         assert (last - hidden[:, -1]).norm() <= 1e-5 * hidden[:, -1].norm()
         assert (ours.matrix - after.matrix).norm() <= 1e-5 * after.matrix.norm()
         assert (ours.time_shift - after.time_shift).norm() <= 1e-5 * after.time_shift.norm()
 
     for tokens in (5, 512, 513, 1, 1200):
-        assert_reads(tokens)
-    model.read(torch.full((1, 512, 128), float("nan"), device="cuda"))
-    assert_reads(7)
-    recorded = graph_reader(model)
-    assert recorded is not None
+        assert_prefills(tokens)
+    model.prefill(torch.full((1, 512, 128), float("nan"), device="cuda"))
+    assert_prefills(7)
+    captured = prefill_graph(model)
+    assert captured is not None
     for parameter in model.parameters():
         parameter.data = 1.1 * parameter.data
     for _ in range(3):
-        assert_reads(40)
-    assert graph_reader(model) not in (None, recorded)
+        assert_prefills(40)
+    assert prefill_graph(model) not in (None, captured)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="this machine has one GPU at most")
 @torch.no_grad()
-def test_a_model_reads_and_decodes_where_it_lies(make_model: Any) -> None:
+def test_a_model_prefills_and_decodes_where_it_lies(make_model: Any) -> None:
     model = make_model(hidden_size=128, head_dim=64, dtype=torch.float32).cuda(1)
     assert torch.cuda.current_device() == 0
     ids = torch.randint(0, 32, (1, 9), device="cuda:1")
     expected, _ = model(model.embed(ids))
     for _ in range(3):  # from the second one on in a graph
-        hidden, state = model.read(model.embed(ids[:, :-1]))
+        hidden, state = model.prefill(model.embed(ids[:, :-1]))
         torch.testing.assert_close(hidden, expected[:, -2], rtol=1e-4, atol=1e-5)
     decoding = model.decoder().start(state)
     torch.testing.assert_close(decoding.step(ids[0, -1:]), model.logits(expected[:, -1]), rtol=1e-3, atol=1e-4)
 
 
 def test_a_gpu_agrees_with_the_cpu(make_model: Any) -> None:
-    model, cu_seqlens = make_model(hidden_size=128, head_dim=64), torch.tensor([0, 3, 50])
+    model, cu_seqlens = make_model(hidden_size=128, head_dim=64), CuSeqlens.of([0, 3, 50])
     x = model.embed(torch.randint(0, 32, (1, 50))).detach()
     outcomes = []
     for device in ("cpu", "cuda"):
         model.to(device).zero_grad()
         state = model.init_state(2)
-        for part, bounds in ((x, cu_seqlens), (x[:, :2], torch.tensor([0, 1, 2]))):
+        for part, bounds in ((x, cu_seqlens), (x[:, :2], CuSeqlens.of([0, 1, 2]))):
             hidden, state = model(part.to(device), state, bounds.to(device))
         hidden, state = model(x[:, :1].expand(2, 1, 128).to(device), state)
         hidden.square().sum().backward()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from modrwkv_kernels.decode_op import why_no_cpu_decode
+from modrwkv_kernels.native import native_unavailable_reason
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.session import Session
@@ -19,7 +19,7 @@ from modrwkv_core.model.assemble import assemble
 QUESTIONS = [[Turn("user", (Text(f"Say {word} twice."),))] for word in ("yes", "no", "so")]
 
 
-@pytest.mark.skipif(why_no_cpu_decode() is not None, reason=str(why_no_cpu_decode()))
+@pytest.mark.skipif(native_unavailable_reason() is not None, reason=str(native_unavailable_reason()))
 def test_the_compiled_decoder_answers_as_the_backbone_does(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     loaded = load_manifest(tiny_manifest())

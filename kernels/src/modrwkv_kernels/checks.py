@@ -1,13 +1,12 @@
-"""Validation of arguments: a ValueError that names the argument, before any kernel runs."""
+"""Validation of arguments: a ValueError that names the argument, raised before any kernel runs."""
 
 from __future__ import annotations
-
-import itertools
 
 import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import CHUNK_SIZES, LOG_DECAY_MIN, Inputs, compute_dtype
+from modrwkv_kernels.cu_seqlens import CuSeqlens
 
 __all__ = ["check_call", "check_token"]
 
@@ -21,30 +20,26 @@ def _shape(x: Tensor) -> str:
 
 
 def check_call(
-    inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None = None, chunk_size: int | None = None
+    inputs: Inputs, state: Tensor | None, cu_seqlens: CuSeqlens | None = None, chunk_size: int | None = None
 ) -> None:
     """Check everything that can be checked without waiting for an accelerator.
 
-    Values (the range of the decay, the bounds in `cu_seqlens`) are looked at where they lie in CPU memory, and not
-    while a graph is being traced.
+    The range of the decay is checked in CPU memory only, and not while a compiler traces.
 
     Raises:
         ValueError: An argument has a wrong shape, element type, device or value.
     """
     _check_inputs(inputs, "[batch, tokens, heads, head size]")
-    batch, tokens, heads, size = inputs.r.shape
-    sequences = batch
+    sequences, _, heads, size = inputs.r.shape
     if cu_seqlens is not None:
         _check_cu_seqlens(cu_seqlens, inputs.r)
-        sequences = len(cu_seqlens) - 1
+        sequences = cu_seqlens.sequences
     if state is not None:
         _check_state(state, inputs.r, [sequences, heads, size, size])
     if chunk_size is not None and chunk_size not in CHUNK_SIZES:
         raise ValueError(f"chunk_size must be one of {CHUNK_SIZES}, not {chunk_size}")
     if not torch.compiler.is_compiling():
         _check_decay(inputs.log_w)
-        if cu_seqlens is not None and cu_seqlens.device.type == "cpu":
-            _check_bounds(cu_seqlens, tokens)
 
 
 def check_token(inputs: Inputs, state: Tensor, out: Tensor | None = None, slots: Tensor | None = None) -> None:
@@ -55,8 +50,8 @@ def check_token(inputs: Inputs, state: Tensor, out: Tensor | None = None, slots:
     """
     _check_inputs(inputs, "[batch, heads, head size]")
     batch, heads, size = inputs.r.shape
-    rows = batch if slots is None or state.dim() == 0 else len(state)
-    _check_state(state, inputs.r, [rows, heads, size, size])
+    count = batch if slots is None or state.dim() == 0 else len(state)
+    _check_state(state, inputs.r, [count, heads, size, size])
     if out is not None:
         _check_out(out, state, inputs)
     if slots is not None:
@@ -75,24 +70,24 @@ def _check_out(out: Tensor, state: Tensor, inputs: Inputs) -> None:
         if not x.is_contiguous():
             raise ValueError(f"{name} must be contiguous where out is given, but has strides {list(x.stride())}")
     if torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state, out)):
-        raise ValueError("out has no gradient: call it under torch.no_grad(), or leave out away")
+        raise ValueError("out has no gradient: call it under torch.no_grad(), or omit out")
 
 
 def _check_slots(slots: Tensor, out: Tensor | None, state: Tensor, r: Tensor) -> None:
     if out is None:
         raise ValueError("slots needs out: the pool that the new states go to, which may be state itself")
     if slots.shape != r.shape[:1]:
-        raise ValueError(f"slots is {_shape(slots)} but r is {_shape(r)}; it needs one row for each item of the batch")
+        raise ValueError(f"slots is {_shape(slots)} but r is {_shape(r)}; it needs one slot for each item of the batch")
     if slots.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"slots must be int32 or int64, not {slots.dtype}")
     if slots.device != r.device:
         raise ValueError(f"slots is on {slots.device} but r is on {r.device}")
     if slots.device.type == "cpu" and not torch.compiler.is_compiling():
-        rows = slots.tolist()
-        if len(set(rows)) < len(rows):
-            raise ValueError(f"slots must be all different, but is {rows}")
-        if rows and not 0 <= min(rows) <= max(rows) < len(state):
-            raise ValueError(f"slots must lie in the {len(state)} rows of state, but is {rows}")
+        values = slots.tolist()
+        if len(set(values)) < len(values):
+            raise ValueError(f"slots must be all different, but is {values}")
+        if values and not 0 <= min(values) <= max(values) < len(state):
+            raise ValueError(f"slots must be from 0 to {len(state) - 1}, the slots of state, but is {values}")
 
 
 def _check_inputs(inputs: Inputs, layout: str) -> None:
@@ -124,26 +119,17 @@ def _check_state(state: Tensor, r: Tensor, expected: list[int]) -> None:
         raise ValueError(f"state is on {state.device} but r is on {r.device}")
 
 
-def _check_cu_seqlens(cu_seqlens: Tensor, r: Tensor) -> None:
+def _check_cu_seqlens(cu_seqlens: CuSeqlens, r: Tensor) -> None:
     if r.shape[0] != 1:
         raise ValueError(f"with cu_seqlens the inputs are packed, [1, tokens, heads, head size], but r is {_shape(r)}")
-    if cu_seqlens.dim() != 1 or len(cu_seqlens) == 0:
-        raise ValueError(f"cu_seqlens must be [sequences + 1], not {_shape(cu_seqlens)}")
-    if cu_seqlens.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"cu_seqlens must be int32 or int64, not {cu_seqlens.dtype}")
-    if cu_seqlens.device not in (r.device, torch.device("cpu")):
-        raise ValueError(f"cu_seqlens is on {cu_seqlens.device} but r is on {r.device}")
-
-
-def _check_bounds(cu_seqlens: Tensor, tokens: int) -> None:
-    bounds = cu_seqlens.tolist()
-    if bounds[0] != 0 or bounds[-1] != tokens:
+    if cu_seqlens.tokens != r.shape[1]:
         raise ValueError(
-            f"cu_seqlens must run from 0 to the {tokens} tokens of r, but runs from {bounds[0]} to {bounds[-1]}"
+            f"cu_seqlens must run from 0 to the {r.shape[1]} tokens of r, but runs from 0 to {cu_seqlens.tokens}"
         )
-    for index, (start, end) in enumerate(itertools.pairwise(bounds)):
-        if end < start:
-            raise ValueError(f"cu_seqlens must not decrease, but cu_seqlens[{index + 1}] = {end} follows {start}")
+    if cu_seqlens.device.device != r.device:
+        raise ValueError(
+            f"cu_seqlens is on {cu_seqlens.device.device} but r is on {r.device}; move it once per batch with `to`"
+        )
 
 
 def _check_decay(log_w: Tensor) -> None:

@@ -7,11 +7,11 @@ what tokens of the chunk do to each other, and the rank-one feedback ``u_t = S_{
     (I - [A B']) U = A S0' + [A K'] V
 
 a unit lower triangular system (the WY form of a product of rank-one corrected transitions, as in DeltaNet, arXiv
-2406.06484, section 3). It is solved by substitution: a power series of the inverse loses all digits on correlated
-keys. Then ``Y = R S0' + [R K'] V + [R B'] U`` and ``S1 = S0 e^{g_C} + V' K e^{g_C} + U' B e^{g_C}``. Only the line for
-U and the one for S1 need the state, so all else is done for all chunks of all sequences at once.
+2406.06484, section 3). It is solved by substitution, which stays accurate on correlated keys. Then
+``Y = R S0' + [R K'] V + [R B'] U`` and ``S1 = S0 e^{g_C} + V' K e^{g_C} + U' B e^{g_C}``. Only the line for U and the
+one for S1 need the state, so everything else is done for all chunks of all sequences at once.
 
-For the gradient only the inputs and the states at chunk starts are kept; everything else is recomputed.
+For the gradient only the inputs and the states at chunk starts are saved; everything else is recomputed.
 
 Names end in their dimensions: Z chunks, H heads, C tokens of a chunk, D the two halves of a 2C axis (r then a, k then
 b, or v then u), N head size, V and K value and key index, S sequences sorted as in :mod:`modrwkv_kernels.ragged`.
@@ -86,7 +86,7 @@ def forward(x: Inputs, state_SHVK: Tensor, steps: Steps) -> tuple[Tensor, Tensor
     Args:
         x: Six tensors `[chunks, heads, chunk size, head size]`.
         state_SHVK: Initial states, sorted, `[sequences, heads, value, key]`.
-        steps: The chunks handled at each step of the walk.
+        steps: The chunks handled at each step of the scan.
 
     Returns:
         `[chunks, heads, chunk size, head size]`, `[sequences, heads, value, key]`, `[chunks, heads, value, key]`.
@@ -99,29 +99,29 @@ def forward(x: Inputs, state_SHVK: Tensor, steps: Steps) -> tuple[Tensor, Tensor
 
     vu_ZHDN = torch.empty_like(chunks.ra)
     vu_ZHDN[..., :size, :] = x.v
-    start_ZHVK = state_SHVK.new_empty(len(x.v), *state_SHVK.shape[1:])
+    chunk_states_ZHVK = state_SHVK.new_empty(len(x.v), *state_SHVK.shape[1:])
     state_SHVK = state_SHVK.clone()
     for step in steps:
         running = step.stop - step.start
-        start = start_ZHVK[step] = state_SHVK[:running]
+        start = chunk_states_ZHVK[step] = state_SHVK[:running]
         vu_ZHDN[step, :, size:] = u_ZHCN[step] + w_ZHCN[step] @ start.mT
         state_SHVK[:running] = start * chunks.total[step] + vu_ZHDN[step].mT @ chunks.kb_tail[step]
 
-    y_ZHCN = chunks.ra[..., :size, :] @ start_ZHVK.mT + chunks.mix[..., :size, :] @ vu_ZHDN
-    return y_ZHCN, state_SHVK, start_ZHVK
+    y_ZHCN = chunks.ra[..., :size, :] @ chunk_states_ZHVK.mT + chunks.mix[..., :size, :] @ vu_ZHDN
+    return y_ZHCN, state_SHVK, chunk_states_ZHVK
 
 
 def backward(
-    x: Inputs, start_ZHVK: Tensor, dy_ZHCN: Tensor, dstate_SHVK: Tensor, steps: Steps
+    x: Inputs, chunk_states_ZHVK: Tensor, dy_ZHCN: Tensor, dstate_SHVK: Tensor, steps: Steps
 ) -> tuple[Inputs, Tensor]:
     """Gradients of the inputs and of the initial states.
 
     Args:
         x: The inputs of :func:`forward`.
-        start_ZHVK: The states at chunk starts that it returned.
+        chunk_states_ZHVK: The states at chunk starts that it returned.
         dy_ZHCN: Gradient of the outputs.
         dstate_SHVK: Gradient of the final states.
-        steps: The chunks handled at each step of the walk.
+        steps: The chunks handled at each step of the scan.
 
     Returns:
         Gradients shaped like the inputs and like the states.
@@ -130,15 +130,15 @@ def backward(
     chunks = _prepare(x)
     mix_v, mix_u = chunks.mix.chunk(2, dim=-1)
     from_state = chunks.ra[..., size:, :]
-    drive = from_state @ start_ZHVK.mT + mix_v[..., size:, :] @ x.v
+    drive = from_state @ chunk_states_ZHVK.mT + mix_v[..., size:, :] @ x.v
     w_ZHCN, u_ZHCN = _solve(chunks, torch.cat((from_state, drive), dim=-1)).chunk(2, dim=-1)
     vu_ZHDN = _pair(x.v, u_ZHCN)
 
-    # The walk back mirrors the walk: the gradient of u is known once the gradient of the chunk's last state is.
+    # The reverse scan mirrors the scan: the gradient of u is known once the gradient of the chunk's last state is.
     rw_ZHDN = _pair(chunks.ra[..., :size, :], w_ZHCN)
     b_tail_ZHCN = chunks.kb_tail[..., size:, :]
     yu_ZHDN = _pair(dy_ZHCN, mix_u[..., :size, :].mT @ dy_ZHCN)
-    dend_ZHVK = torch.empty_like(start_ZHVK)
+    dend_ZHVK = torch.empty_like(chunk_states_ZHVK)
     dstate_SHVK = dstate_SHVK.clone()
     for step in reversed(steps):
         running = step.stop - step.start
@@ -149,7 +149,7 @@ def backward(
     ddrive_ZHCN = _solve(chunks, yu_ZHDN[..., size:, :], transposed=True)
     yd_ZHDN = _pair(dy_ZHCN, ddrive_ZHCN)
     dmix = (yd_ZHDN @ vu_ZHDN.mT) * _causal(size, yd_ZHDN)
-    dr_ZHCN, da_ZHCN = (dmix @ chunks.kb + yd_ZHDN @ start_ZHVK).chunk(2, dim=-2)
+    dr_ZHCN, da_ZHCN = (dmix @ chunks.kb + yd_ZHDN @ chunk_states_ZHVK).chunk(2, dim=-2)
     dr_ZHCN, da_ZHCN = dr_ZHCN * chunks.grow, da_ZHCN * chunks.grow_prev
     dv_ZHCN = mix_v.mT @ yd_ZHDN + chunks.kb_tail[..., :size, :] @ dend_ZHVK.mT
 
@@ -162,7 +162,7 @@ def backward(
     # g_t scales r_t up, k_t and b_t down; g_{t-1} scales a_t; g_C scales all that reaches the chunk's end.
     at_t = x.r * dr_ZHCN - x.k * dk_ZHCN - x.b * db_ZHCN
     at_prev = x.a * da_ZHCN
-    at_end = (start_ZHVK * dend_ZHVK).sum(-2, keepdim=True) * chunks.total
+    at_end = (chunk_states_ZHVK * dend_ZHVK).sum(-2, keepdim=True) * chunks.total
     at_end = at_end + (chunks.kb_tail * dkb_end).sum(-2, keepdim=True)
     after = torch.cat((at_prev[..., 1:, :], at_end), dim=-2)
     dlog_w_ZHCN = (at_t + after).flip(-2).cumsum(-2).flip(-2)

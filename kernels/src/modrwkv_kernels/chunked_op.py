@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 
 import torch
 from torch import Tensor
 
 from modrwkv_kernels import chunked, reference
-from modrwkv_kernels.backend import DEFAULT_CHUNK_SIZE, Backend, Inputs, Request, compute_dtype
+from modrwkv_kernels.backend import DEFAULT_CHUNK_SIZE, Backend, Inputs, compute_dtype
+from modrwkv_kernels.cu_seqlens import CuSeqlens
 from modrwkv_kernels.op_gradient import BACKWARD_SCHEMA, FORWARD_SCHEMA, connect, needs_gradient
 from modrwkv_kernels.ragged import ChunkList, chunk_capacity
 
 __all__ = ["BACKEND"]
 
+_PLANS = 8  # remembered plans
+
 
 def _layout(r: Tensor, cu_seqlens: Tensor | None, chunk_size: int) -> ChunkList:
     batch, tokens, heads, _ = r.shape
     if cu_seqlens is None:
-        return ChunkList.build([tokens] * batch, heads, chunk_size, r.device)
-    bounds = cu_seqlens.tolist()
-    lengths = [end - start for start, end in itertools.pairwise(bounds)]
-    return ChunkList.build(lengths, heads, chunk_size, r.device)
+        return _plan((tokens,) * batch, heads, chunk_size, r.device)
+    # In CPU memory, so nothing waits for a device.
+    return _plan(tuple(cu_seqlens.diff().tolist()), heads, chunk_size, r.device)
+
+
+# All layers of a model, forward and backward, share the plan of a batch.
+@functools.lru_cache(_PLANS)
+def _plan(lengths: tuple[int, ...], heads: int, chunk_size: int, device: torch.device) -> ChunkList:
+    return ChunkList.build(list(lengths), heads, chunk_size, device)
 
 
 def _forward(
@@ -34,23 +42,23 @@ def _forward(
     state: Tensor | None,
     cu_seqlens: Tensor | None,
     chunk_size: int,
-    keep_starts: bool,
+    save_chunk_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     _, tokens, heads, size = r.shape
     layout = _layout(r, cu_seqlens, chunk_size)
     x = Inputs(*(layout.gather(x.flatten(0, 1)) for x in (r, log_w, k, v, a, b)))
     sequences = len(layout.order)
     sorted_state = r.new_zeros(sequences, heads, size, size) if state is None else state[layout.order]
-    y, sorted_final, starts = chunked.forward(x, sorted_state, layout.steps)
+    y, sorted_final, chunk_states = chunked.forward(x, sorted_state, layout.steps)
 
     final = torch.empty_like(sorted_final)
     final[layout.order] = sorted_final
-    if not keep_starts:
-        starts = starts.new_empty(0, heads, size, size)
+    if not save_chunk_states:
+        chunk_states = chunk_states.new_empty(0, heads, size, size)
     elif cu_seqlens is not None:
         capacity = chunk_capacity(tokens, sequences, chunk_size)
-        starts = torch.cat((starts, starts.new_zeros(capacity - layout.chunks, heads, size, size)))
-    return layout.scatter(y, r.shape), final, starts
+        chunk_states = torch.cat((chunk_states, chunk_states.new_zeros(capacity - layout.chunks, heads, size, size)))
+    return layout.scatter(y, r.shape), final, chunk_states
 
 
 def _backward(
@@ -62,7 +70,7 @@ def _backward(
     v: Tensor,
     a: Tensor,
     b: Tensor,
-    starts: Tensor,
+    chunk_states: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
 ) -> tuple[Tensor, ...]:
@@ -72,7 +80,7 @@ def _backward(
     sequences = len(layout.order)
     dy_ZHCN = torch.zeros_like(x.r) if dy is None else layout.gather(dy.flatten(0, 1))
     sorted_dfinal = r.new_zeros(sequences, heads, size, size) if dfinal is None else dfinal[layout.order]
-    gradients, sorted_dstate = chunked.backward(x, starts[: layout.chunks], dy_ZHCN, sorted_dfinal, layout.steps)
+    gradients, sorted_dstate = chunked.backward(x, chunk_states[: layout.chunks], dy_ZHCN, sorted_dfinal, layout.steps)
 
     dstate = torch.empty_like(sorted_dstate)
     dstate[layout.order] = sorted_dstate
@@ -90,20 +98,16 @@ _wkv7 = connect(
 
 
 def _run(
-    inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
+    inputs: Inputs, state: Tensor | None, cu_seqlens: CuSeqlens | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
     y, final = _wkv7(
         *inputs.to(compute_dtype(inputs.r.dtype)),
         state,
-        cu_seqlens,
+        None if cu_seqlens is None else cu_seqlens.on_host(),
         chunk_size or DEFAULT_CHUNK_SIZE,
         needs_gradient(inputs, state),
     )
     return y.to(inputs.r.dtype), final
 
 
-def _unusable(request: Request) -> str | None:
-    return None
-
-
-BACKEND = Backend("torch", _run, reference.step, _unusable)
+BACKEND = Backend("torch", _run, reference.step)

@@ -1,6 +1,6 @@
 """Kernels that take tokens through an RWKV-7 on a GPU; :mod:`modrwkv_kernels.decode_triton` says in which order.
 
-Names end in their dimensions: D = width, O = a block of outputs, I = a block of inputs, N = head size (V values,
+Names end in their dimensions: D = hidden size, O = a block of outputs, I = a block of inputs, N = head size (V values,
 K keys), R = rank of a low-rank map.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
@@ -32,7 +32,7 @@ def _await_inputs(EARLY: tl.constexpr):
 
 
 @triton.jit
-def _normalised(x_D, weight_D, bias_D, inside_D, D: tl.constexpr):
+def _normalized(x_D, weight_D, bias_D, inside_D, D: tl.constexpr):
     """Layer norm of a vector that is zero beyond D."""
     centred_D = tl.where(inside_D, x_D - tl.sum(x_D) / D, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred_D * centred_D) / D + LAYER_NORM_EPS)
@@ -51,9 +51,9 @@ def _tanh(x):
 
 @triton.jit
 def norm_kernel(
-    x,  # [rows, D]
+    x,  # [batch, D]
     norm,  # [2, D]: weight, bias
-    y,  # [rows, D]
+    y,  # [batch, D]
     D: tl.constexpr,
     POWER_D: tl.constexpr,
 ):
@@ -64,7 +64,7 @@ def norm_kernel(
     weight_D = tl.load(norm + at_D, mask=inside_D, other=0.0)
     bias_D = tl.load(norm + D + at_D, mask=inside_D, other=0.0)
     x_D = tl.load(x + row + at_D, mask=inside_D, other=0.0).to(tl.float32)
-    y_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    y_D = _normalized(x_D, weight_D, bias_D, inside_D, D)
     tl.store(y + row + at_D, y_D.to(y.dtype.element_ty), mask=inside_D)
 
 
@@ -92,20 +92,20 @@ def normed_product_kernel(
     bias_D = tl.load(norm + D + at_D, mask=inside_D, other=0.0)
     _await_inputs(EARLY)
     x_D = tl.load(x + at_D, mask=inside_D, other=0.0)
-    normed_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    normed_D = _normalized(x_D, weight_D, bias_D, inside_D, D)
     tl.store(y + at_O, tl.sum(weights_OD.to(tl.float32) * normed_D[None, :], axis=1), mask=at_O < outputs)
 
 
 @triton.jit
 def mix_kernel(
-    x,  # [rows, D]
-    add,  # [rows, D], or None
+    x,  # [batch, D]
+    add,  # [batch, D], or None
     norm,  # [2, D]: weight, bias
     shift,  # [slots, D]
-    slots,  # [rows]
+    slots,  # [batch]
     mixes,  # [MIXES, D]
-    y,  # [MIXES, rows, D]
-    rows,
+    y,  # [MIXES, batch, D]
+    batch,
     D: tl.constexpr,
     MIXES: tl.constexpr,
     POWER_D: tl.constexpr,
@@ -120,13 +120,13 @@ def mix_kernel(
     if add is not None:
         x_D += tl.load(add + row * D + at_D, mask=inside_D, other=0.0).to(tl.float32)
         tl.store(x + row * D + at_D, x_D, mask=inside_D)
-    now_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    now_D = _normalized(x_D, weight_D, bias_D, inside_D, D)
     shift += tl.load(slots + row).to(tl.int64) * D
     before_D = tl.load(shift + at_D, mask=inside_D, other=0.0).to(tl.float32)
     tl.store(shift + at_D, now_D.to(shift.dtype.element_ty), mask=inside_D)
     for index in tl.static_range(MIXES):
         mixed_D = now_D + (before_D - now_D) * tl.load(mixes + index * D + at_D, mask=inside_D, other=0.0)
-        tl.store(y + (index * rows + row) * D + at_D, mixed_D.to(y.dtype.element_ty), mask=inside_D)
+        tl.store(y + (index * batch + row) * D + at_D, mixed_D.to(y.dtype.element_ty), mask=inside_D)
 
 
 @triton.jit
@@ -170,7 +170,7 @@ def mixed_product_kernel(
     _await_inputs(EARLY)
     x_D = tl.load(x + at_D, mask=inside_D, other=0.0)
     before_D = tl.load(shift + tl.load(slots).to(tl.int64) * D + at_D, mask=inside_D, other=0.0).to(tl.float32)
-    now_D = _normalised(x_D, weight_D, bias_D, inside_D, D)
+    now_D = _normalized(x_D, weight_D, bias_D, inside_D, D)
     mixed_D = now_D + (before_D - now_D) * mix_D
     if program == 0:
         tl.store(normed + at_D, now_D, mask=inside_D)
@@ -234,20 +234,20 @@ def _up(weights_NR, low, R: tl.constexpr, POWER_R: tl.constexpr):
 
 @triton.jit
 def head_kernel(
-    r,  # r, k, v: [rows, D], rows `apart` elements apart
+    r,  # r, k, v: [batch, D], sequences `apart` elements apart
     k,
     v,
-    decay,  # [rows, D]; where UP, instead of the four: [rows, WIDTH], inputs of the maps' second halves
+    decay,  # [batch, D]; where UP, instead of the four: [batch, WIDTH], inputs of the maps' second halves
     rate,
     residual,
     gate,
     up,  # [D, WIDTH] where UP
     biases,  # [6, D]: decay, rate, value residual, removal key, replacement key, bonus
     group_norm,  # [2, D]
-    v_first,  # [rows, D]
+    v_first,  # [batch, D]
     states,  # [slots, heads, N, N]
-    slots,  # [rows]
-    y,  # [rows, D]
+    slots,  # [batch]
+    y,  # [batch, D]
     apart,
     D: tl.constexpr,
     N: tl.constexpr,
@@ -264,7 +264,7 @@ def head_kernel(
     POWER_GATE: tl.constexpr,
     EARLY: tl.constexpr,
 ):
-    """One head of one row: low-rank maps, recurrence, group norm, bonus, gate.
+    """One head of one sequence: low-rank maps, recurrence, group norm, bonus, gate.
 
     RWKV-7 paper, arXiv 2503.14456, section 4.1.
     """

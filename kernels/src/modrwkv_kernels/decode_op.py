@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from modrwkv_kernels.decode_weights import DecodeWeights
-from modrwkv_kernels.native import HEAD_SIZES, why_missing
 
-__all__ = ["decode_cpu", "why_no_cpu_decode"]
+__all__ = ["decode_cpu"]
 
 _OP = "modrwkv_kernels::rwkv7_decode_cpu"
 
@@ -38,34 +37,24 @@ def _fake(
 torch.library.register_fake(_OP, _fake)
 
 
-def why_no_cpu_decode(head_size: int = 64) -> str | None:
-    """Why :func:`decode_cpu` cannot be used, or None when it can."""
-    missing = why_missing()
-    if missing is not None:
-        return missing
-    if head_size not in HEAD_SIZES:
-        return f"it takes heads of {HEAD_SIZES}, not {head_size}"
-    return None
-
-
 def decode_cpu(
     weights: DecodeWeights, x: Tensor, slots: Tensor, states: Tensor, time_shift: Tensor, channel_shift: Tensor
 ) -> Tensor:
-    """Read one token in each row and score the next.
+    """Decode one token of each sequence in the batch.
 
     Weights may be stored in less than float32; all arithmetic is float32. Rows of the value matrices of channel mixing
     whose activation is zero are never read.
 
     Args:
         weights: With transposed value matrices, on the CPU.
-        x: Embeddings, float32 `[rows, D]`.
-        slots: Which slot of the states each row continues, int64 `[rows]`, no two the same.
+        x: Embeddings, float32 `[batch, D]`.
+        slots: Slot of the states that each sequence continues, int64 `[batch]`, all different.
         states: `[layers, slots, heads, value, key]`, float32, updated in place.
         time_shift: `[layers, slots, D]`, float32, updated in place: the last input of each layer's time mixing.
         channel_shift: `[layers, slots, D]`, float32, updated in place: the last input of each layer's channel mixing.
 
     Returns:
-        Logits, float32 `[rows, vocabulary]`.
+        Logits, float32 `[batch, vocabulary]`.
 
     Raises:
         ValueError: A tensor has a wrong shape, element type or layout, or a slot does not exist.

@@ -1,9 +1,9 @@
-"""One token of one or many rows through a whole RWKV-7 on a GPU, in few launches that a CUDA graph can hold.
+"""One token of each sequence through a whole RWKV-7 on a GPU, in few launches that a CUDA graph can capture.
 
-A single row needs five launches a layer and one for the logits, each reading its weights once: products of a matrix
-with one vector, with the norm and the mixing in front and the activation behind. From Hopper on each begins to read its
-weights before the one in front of it has ended. Many rows take torch's matrix products instead, with a kernel for what
-lies between them. Either way states are read and written where they lie in their pool.
+A single sequence needs five launches a layer and one for the logits, each loading its weights once: products of a
+matrix with one vector, with the norm and the mixing before and the activation after. From Hopper on each starts to load
+its weights before the previous one ends. Several sequences take torch's matrix products instead, with kernels for what
+is between them. Either way states are updated in place in their pool.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -28,16 +28,16 @@ from modrwkv_kernels.decode_weights import DecodeLayer, DecodeWeights
 __all__ = ["decode_triton"]
 
 _LAYER_TENSORS = len(DecodeLayer._fields) - 1  # all but the scales
-# Rows that a program of a product behind a norm takes, unless they are very wide, and its warps.
+# Rows of the matrix that a program of a normed product takes, unless they are very wide, and its warps.
 _NORMED_PRODUCT = (8, 4)
-# Rows and inputs that a program of a product which is added takes at once, and its warps, of square and wide matrices.
+# Rows and inputs that a program of an added product takes at once, and its warps, of square and wide matrices.
 _SQUARE_PRODUCT, _WIDE_PRODUCT = (2, 2048, 2), (4, 1024, 2)
 _HEAD_WARPS = 8
 _LN1, _LN2, _MIX, _BIASES, _LN_X, _FFN_MIX = 0, 2, 4, 10, 16, 18  # rows of DecodeLayer.vectors
 
 
 def _early(x: Tensor, possible: bool = True) -> dict[str, bool]:
-    """Launch options of a kernel that begins before the one in front of it has ended: from Hopper on."""
+    """Launch options of a kernel that starts before the previous one ends: from Hopper on."""
     early = possible and x.is_cuda and torch.cuda.get_device_capability(x.device) >= (9, 0)
     return {"EARLY": True, "launch_pdl": True} if early else {"EARLY": False}
 
@@ -53,21 +53,21 @@ class _Sizes(NamedTuple):
 def decode_triton(
     weights: DecodeWeights, x: Tensor, slots: Tensor, states: Tensor, time_shift: Tensor, channel_shift: Tensor
 ) -> Tensor:
-    """Read one token in each row and score the next; nothing is read on the host, so a CUDA graph can hold it.
+    """Decode one token of each sequence; nothing is copied to the host, so a CUDA graph can capture it.
 
-    The residual stream and all that lies between the matrices is float32. One row is multiplied in float32 as well;
-    several rows in the dtype of the weights.
+    The residual stream and all that lies between the matrices is float32. A single sequence is multiplied in float32,
+    too; several in the dtype of the weights.
 
     Args:
-        weights: In float32 or half precision, with value matrices `[D, F]`.
-        x: Embeddings, `[rows, D]`.
-        slots: Which slot of the states each row continues, int64 `[rows]`, no two the same.
+        weights: In float32 or bfloat16, with value matrices `[D, F]`.
+        x: Embeddings, `[batch, D]`.
+        slots: Slot of the states that each sequence continues, int64 `[batch]`, all different.
         states: `[layers, slots, heads, value, key]`, float32, updated in place.
         time_shift: `[layers, slots, D]`, updated in place.
         channel_shift: `[layers, slots, D]`, updated in place.
 
     Returns:
-        Logits, float32 `[rows, vocabulary]`.
+        Logits, float32 `[batch, vocabulary]`.
     """
     with torch.cuda.device_of(x):
         logits: Tensor = torch.ops.modrwkv_kernels.rwkv7_decode_triton(
@@ -97,18 +97,18 @@ def _decode(
     head_size: int,
     ranks: list[int],
 ) -> Tensor:
-    rows, width = x.shape
-    stream = x.new_empty(rows, width, dtype=torch.float32)
+    batch, width = x.shape
+    stream = x.new_empty(batch, width, dtype=torch.float32)
     v_first = torch.empty_like(stream)
     _norm(x, norms[:2], stream)
-    step = _one_row if rows == 1 else _many_rows
+    step = _one_sequence if batch == 1 else _many_sequences
     for index in range(len(layers) // _LAYER_TENSORS):
         tensors, first = layers[index * _LAYER_TENSORS : (index + 1) * _LAYER_TENSORS], index == 0
         decay, rate, residual, gate = ranks
         named = {"DECAY": decay, "RATE": rate, "RESIDUAL": 0 if first else residual, "GATE": gate}
         pools = (states[index], time_shift[index], channel_shift[index])
         step(_Sizes(width, head_size, named), DecodeLayer._make([*tensors, ()]), first, stream, v_first, slots, *pools)
-    if rows == 1:
+    if batch == 1:
         return _normed_product(stream, norms[2:], head)
     hidden = torch.empty_like(stream, dtype=head.dtype)
     _norm(stream, norms[2:], hidden)
@@ -116,12 +116,12 @@ def _decode(
 
 
 def _norm(x: Tensor, norm: Tensor, y: Tensor) -> None:
-    rows, width = x.shape
-    norm_kernel[(rows,)](x, norm, y, D=width, POWER_D=triton.next_power_of_2(width), num_warps=4)
+    batch, width = x.shape
+    norm_kernel[(batch,)](x, norm, y, D=width, POWER_D=triton.next_power_of_2(width), num_warps=4)
 
 
 def _normed_rows(width: int) -> tuple[int, int]:
-    """Rows and warps of a program of a product behind a norm."""
+    """Rows and warps of a program of a normed product."""
     rows, warps = _NORMED_PRODUCT
     return max(1, min(rows, rows * 2048 // triton.next_power_of_2(width))), warps
 
@@ -190,7 +190,7 @@ def _heads(
     )
 
 
-def _one_row(
+def _one_sequence(
     sizes: _Sizes,
     layer: DecodeLayer,
     first: bool,
@@ -249,7 +249,7 @@ def _one_row(
     add(layer.value, hidden, channel_shift)
 
 
-def _many_rows(
+def _many_sequences(
     sizes: _Sizes,
     layer: DecodeLayer,
     first: bool,
@@ -260,12 +260,12 @@ def _many_rows(
     time_shift: Tensor,
     channel_shift: Tensor,
 ) -> None:
-    rows, width = x.shape
+    batch, width = x.shape
     dtype = layer.mixed.dtype
 
     def mixes(add: Tensor | None, norm: int, mix: int, count: int, shift: Tensor) -> Tensor:
-        y = torch.empty(count, rows, width, dtype=dtype, device=x.device)
-        mix_kernel[(rows,)](
+        y = torch.empty(count, batch, width, dtype=dtype, device=x.device)
+        mix_kernel[(batch,)](
             x,
             add,
             layer.vectors[norm],
@@ -273,7 +273,7 @@ def _many_rows(
             slots,
             layer.vectors[mix],
             y,
-            rows,
+            batch,
             D=width,
             MIXES=count,
             POWER_D=triton.next_power_of_2(width),
@@ -288,7 +288,7 @@ def _many_rows(
     decay, rate, residual, gate = (mixed[kind] @ matrix.mT for kind, matrix in zip((3, 4, 2, 5), down, strict=True))
     low = (decay.tanh(), rate, residual, gate.sigmoid())
     maps = tuple(part @ matrix.mT for part, matrix in zip(low, layer.up.split(ranks, dim=1), strict=True))
-    gated = torch.empty(rows, width, dtype=dtype, device=x.device)
+    gated = torch.empty(batch, width, dtype=dtype, device=x.device)
     r, k, v = projected
     _heads(sizes, layer, first, (r, k, v), maps, v_first, states, slots, gated)
     hidden = mixes(gated @ layer.output.mT, _LN2, _FFN_MIX, 1, channel_shift)[0] @ layer.key.mT

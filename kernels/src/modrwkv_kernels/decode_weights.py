@@ -1,6 +1,6 @@
-"""Weights of an RWKV-7, laid out for decoding: few tensors, each read from one end to the other.
+"""Weights of an RWKV-7, packed for decoding: few tensors, each read sequentially.
 
-D = width, F = hidden width of channel mixing, R = rank of a low-rank map.
+D = hidden size, F = intermediate size of channel mixing, R = rank of a low-rank map.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class DecodeLayer(NamedTuple):
 
     Attributes:
         vectors: `[19, D]`, float32: both layer norms, the six mixes, biases, key weights, group norm, the last mix.
-        mixed: `[3 D + sum of R, D]`: what reads the mixed inputs: receptance, key, value, then the first halves of the
+        mixed: `[3 D + sum of R, D]`: the maps of the mixed inputs: receptance, key, value, then the first halves of the
             low-rank maps to decay, rate, value residual (absent in the first layer) and gate.
         up: `[D, sum of R]`: their second halves side by side; never int8.
         output: `[D, D]`.
@@ -57,7 +57,7 @@ class DecodeWeights:
 
     Attributes:
         embedding: `[vocabulary, D]`, as it was given.
-        norms: `[4, D]`, float32: weight and bias of the norm behind the embedding and of the last norm.
+        norms: `[4, D]`, float32: weight and bias of the norm after the embedding and of the last norm.
         layers: The layers.
         head: `[vocabulary, D]`.
         head_scale: `[vocabulary]` when `head` is int8.
@@ -74,13 +74,13 @@ class DecodeWeights:
     ranks: tuple[int, int, int, int]
 
     @property
-    def width(self) -> int:
+    def hidden_size(self) -> int:
         """D."""
         return self.norms.shape[1]
 
     @property
     def layer_tensors(self) -> list[Tensor]:
-        """All of the layers but the scales, one layer behind the other, as the ops take them."""
+        """All of the layers but the scales, one layer after another, as the ops take them."""
         return [tensor for layer in self.layers for tensor in layer[:-1]]
 
     @property
@@ -109,7 +109,7 @@ def pack(tensors: Mapping[str, Tensor], weights: str, *, transpose_value: bool) 
         transpose_value: Whether the value matrices of channel mixing become `[F, D]`.
 
     Raises:
-        ValueError: There is no such format.
+        ValueError: The format is unknown.
     """
     if weights not in FORMATS:
         raise ValueError(f"weights must be one of {', '.join(FORMATS)}, not {weights!r}")

@@ -1,7 +1,8 @@
 """Connects a pair of torch.library ops, forward and backward, so that autograd and torch.compile see through them.
 
-Every compiled backend registers two ops of one shape. The forward op also returns what its backward needs besides the
-inputs (the states at chunk starts); the backward op is an op of its own, so that a compiled graph can hold it.
+Every compiled backend registers two ops of one shape. The forward op also returns the tensors that it saves for its
+backward besides the inputs, such as the states at chunk starts. The backward op is an op of its own, so that a compiled
+graph can hold it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ __all__ = ["BACKWARD_SCHEMA", "FORWARD_SCHEMA", "connect", "fake_forward", "need
 
 FORWARD_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
-    "int chunk_size, bool keep_starts) -> (Tensor y, Tensor final, Tensor starts)"
+    "int chunk_size, bool save_chunk_states) -> (Tensor y, Tensor final, Tensor chunk_states)"
 )
 BACKWARD_SCHEMA = (
-    "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor starts, "
+    "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor chunk_states, "
     "Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, Tensor dlog_w, Tensor dk, Tensor dv, Tensor da, Tensor db, "
     "Tensor dstate)"
 )
@@ -43,7 +44,7 @@ def fake_forward(
     state: Tensor | None,
     cu_seqlens: Tensor | None,
     chunk_size: int,
-    keep_starts: bool,
+    save_chunk_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Shapes of what an op with :data:`FORWARD_SCHEMA` returns."""
     batch, tokens, heads, size = r.shape
@@ -55,7 +56,7 @@ def fake_forward(
     return (
         torch.empty_like(r, memory_format=torch.contiguous_format),
         r.new_empty(sequences, heads, size, size),
-        r.new_empty(chunks if keep_starts else 0, heads, size, size),
+        r.new_empty(chunks if save_chunk_states else 0, heads, size, size),
     )
 
 
@@ -68,7 +69,7 @@ def _fake_backward(
     v: Tensor,
     a: Tensor,
     b: Tensor,
-    starts: Tensor,
+    chunk_states: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
 ) -> tuple[Tensor, ...]:
@@ -79,7 +80,7 @@ def _fake_backward(
 
 
 def needs_gradient(inputs: Inputs, state: Tensor | None) -> bool:
-    """Whether a forward op must keep what its backward needs."""
+    """Whether a forward op must save what its backward needs."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, state) if x is not None)
 
 
@@ -96,7 +97,7 @@ def connect(
 
     Args:
         forward_op: Qualified name of an op with :data:`FORWARD_SCHEMA`, or one that returns more than the states at
-            chunk starts behind the final state.
+            chunk starts after the final state.
         backward_op: Qualified name of an op with :data:`BACKWARD_SCHEMA`, or one that takes all of that.
         forward: What the forward op runs, where that is a Python function.
         backward: What the backward op runs, where that is a Python function.
@@ -104,23 +105,23 @@ def connect(
         fake_backward: Shape function of the backward op.
 
     Returns:
-        A function that takes the forward op's arguments and returns its first two results. It passes by torch's
+        A function that takes the forward op's arguments and returns its first two results. It bypasses torch's
         dispatcher, which takes longer than a short kernel runs, wherever nothing watches the ops of a call.
     """
     op, op_backward = _op(forward_op), _op(backward_op)
     op_alone, forward_alone = _below_autograd(op), _below_autograd(forward or op)
-    watched = _differentiable(op_alone, op_backward, returns_kept=True)
-    direct = _differentiable(forward_alone, _below_autograd(backward or op_backward), returns_kept=False)
+    watched = _differentiable(op_alone, op_backward, returns_saved=True)
+    direct = _differentiable(forward_alone, _below_autograd(backward or op_backward), returns_saved=False)
 
     def differentiate(*inputs: Any) -> tuple[Tensor, ...]:
         *six, state, _, _, _ = inputs
         return (watched if needs_gradient(Inputs(*six), state) else op_alone)(*inputs)
 
     def call(*inputs: Any) -> tuple[Tensor, ...]:
-        *tensors, _, keep = inputs
+        *tensors, _, save = inputs
         if _watched(tensors):
             return op(*inputs)[:2]  # type: ignore[no-any-return]
-        return direct(*inputs) if keep else forward_alone(*inputs)[:2]
+        return direct(*inputs) if save else forward_alone(*inputs)[:2]
 
     torch.library.register_fake(forward_op, fake_forward)
     torch.library.register_fake(backward_op, fake_backward)
@@ -129,21 +130,21 @@ def connect(
     return call
 
 
-def _differentiable(run: Implementation, run_backward: Implementation, *, returns_kept: bool) -> Implementation:
+def _differentiable(run: Implementation, run_backward: Implementation, *, returns_saved: bool) -> Implementation:
     """What the two functions are to autograd; with what the backward needs among its outputs, or without."""
 
     class Differentiable(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
             *six, state, cu_seqlens, ctx.chunk_size, _ = inputs
-            y, final, *kept = run(*inputs)
+            y, final, *saved = run(*inputs)
             ctx.set_materialize_grads(False)
-            ctx.save_for_backward(*six, *kept, cu_seqlens)
+            ctx.save_for_backward(*six, *saved, cu_seqlens)
             ctx.has_state = state is not None
-            if not returns_kept:
+            if not returns_saved:
                 return y, final
-            ctx.mark_non_differentiable(*kept)
-            return y, final, *kept
+            ctx.mark_non_differentiable(*saved)
+            return y, final, *saved
 
         @staticmethod
         @once_differentiable

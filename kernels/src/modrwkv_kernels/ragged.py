@@ -3,7 +3,7 @@
 Each sequence is cut into chunks of C tokens, its last chunk filled up with neutral tokens (zeros: decay 1, no key, no
 value). The chunks of all sequences form one list, ordered first by their index within the sequence and then by
 decreasing length of the sequence. So the chunks that the recurrence handles at one step are one slice of the list, and
-the states of the sequences still running are the first rows of the sorted states: the walk needs no gathers, and
+the states of the sequences still running are the first rows of the sorted states: the scan needs no gathers, and
 nothing is computed for steps that a short sequence does not have.
 
 Names end in their dimensions: Z chunks, C tokens of a chunk, P tokens of all sequences, H heads, N head size.
@@ -48,7 +48,7 @@ class ChunkList:
         heads: Number of heads.
         chunks: Length of the list.
         order: Sequence of each rank, longest first, int64 `[sequences]`.
-        steps: The slice of the list that each step of the walk handles.
+        steps: The slice of the list that each step of the scan handles.
         rows: For token and head the row of the `[chunks, heads, chunk size]` list, int64 `[tokens * heads]`.
     """
 

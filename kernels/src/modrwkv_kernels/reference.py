@@ -1,6 +1,6 @@
 """WKV-7 as it is defined: a loop over tokens in plain torch, differentiated by autograd.
 
-Slow and obvious; every other backend is judged against it, in float64.
+Slow and simple; every other backend is tested against it, in float64.
 
 Names end in their dimensions: B batch, T tokens, H heads, V and K the value and key index of a head (both N wide).
 """
@@ -12,7 +12,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from modrwkv_kernels.backend import Backend, Inputs, Request, compute_dtype
+from modrwkv_kernels.backend import Backend, Inputs, compute_dtype
+from modrwkv_kernels.cu_seqlens import CuSeqlens
 
 __all__ = ["BACKEND", "step"]
 
@@ -47,12 +48,12 @@ def _loop(inputs: Inputs, state_BHVK: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _run(
-    inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
+    inputs: Inputs, state: Tensor | None, cu_seqlens: CuSeqlens | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
     io_dtype = inputs.r.dtype
     inputs = inputs.to(compute_dtype(io_dtype))
     batch, _, heads, size = inputs.r.shape
-    sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
+    sequences = batch if cu_seqlens is None else cu_seqlens.sequences
     if state is None:
         state = inputs.r.new_zeros(sequences, heads, size, size)
 
@@ -60,7 +61,7 @@ def _run(
         y, final = _loop(inputs, state)
         return y.to(io_dtype), final.clone()
 
-    bounds = cu_seqlens.tolist()
+    bounds = cu_seqlens.on_host().tolist()
     parts = [
         _loop(Inputs(*(x[:, start:end] for x in inputs)), state[i : i + 1])
         for i, (start, end) in enumerate(itertools.pairwise(bounds))
@@ -71,10 +72,4 @@ def _run(
     return y.to(io_dtype), torch.cat([final for _, final in parts])
 
 
-def _unusable(request: Request) -> str | None:
-    if request.chunk_size is not None:
-        return f"it walks token by token and has no chunks, but chunk_size={request.chunk_size} was asked for"
-    return None
-
-
-BACKEND = Backend("reference", _run, step, _unusable)
+BACKEND = Backend("reference", _run, step)

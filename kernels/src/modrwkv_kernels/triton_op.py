@@ -5,37 +5,26 @@ Triton itself is imported when the first kernel is launched.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
-
 import torch
 from torch import Tensor
 
-from modrwkv_kernels.backend import Backend, Inputs, Request
+from modrwkv_kernels.backend import Backend, Inputs
+from modrwkv_kernels.cu_seqlens import CuSeqlens
 from modrwkv_kernels.op_gradient import connect, needs_gradient
 from modrwkv_kernels.ragged import block_capacity
 
 __all__ = ["BACKEND"]
 
-_HEAD_SIZES = (32, 64)
-# Tokens of a chunk, and sizes of blocks of them: a block's start is where a state is kept.
-_CHUNK = 16
-_BLOCKS = (16, 32)
-_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-# The first generation with bfloat16 matrix units, Ampere.
-_CAPABILITY = (8, 0)
-_INSTALLED = importlib.util.find_spec("triton") is not None
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_CHUNK = 16  # tokens whose inputs are multiplied at once
 
 _FORWARD_SCHEMA = (
     "(Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor? state, Tensor? cu_seqlens, "
-    "int chunk_size, bool keep) -> (Tensor y, Tensor final, Tensor starts, Tensor u, Tensor tiles, Tensor returned, "
-    "Tensor kept)"
+    "int chunk_size, bool save) -> (Tensor y, Tensor final, Tensor chunk_states, Tensor u, Tensor tiles, "
+    "Tensor returned, Tensor chunk_decay)"
 )
 _BACKWARD_SCHEMA = (
-    "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor starts, "
-    "Tensor u, Tensor tiles, Tensor returned, Tensor kept, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, "
+    "(Tensor? dy, Tensor? dfinal, Tensor r, Tensor log_w, Tensor k, Tensor v, Tensor a, Tensor b, Tensor chunk_states, "
+    "Tensor u, Tensor tiles, Tensor returned, Tensor chunk_decay, Tensor? cu_seqlens, int chunk_size) -> (Tensor dr, "
     "Tensor dlog_w, Tensor dk, Tensor dv, Tensor da, Tensor db, Tensor dstate)"
 )
 _STEP_SCHEMA = (
@@ -54,12 +43,12 @@ def _forward(
     state: Tensor | None,
     cu_seqlens: Tensor | None,
     chunk_size: int,
-    keep: bool,
+    save: bool,
 ) -> tuple[Tensor, ...]:
     from modrwkv_kernels.wkv_triton import launch
 
-    y, final, kept = launch.forward(Inputs(r, log_w, k, v, a, b), state, cu_seqlens, chunk_size, keep)
-    return y, final, *kept
+    y, final, saved = launch.forward(Inputs(r, log_w, k, v, a, b), state, cu_seqlens, chunk_size, save)
+    return y, final, *saved
 
 
 def _backward(
@@ -71,17 +60,17 @@ def _backward(
     v: Tensor,
     a: Tensor,
     b: Tensor,
-    starts: Tensor,
+    chunk_states: Tensor,
     u: Tensor,
     tiles: Tensor,
     returned: Tensor,
-    kept: Tensor,
+    chunk_decay: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
 ) -> tuple[Tensor, ...]:
     from modrwkv_kernels.wkv_triton import launch
 
-    inputs, saved = Inputs(r, log_w, k, v, a, b), launch.Kept(starts, u, tiles, returned, kept)
+    inputs, saved = Inputs(r, log_w, k, v, a, b), launch.SavedTensors(chunk_states, u, tiles, returned, chunk_decay)
     gradients, dstate = launch.backward(dy, dfinal, inputs, saved, cu_seqlens, chunk_size)
     return *gradients, dstate
 
@@ -112,19 +101,19 @@ def _fake_forward(
     state: Tensor | None,
     cu_seqlens: Tensor | None,
     chunk_size: int,
-    keep: bool,
+    save: bool,
 ) -> tuple[Tensor, ...]:
     batch, tokens, heads, size = r.shape
     packed = cu_seqlens is not None
     sequences = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
     blocks = block_capacity(tokens, sequences, chunk_size, packed=packed)
     operand = torch.bfloat16 if r.dtype == torch.bfloat16 else torch.float32
-    grid = (blocks if keep else 0, heads, chunk_size // _CHUNK)
+    grid = (blocks if save else 0, heads, chunk_size // _CHUNK)
     return (
         torch.empty_like(r, memory_format=torch.contiguous_format),
         r.new_empty(sequences, heads, size, size, dtype=torch.float32),
         r.new_empty(*grid[:2], size, size, dtype=operand),
-        torch.empty_like(r, memory_format=torch.contiguous_format) if keep else r.new_empty(0),
+        torch.empty_like(r, memory_format=torch.contiguous_format) if save else r.new_empty(0),
         r.new_empty(4, *grid, _CHUNK, size, dtype=operand),
         r.new_empty(*grid, _CHUNK, _CHUNK, dtype=operand),
         r.new_empty(*grid, size, dtype=torch.float32),
@@ -140,11 +129,11 @@ def _fake_backward(
     v: Tensor,
     a: Tensor,
     b: Tensor,
-    starts: Tensor,
+    chunk_states: Tensor,
     u: Tensor,
     tiles: Tensor,
     returned: Tensor,
-    kept: Tensor,
+    chunk_decay: Tensor,
     cu_seqlens: Tensor | None,
     chunk_size: int,
 ) -> tuple[Tensor, ...]:
@@ -186,10 +175,11 @@ _wkv7 = connect(
 
 
 def _run(
-    inputs: Inputs, state: Tensor | None, cu_seqlens: Tensor | None, chunk_size: int | None
+    inputs: Inputs, state: Tensor | None, cu_seqlens: CuSeqlens | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
     size = chunk_size or _block_size(inputs.r)
-    y, final = _wkv7(*inputs, state, cu_seqlens, size, needs_gradient(inputs, state))
+    offsets = None if cu_seqlens is None else cu_seqlens.device
+    y, final = _wkv7(*inputs, state, offsets, size, needs_gradient(inputs, state))
     return y, final
 
 
@@ -212,32 +202,4 @@ def _step_into(token: Inputs, state: Tensor, out: Tensor, slots: Tensor | None) 
     return y
 
 
-def _unusable(request: Request) -> str | None:
-    if not _INSTALLED:
-        return "triton is not installed"
-    if request.dtype not in _DTYPES:
-        return f"it computes in float32, not {request.dtype}"
-    if request.head_size not in _HEAD_SIZES:
-        return f"it takes heads of {_HEAD_SIZES}, not {request.head_size}"
-    if request.chunk_size not in (None, *_BLOCKS):
-        # Larger tiles have once read memory that was not theirs on an H200, for a reason that is not found.
-        return f"it takes chunks of {_BLOCKS} tokens, not {request.chunk_size}"
-    if _INTERPRETED:
-        return None
-    if request.device.type != "cuda":
-        return f"it takes tensors on a CUDA device, not on {request.device}"
-    # What is being traced cannot ask the device.
-    return None if torch.compiler.is_compiling() else _unusable_device(request.device)
-
-
-@functools.cache
-def _unusable_device(device: torch.device) -> str | None:
-    if torch.version.cuda is None or not torch.cuda.is_available():
-        return "torch finds no CUDA device"
-    found = torch.cuda.get_device_capability(device)
-    if found < _CAPABILITY:
-        return f"it needs compute capability {_CAPABILITY[0]}.{_CAPABILITY[1]}, and {device} has {found[0]}.{found[1]}"
-    return None
-
-
-BACKEND = Backend("triton", _run, _step, _unusable, _step_into)
+BACKEND = Backend("triton", _run, _step, _step_into)

@@ -1,4 +1,4 @@
-"""RWKV-7 "Goose" (arXiv 2503.14456): the recurrent trunk with constant-size state.
+"""RWKV-7 "Goose" (arXiv 2503.14456): the recurrent backbone with constant-size state.
 
 The names below load torch when they are first asked for, so that a manifest can be checked without it.
 """

@@ -1,6 +1,6 @@
-"""One layer of RWKV-7: time mixing and channel mixing, each on a normalised residual stream.
+"""One layer of RWKV-7: time mixing and channel mixing, each on a normalized residual stream.
 
-B = rows, T = tokens, D = hidden size, H = heads, N = head size, S = rows or packed sequences, M = mixes.
+B = batch size, T = tokens, D = hidden size, H = heads, N = head size, S = batch size or packed sequences, M = mixes.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from modrwkv_kernels import token_shift_mix
+from modrwkv_kernels import CuSeqlens, token_shift_mix
 from torch import Tensor, nn
 
 from modrwkv_core.backbones.rwkv7.channel_mix import ChannelMix
-from modrwkv_core.backbones.rwkv7.recompute import cheap
+from modrwkv_core.backbones.rwkv7.recompute import recomputable
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.backbones.rwkv7.time_mix import TimeMix
-from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail, last_tokens
+from modrwkv_core.backbones.rwkv7.token_shift import Tail, last_tokens
 
 __all__ = ["Block", "LayerState"]
 
@@ -29,7 +29,7 @@ class LayerState(NamedTuple):
 
 
 class Block(nn.Module):
-    """One layer. The first also normalises the embeddings, of text and of other modalities alike (``ln0``)."""
+    """One layer. The first also normalizes the embeddings, of text and of other modalities alike (``ln0``)."""
 
     def __init__(self, sizes: RWKV7Sizes, layer: int, kernel: str) -> None:
         super().__init__()
@@ -44,23 +44,23 @@ class Block(nn.Module):
         x_BTD: Tensor,
         v_first_BTD: Tensor | None,
         before: LayerState,
-        packing: Packing | None,
+        cu_seqlens: CuSeqlens | None,
         tail: Tail | None = None,
     ) -> tuple[Tensor, Tensor, LayerState]:
         """Return the new residual stream, the values of the first layer, and the layer's state.
 
-        With ``tail`` the stream is that of the last tokens, ``[S, D]``, and nothing is done for others that neither
-        these nor the state need.
+        With ``tail`` the stream is that of the last tokens, ``[S, D]``. Of other tokens only what these and the state
+        need is computed.
         """
         if self.ln0 is not None:
             x_BTD = self.ln0(x_BTD)
-        x_BTD, mixes = _mixed(self.ln1, self.att.mix(), x_BTD, None, before.time_shift, packing)
-        time_SD = self.ln1(last_tokens(x_BTD, packing))
-        out_BTD, v_first_BTD, matrix_SHNN = self.att(mixes, v_first_BTD, before.matrix, packing, tail)
+        x_BTD, mixes = _mixed(self.ln1, self.att.mix(), x_BTD, None, before.time_shift, cu_seqlens)
+        time_SD = self.ln1(last_tokens(x_BTD, cu_seqlens))
+        out_BTD, v_first_BTD, matrix_SHNN = self.att(mixes, v_first_BTD, before.matrix, cu_seqlens, tail)
         if tail is not None:
-            x_BTD, packing = tail.of(x_BTD), None
-        x_BTD, (x_k_BTD,) = _mixed(self.ln2, self.ffn.mix(), x_BTD, out_BTD, before.channel_shift, packing)
-        channel_SD = self.ln2(last_tokens(x_BTD, packing))
+            x_BTD, cu_seqlens = tail.of(x_BTD), None
+        x_BTD, (x_k_BTD,) = _mixed(self.ln2, self.ffn.mix(), x_BTD, out_BTD, before.channel_shift, cu_seqlens)
+        channel_SD = self.ln2(last_tokens(x_BTD, cu_seqlens))
         if tail is not None:
             x_BTD, x_k_BTD = tail.last(x_BTD), tail.last(x_k_BTD)
         return x_BTD + self.ffn(x_k_BTD), v_first_BTD, LayerState(matrix_SHNN, time_SD, channel_SD)
@@ -72,18 +72,18 @@ def _mixed(
     x_BTD: Tensor,
     update_BTD: Tensor | None,
     before_SD: Tensor,
-    packing: Packing | None,
+    cu_seqlens: CuSeqlens | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Update the residual stream, normalise it, and mix its tokens with their predecessors."""
+    """Add the update to the residual stream, normalize it, and mix its tokens with their predecessors."""
     mix = partial(
         token_shift_mix,
         before=before_SD,
         mix=mix_MD,
         norm_weight=norm.weight,
         norm_bias=norm.bias,
-        first=None if packing is None else packing.first,
+        cu_seqlens=cu_seqlens,
         eps=norm.eps,
     )
     x_BTD, mixes = mix(x_BTD, update=update_BTD)
-    cheap(mixes, lambda: mix(x_BTD)[1])
+    recomputable(mixes, lambda: mix(x_BTD)[1])
     return x_BTD, mixes

@@ -1,6 +1,6 @@
 """Channel mixing: the two-layer network of each block, over a token and its predecessor.
 
-B = rows, T = tokens, D = hidden size, F = inner size.
+B = batch size, T = tokens, D = hidden size, F = intermediate size.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from modrwkv_kernels import relu_squared
 from torch import Tensor, nn
 
 from modrwkv_core.backbones.rwkv7.linear import Linear
-from modrwkv_core.backbones.rwkv7.recompute import cheap
+from modrwkv_core.backbones.rwkv7.recompute import recomputable
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 
 __all__ = ["ChannelMix"]
@@ -33,6 +33,6 @@ class ChannelMix(nn.Module):
         """Map tokens that are mixed with their predecessors by :meth:`mix`."""
         key_BTF = self.key(x_k_BTD)
         active_BTF = relu_squared(key_BTF, overwrite=not torch.is_grad_enabled())
-        cheap((active_BTF,), lambda: (relu_squared(key_BTF),))
+        recomputable((active_BTF,), lambda: (relu_squared(key_BTF),))
         out_BTD: Tensor = self.value(active_BTF)
         return out_BTD

@@ -33,7 +33,7 @@ class RWKV7Config(BackboneConfig):
     """Number of blocks."""
 
     hidden_size: int | None = Field(default=None, ge=2)
-    """Widden size of the backbone, a multiple of ``head_dim``."""
+    """Hidden size of the backbone, a multiple of ``head_dim``."""
 
     intermediate_size: int | None = Field(default=None, ge=1)
     """Inner dimension of channel mixing; 4 times ``hidden_size`` by default."""
@@ -129,7 +129,7 @@ class RWKV7Config(BackboneConfig):
 
     @property
     def in_dim(self) -> int:
-        """Widden size of the backbone."""
+        """Hidden size of the backbone."""
         return self.sizes().hidden_size
 
     @property

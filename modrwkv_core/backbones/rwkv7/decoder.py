@@ -1,6 +1,6 @@
 """Decoding on the CPU: one compiled call takes a token through all layers.
 
-B = rows, D = hidden size, V = vocabulary.
+B = batch size, D = hidden size, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from modrwkv_kernels.decode_op import decode_cpu, why_no_cpu_decode
+from modrwkv_kernels import explain_dispatch
+from modrwkv_kernels.decode_op import decode_cpu
 from modrwkv_kernels.decode_weights import FORMATS, lossless_format, pack
 from torch import Tensor
 
@@ -27,12 +28,12 @@ class CompiledDecoder(Decoder):
     """Packed weights of an RWKV-7 and the compiled step that reads them. All arithmetic is float32.
 
     Args:
-        model: The trunk, on the CPU.
-        weights: ``float32``, ``bfloat16`` (exact for official checkpoints, half the time), ``int8`` (a quarter of the
-            time, logits off by about a hundredth), or ``auto``: the smaller of the first two that loses nothing.
+        model: The backbone, on the CPU.
+        weights: ``float32``, ``bfloat16`` (exact for official checkpoints, half the time), ``int8`` (a quarter of
+            the time, logits off by about a hundredth), or ``auto``: the smaller lossless one of the first two.
 
     Raises:
-        ComponentError: There is no such way to store weights.
+        ComponentError: Weights cannot be stored that way.
     """
 
     def __init__(self, model: RWKV7, weights: str = "auto") -> None:
@@ -49,18 +50,18 @@ class CompiledDecoder(Decoder):
         self._dtype = model.emb.weight.dtype
 
     @classmethod
-    def unusable(cls, model: RWKV7) -> str | None:
-        """Why it cannot serve a model where that lies, or None when it can."""
-        if model.emb.weight.device.type != "cpu":
-            return f"it takes models in CPU memory, not on {model.emb.weight.device}"
-        if model.emb.weight.dtype == torch.float64:
-            return "it computes in float32, not float64"
+    def unavailable_reason(cls, model: RWKV7) -> str | None:
+        """Why it cannot decode with a model on its device, or None when it can."""
+        weight = model.emb.weight
         if model.config.kernel not in ("auto", "cpu"):
             return f"the configuration asks for kernel {model.config.kernel!r}"
-        return why_no_cpu_decode(model.sizes.head_dim)
+        dispatch = explain_dispatch(
+            operation="decode", device=weight.device, dtype=weight.dtype, head_size=model.sizes.head_dim
+        )
+        return dispatch.reasons["cpu"]
 
     def start(self, state: State) -> Decoding:
-        """Continue the rows of ``state``."""
+        """Continue the sequences of ``state``."""
         assert isinstance(state, RWKV7State), type(state).__name__
         return _CompiledDecoding(self, state, self._dtype)
 

@@ -1,6 +1,6 @@
 """Decoding on a GPU: states stay where they are in a pool, and a CUDA graph launches the whole step at once.
 
-B = rows, D = hidden size, V = vocabulary.
+B = batch size, D = hidden size, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from modrwkv_kernels import explain_dispatch
 from modrwkv_kernels.decode_weights import pack
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.recording import record
+from modrwkv_core.backbones.rwkv7.capture import capture
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.decoding import Decoder, Decoding
@@ -27,12 +27,12 @@ _FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 class GraphDecoder(Decoder):
-    """Packed weights of an RWKV-7, a pool of states, and a recorded step for each number of rows decoded together.
+    """Packed weights of an RWKV-7, a pool of states, and a captured step for each batch size.
 
-    Rows that start take free slots of the pool and give them back when they are closed. A full pool doubles.
+    Sequences that start take free slots of the pool and give them back when they are closed. A full pool doubles.
 
     Args:
-        model: The trunk, on a GPU (or, for tests of the arithmetic, where Triton's interpreter runs).
+        model: The backbone, on a GPU (or, for tests of the arithmetic, where Triton's interpreter runs).
         weights: ``auto``: as the model has them. Nothing else is offered.
         slots: States that the pool begins with.
 
@@ -56,8 +56,8 @@ class GraphDecoder(Decoder):
         self._steps: dict[int, _Step] = {}
 
     @classmethod
-    def unusable(cls, model: RWKV7) -> str | None:
-        """Why it cannot serve a model where that lies, or None when it can."""
+    def unavailable_reason(cls, model: RWKV7) -> str | None:
+        """Why it cannot decode with a model on its device, or None when it can."""
         weight = model.emb.weight
         if weight.device.type != "cuda":
             return f"it takes models on a GPU, not on {weight.device}"
@@ -65,11 +65,13 @@ class GraphDecoder(Decoder):
             return f"it takes float32 and bfloat16, not {weight.dtype}"
         if model.config.kernel not in ("auto", "triton"):
             return f"the configuration asks for kernel {model.config.kernel!r}"
-        dispatch = explain_dispatch(device=weight.device, dtype=weight.dtype, head_size=model.sizes.head_dim)
+        dispatch = explain_dispatch(
+            operation="decode", device=weight.device, dtype=weight.dtype, head_size=model.sizes.head_dim
+        )
         return dispatch.reasons["triton"]
 
     def start(self, state: State) -> Decoding:
-        """Continue the rows of ``state`` in slots of the pool."""
+        """Continue the sequences of ``state`` in slots of the pool."""
         assert isinstance(state, RWKV7State), type(state).__name__
         while len(self._free) < state.rows:
             self._grow()
@@ -80,7 +82,7 @@ class GraphDecoder(Decoder):
         return _GraphDecoding(self, slots, index)
 
     def step(self, ids: Tensor, slots: Tensor) -> Tensor:
-        """Read an id in each of the slots, all different: ``[B]`` and ``[B]`` to logits ``[B, V]``."""
+        """Decode an id in each of the slots, all different: ``[B]`` and ``[B]`` to logits ``[B, V]``."""
         if len(ids) not in self._steps:
             self._steps[len(ids)] = _Step(self, len(ids))
         return self._steps[len(ids)](ids, slots)
@@ -90,27 +92,27 @@ class GraphDecoder(Decoder):
         self._free += slots
 
     def _grow(self) -> None:
-        # Recorded steps hold the addresses of the former pool.
+        # Captured steps hold the addresses of the former pool.
         self._steps.clear()
         slots = self.pool.rows
-        # What the new slots hold does not matter: rows that start overwrite it.
+        # The contents of new slots do not matter: sequences that start overwrite them.
         self.pool = RWKV7State.stack([self.pool, self.pool])
         self._free += range(slots, 2 * slots)
 
 
 class _Step:
-    """One step of a number of rows; on a GPU recorded once and replayed."""
+    """One step of a batch size; on a GPU captured once and replayed."""
 
     def __init__(self, decoder: GraphDecoder, rows: int) -> None:
         device = decoder.pool.matrix.device
         self._weights = decoder.weights
         self._ids = torch.zeros(rows, dtype=torch.int64, device=device)
         self._slots = torch.arange(rows, device=device)
-        self._asked: Tensor | None = None  # the slots that were copied last, which nobody changes in place
+        self._asked: Tensor | None = None  # the slots that were copied last, which are not changed in place
         self._pool = _tensors(decoder.pool)
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
-            self._record()
+            self._capture()
 
     def __call__(self, ids: Tensor, slots: Tensor) -> Tensor:
         self._ids.copy_(ids)
@@ -129,10 +131,10 @@ class _Step:
         x_BD = self._weights.embedding[self._ids]
         return decode_triton(self._weights, x_BD, self._slots, *pool)
 
-    def _record(self) -> None:
+    def _capture(self) -> None:
         # A first run must not touch the pool.
         others = tuple(tensor[:, :1].repeat_interleave(len(self._ids), dim=1) for tensor in self._pool)
-        self._graph, self._logits = record(lambda: self._run(self._pool), lambda: self._run(others), self._ids.device)
+        self._graph, self._logits = capture(lambda: self._run(self._pool), lambda: self._run(others), self._ids.device)
 
 
 class _GraphDecoding(Decoding):
@@ -142,11 +144,11 @@ class _GraphDecoding(Decoding):
         self._index = index
 
     def step(self, ids: Tensor) -> Tensor:
-        assert self._slots, "these rows were closed"
+        assert self._slots, "this decoding was closed"
         return self._decoder.step(ids, self._index)
 
     def state(self) -> State:
-        assert self._slots, "these rows were closed"
+        assert self._slots, "this decoding was closed"
         return self._decoder.pool.select(self._slots)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """RWKV-7 as a backbone: embedding, blocks, output projection. Its ``state_dict`` is the official layout.
 
-B = rows, T = tokens, D = hidden size, S = rows or packed sequences.
+B = batch size, T = tokens, D = hidden size, S = batch size or packed sequences.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, cast
 
 import torch
-from modrwkv_kernels import available_backends, explain_dispatch
+from modrwkv_kernels import CuSeqlens, available_backends, explain_dispatch
 from torch import Tensor, nn
 
 from modrwkv_core.backbones.rwkv7.block import Block, LayerState
@@ -18,7 +18,6 @@ from modrwkv_core.backbones.rwkv7.checkpoint import load_into
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
 from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
-from modrwkv_core.backbones.rwkv7.graph_reader import GraphReader, graph_reader
 from modrwkv_core.backbones.rwkv7.init import (
     initialise_channel_mix,
     initialise_embedding,
@@ -26,9 +25,10 @@ from modrwkv_core.backbones.rwkv7.init import (
     initialise_time_mix,
 )
 from modrwkv_core.backbones.rwkv7.linear import Linear
+from modrwkv_core.backbones.rwkv7.prefill_graph import PrefillGraph, prefill_graph
 from modrwkv_core.backbones.rwkv7.recompute import recomputing
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
-from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
+from modrwkv_core.backbones.rwkv7.token_shift import Tail
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone
 from modrwkv_core.interfaces.decoding import Decoder
@@ -37,15 +37,17 @@ from modrwkv_core.interfaces.state import State
 __all__ = ["RWKV7"]
 
 _COMPONENT = "backbone/rwkv7"
-_LONGEST = 2048  # tokens of a prompt that is read piece by piece; the device takes longer for more than Python does
+MAX_PREFILL_TOKENS = (
+    2048  # tokens of a prompt that is read chunk by chunk; the device takes longer for more than Python does
+)
 
 
 class RWKV7(Backbone[RWKV7Config]):
     """RWKV-7 "Goose" (arXiv 2503.14456).
 
-    From scratch the constructor initialises by the official recipe. If the configuration names weights, all parameters
-    are NaN until :meth:`load_pretrained` or a run's checkpoint has filled them: the recipe's orthogonal matrices would
-    take minutes for nothing.
+    From scratch the constructor initializes by the official recipe. If the configuration names weights, all parameters
+    are NaN until :meth:`load_pretrained` or a run's checkpoint fills them: the recipe's orthogonal matrices would waste
+    minutes.
 
     Args:
         config: Sizes, or weights that have them.
@@ -123,20 +125,20 @@ class RWKV7(Backbone[RWKV7Config]):
         """Make the weights ready for decoding.
 
         On the CPU :class:`~modrwkv_core.backbones.rwkv7.decoder.CompiledDecoder` serves, on a GPU
-        :class:`~modrwkv_core.backbones.rwkv7.graph_decoder.GraphDecoder`; where neither can, the trunk's own forward
+        :class:`~modrwkv_core.backbones.rwkv7.graph_decoder.GraphDecoder`; where neither can, the backbone's own forward
         pass.
 
         Raises:
             ComponentError: The weights cannot be stored so here.
         """
-        if CompiledDecoder.unusable(self) is None:
+        if CompiledDecoder.unavailable_reason(self) is None:
             return CompiledDecoder(self, weights)
-        if GraphDecoder.unusable(self) is None:
+        if GraphDecoder.unavailable_reason(self) is None:
             return GraphDecoder(self, weights)
         return super().decoder(weights)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Look up ``ids [B, T]``: raw embeddings ``[B, T, D]``, which :meth:`forward` normalises.
+        """Look up ``ids [B, T]``: raw embeddings ``[B, T, D]``, which :meth:`forward` normalizes.
 
         Vectors of other modalities are put among these.
         """
@@ -144,43 +146,43 @@ class RWKV7(Backbone[RWKV7Config]):
         return embeddings
 
     def forward(
-        self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
     ) -> tuple[Tensor, RWKV7State]:
-        """Read ``x``.
+        """Run ``x`` through all layers.
 
         Args:
-            x: ``[B, T, D]``, or ``[1, tokens, D]`` with several sequences packed one after the other; T >= 1.
-            state: Where to begin, B rows (one for each packed sequence); None begins anew. Never written to.
-            cu_seqlens: ``[sequences + 1]``, int64: where each packed sequence begins, and the end of the last; none of
-                them is empty.
+            x: ``[B, T, D]``, or ``[1, tokens, D]`` with several sequences packed one after another; T >= 1.
+            state: States of the B sequences (or of the packed ones) before ``x``; None for the initial state. Never
+                written to.
+            cu_seqlens: Where packed sequences lie, beside ``x``; none of them is empty.
 
         Returns:
-            Hidden vectors of the shape of ``x``, normalised by the model's last layer norm, and the state behind the
-            last token of each row or sequence.
+            Hidden vectors of the shape of ``x``, normalized by the model's last layer norm, and the state after the
+            last token of each sequence.
 
         Raises:
             ComponentError: ``x``, ``state`` and ``cu_seqlens`` do not fit the model or each other.
         """
-        return self.run(x, *self._checked(x, state, cu_seqlens))
+        return self.run(x, self._checked(x, state, cu_seqlens), cu_seqlens)
 
-    def read(
-        self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None
+    def prefill(
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
     ) -> tuple[Tensor, RWKV7State]:
-        """Read ``x`` as :meth:`forward` does; return the last hidden vector of each row or sequence, and the state.
+        """As :meth:`forward`, but return only the last hidden vector of each sequence, and the state.
 
-        On a GPU a single sequence is read in a CUDA graph from the second call on, without gradients.
+        On a GPU a single sequence is prefilled in a CUDA graph from the second call on, without gradients.
         """
-        before, packing = self._checked(x, state, cu_seqlens)
-        if before.rows == 1 and x.shape[1] <= _LONGEST and (reader := self._graph_reader(x)) is not None:
-            return reader(x, before)
-        return self.run(x, before, packing, Tail(packing))
+        before = self._checked(x, state, cu_seqlens)
+        if before.rows == 1 and x.shape[1] <= MAX_PREFILL_TOKENS and (graph := self._prefill_graph(x)) is not None:
+            return graph(x, before)
+        return self.run(x, before, cu_seqlens, Tail(cu_seqlens))
 
     def run(
-        self, x: Tensor, before: RWKV7State, packing: Packing | None, tail: Tail | None = None
+        self, x: Tensor, before: RWKV7State, cu_seqlens: CuSeqlens | None, tail: Tail | None = None
     ) -> tuple[Tensor, RWKV7State]:
-        """Do what :meth:`forward` does, or with ``tail`` :meth:`read`, with arguments that are known to fit.
+        """Compute :meth:`forward`, or with ``tail`` :meth:`prefill`, of arguments that are known to fit.
 
-        Nothing waits for a GPU.
+        Nothing is copied from the device to the host.
         """
         run = recomputing(self.config.activation_checkpointing if torch.is_grad_enabled() else "none")
         v_first: Tensor | None = None
@@ -188,7 +190,7 @@ class RWKV7(Backbone[RWKV7Config]):
         blocks = self._blocks()
         for block, *layer in zip(blocks, before.matrix, before.time_shift, before.channel_shift, strict=True):
             x, v_first, after = run(
-                block, x, v_first, LayerState(*layer), packing, tail if block is blocks[-1] else None
+                block, x, v_first, LayerState(*layer), cu_seqlens, tail if block is blocks[-1] else None
             )
             layers.append(after)
         hidden: Tensor = self.ln_out(x)
@@ -237,21 +239,26 @@ class RWKV7(Backbone[RWKV7Config]):
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
-    def _graph_reader(self, x: Tensor) -> GraphReader | None:
-        if torch.is_grad_enabled() or x.dtype != self.emb.weight.dtype or GraphDecoder.unusable(self) is not None:
+    def _prefill_graph(self, x: Tensor) -> PrefillGraph | None:
+        if (
+            torch.is_grad_enabled()
+            or x.dtype != self.emb.weight.dtype
+            or GraphDecoder.unavailable_reason(self) is not None
+        ):
             return None
-        return graph_reader(self)
+        return prefill_graph(self)
 
-    def _checked(self, x: Tensor, state: State | None, cu_seqlens: Tensor | None) -> tuple[RWKV7State, Packing | None]:
-        """Where to begin, and where packed sequences lie."""
+    def _checked(self, x: Tensor, state: State | None, cu_seqlens: CuSeqlens | None) -> RWKV7State:
+        """Check the arguments against each other and return the state to start from."""
         if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.hidden_size:
             raise ComponentError(
-                f"the trunk reads [rows, tokens, {self.hidden_size}] with at least one token, not {list(x.shape)}",
+                f"the backbone takes [batch, tokens, {self.hidden_size}] with at least one token, not {list(x.shape)}",
                 component=_COMPONENT,
             )
-        packing = None if cu_seqlens is None else Packing.of(cu_seqlens, x)
-        rows = x.shape[0] if packing is None else len(packing.first)
-        return self.init_state(rows) if state is None else self._checked_state(state, rows), packing
+        if cu_seqlens is not None:
+            _check_packing(cu_seqlens, x)
+        rows = x.shape[0] if cu_seqlens is None else cu_seqlens.sequences
+        return self.init_state(rows) if state is None else self._checked_state(state, rows)
 
     def _checked_state(self, state: State, rows: int) -> RWKV7State:
         sizes = self.sizes
@@ -259,11 +266,27 @@ class RWKV7(Backbone[RWKV7Config]):
         if not isinstance(state, RWKV7State) or list(state.matrix.shape) != expected:
             given = list(state.matrix.shape) if isinstance(state, RWKV7State) else type(state).__name__
             raise ComponentError(
-                f"the state must be [layers, rows, heads, value, key] = {expected}, but is {given}",
+                f"the state must be [layers, batch, heads, value, key] = {expected}, but is {given}",
                 component=_COMPONENT,
-                hint="a state belongs to one model, and has one row for each row or packed sequence",
+                hint="a state belongs to one model, and has one entry for each sequence",
             )
         return state
+
+
+def _check_packing(cu_seqlens: CuSeqlens, x: Tensor) -> None:
+    batch, tokens, _ = x.shape
+    if batch != 1:
+        raise ComponentError(f"packed sequences need a batch size of 1, but it is {batch}", component=_COMPONENT)
+    if cu_seqlens.tokens != tokens:
+        raise ComponentError(
+            f"cu_seqlens must rise from 0 to the {tokens} tokens given, but rises to {cu_seqlens.tokens}",
+            component=_COMPONENT,
+        )
+    if cu_seqlens.sequences == 0 or 0 in cu_seqlens.lengths:
+        raise ComponentError(
+            f"packed sequences need at least one token each, but their lengths are {cu_seqlens.lengths}",
+            component=_COMPONENT,
+        )
 
 
 def _check_kernel(kernel: str, head_dim: int) -> None:

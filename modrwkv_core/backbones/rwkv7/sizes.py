@@ -19,13 +19,13 @@ class RWKV7Sizes:
     Attributes:
         vocab: Rows of the embedding and of the output projection; None if something else decides.
         layers: Blocks.
-        hidden_size: D, the hidden_size of the trunk.
+        hidden_size: D, the hidden size of the backbone.
         intermediate_size: Inner dimension of channel mixing.
         head_dim: Width of one head; it divides ``hidden_size``.
-        decay_low_rank_dim: Inner hidden_size of the low-rank map to the decay (``w1``, ``w2``).
-        a_low_rank_dim: Inner hidden_size of the map to the in-context learning rate (``a1``, ``a2``).
-        v_low_rank_dim: Inner hidden_size of the map to the value residual's gate (``v1``, ``v2``).
-        gate_low_rank_dim: Inner hidden_size of the map to the output gate (``g1``, ``g2``).
+        decay_low_rank_dim: Inner width of the low-rank map to the decay (``w1``, ``w2``).
+        a_low_rank_dim: Inner width of the map to the in-context learning rate (``a1``, ``a2``).
+        v_low_rank_dim: Inner width of the map to the value residual's gate (``v1``, ``v2``).
+        gate_low_rank_dim: Inner width of the map to the output gate (``g1``, ``g2``).
     """
 
     vocab: int | None

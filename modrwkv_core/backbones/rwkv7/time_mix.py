@@ -1,6 +1,6 @@
 """Time mixing: the recurrence of each block with everything that drives it.
 
-B = rows, T = tokens, D = hidden size, H = heads, N = head size, S = rows or packed sequences.
+B = batch size, T = tokens, D = hidden size, H = heads, N = head size, S = batch size or packed sequences.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from modrwkv_kernels import ValueResidual, readout, time_mix_prepare, wkv7, wkv7_step
+from modrwkv_kernels import CuSeqlens, ValueResidual, fused_k_update, gate_output, wkv7, wkv7_step
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from modrwkv_core.backbones.rwkv7.linear import Linear
-from modrwkv_core.backbones.rwkv7.recompute import cheap
+from modrwkv_core.backbones.rwkv7.recompute import recomputable
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
-from modrwkv_core.backbones.rwkv7.token_shift import Packing, Tail
+from modrwkv_core.backbones.rwkv7.token_shift import Tail
 
 __all__ = ["TimeMix"]
 
@@ -30,7 +30,7 @@ class TimeMix(nn.Module):
     learning rate, ``v*`` the residual to the first layer's values (absent in the first layer), ``g*`` the output gate.
 
     Args:
-        sizes: Sizes of the trunk.
+        sizes: Sizes of the backbone.
         layer: Index of the block, from 0.
         kernel: Backend of the recurrence.
     """
@@ -72,20 +72,20 @@ class TimeMix(nn.Module):
         mixes: Sequence[Tensor],
         v_first_BTD: Tensor | None,
         matrix_SHNN: Tensor,
-        packing: Packing | None,
+        cu_seqlens: CuSeqlens | None,
         tail: Tail | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mix tokens over time.
 
         Args:
-            mixes: The normalised input, six times ``[B, T, D]``, mixed with the token before by :meth:`mix`.
+            mixes: The normalized input, six times ``[B, T, D]``, mixed with the token before by :meth:`mix`.
             v_first_BTD: Values of the first layer; None in the first layer.
             matrix_SHNN: State of the recurrence before the first tokens.
-            packing: Where sequences begin, if several are packed.
-            tail: Which tokens the output is wanted of; None for all.
+            cu_seqlens: Where packed sequences lie.
+            tail: The tokens whose output is needed; None for all.
 
         Returns:
-            The output, the values of the first layer, and the state behind the last tokens.
+            The output, the values of the first layer, and the state after the last tokens.
         """
         x_r_BTD, x_w_BTD, x_k_BTD, x_v_BTD, x_a_BTD, x_g_BTD = mixes
         r_BTD, k_BTD, v_BTD = self.receptance(x_r_BTD), self.key(x_k_BTD), self.value(x_v_BTD)
@@ -96,8 +96,8 @@ class TimeMix(nn.Module):
             v_first_BTD = v_BTD
         else:
             residual = ValueResidual(v_first_BTD, _biased(x_v_BTD @ self.v1, self.v2, self.v0))
-        prepare = partial(
-            time_mix_prepare,
+        k_update = partial(
+            fused_k_update,
             k_BTD,
             v_BTD,
             decay_BTD,
@@ -107,16 +107,16 @@ class TimeMix(nn.Module):
             head_size=self.head_dim,
             residual=residual,
         )
-        log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN = prepared = prepare()
-        cheap(prepared, prepare)
+        log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN = updated = k_update()
+        recomputable(updated, k_update)
         r_BTHN = r_BTD.view_as(k_BTHN)
         inputs = (r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, a_BTHN, b_BTHN)
-        y_BTHN, matrix_SHNN = self._recur(inputs, matrix_SHNN, packing)
+        y_BTHN, matrix_SHNN = self._recur(inputs, matrix_SHNN, cu_seqlens)
         if tail is not None:
             y_BTHN, r_BTHN, k_BTHN, v_BTHN = (tail.of(x) for x in (y_BTHN, r_BTHN, k_BTHN, v_BTHN))
             x_g_BTD = tail.of(x_g_BTD)
         gate_BTD = (x_g_BTD @ self.g1).sigmoid() @ self.g2
-        read_BTD = readout(
+        gated_BTD = gate_output(
             y_BTHN,
             r_BTHN,
             k_BTHN,
@@ -127,22 +127,23 @@ class TimeMix(nn.Module):
             self.ln_x.bias,
             eps=_GROUP_NORM_EPS,
         )
-        out_BTD: Tensor = self.output(read_BTD)
+        out_BTD: Tensor = self.output(gated_BTD)
         return out_BTD, v_first_BTD, matrix_SHNN
 
-    def _recur(self, inputs: tuple[Tensor, ...], matrix_SHNN: Tensor, packing: Packing | None) -> tuple[Tensor, Tensor]:
+    def _recur(
+        self, inputs: tuple[Tensor, ...], matrix_SHNN: Tensor, cu_seqlens: CuSeqlens | None
+    ) -> tuple[Tensor, Tensor]:
         """Run the recurrence over ``r, log_w, k, v, a, b``, each ``[B, T, H, N]``."""
         r, log_w, *others = inputs
-        # Autocast would leave some inputs in float32, and do the recurrence itself in half precision.
+        # Autocast would leave some inputs in float32 and compute the recurrence in 16 bits.
         k, v, a, b = (tensor.to(r.dtype) for tensor in others)
         with torch.autocast(r.device.type, enabled=False):
-            if packing is None and r.shape[1] == 1:
+            if cu_seqlens is None and r.shape[1] == 1:
                 token = (r[:, 0], log_w[:, 0], k[:, 0], v[:, 0], a[:, 0], b[:, 0])
                 y_BHN, matrix_SHNN = wkv7_step(*token, matrix_SHNN, backend=self.kernel)
                 return y_BHN.unsqueeze(1), matrix_SHNN
-            bounds = None if packing is None else packing.bounds
             y_BTHN, final_SHNN = wkv7(
-                r, log_w, k, v, a, b, state=matrix_SHNN, cu_seqlens=bounds, output_state=True, backend=self.kernel
+                r, log_w, k, v, a, b, state=matrix_SHNN, cu_seqlens=cu_seqlens, output_state=True, backend=self.kernel
             )
         assert final_SHNN is not None
         return y_BTHN, final_SHNN

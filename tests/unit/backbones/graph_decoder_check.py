@@ -1,4 +1,4 @@
-"""Decode in a pool of states on a device and judge how far logits and states are from the trunk's.
+"""Decode in a pool of states on a device and judge how far logits and states are from the backbone's.
 
 A script of its own, because Triton decides when it is imported whether its interpreter runs the kernels. Without a
 GPU: ``TRITON_INTERPRET=1 python graph_decoder_check.py cpu``. Prints as JSON how many cases there are and the relative
@@ -49,7 +49,7 @@ def errors(device: str) -> dict[str, float]:
     alone = decoder.start(states["alone"])
     follow("alone at first", alone, states["alone"], torch.tensor([1]))
     three = decoder.start(states["three"])
-    follow("three behind it", three, states["three"], torch.tensor([2, 3, 4]))
+    follow("three beside it", three, states["three"], torch.tensor([2, 3, 4]))
     follow("alone in a larger pool", alone, states["alone"], torch.tensor([5]))
     follow("three again", three, states["three"], torch.tensor([6, 7, 8]))
     rows = decoder.pool.rows

@@ -86,8 +86,8 @@ def test_loads_what_was_published(tmp_path: Path, weights: dict[str, Tensor], su
     model = RWKV7.from_checkpoint(path)
     assert same_bits(dict(model.state_dict()), {name: tensor.float() for name, tensor in weights.items()})
     assert all(parameter.requires_grad for parameter in model.parameters())
-    half = RWKV7.from_checkpoint(path, dtype=torch.bfloat16)
-    assert same_bits(dict(half.state_dict()), weights)
+    rounded = RWKV7.from_checkpoint(path, dtype=torch.bfloat16)
+    assert same_bits(dict(rounded.state_dict()), weights)
 
 
 @FORMATS

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from modrwkv_kernels import CuSeqlens
 
 from modrwkv_core.backbones.rwkv7.block import LayerState
-from modrwkv_core.backbones.rwkv7.token_shift import Packing
 
 
 @pytest.mark.parametrize("bounds", [None, [0, 3, 8]], ids=["dense", "packed"])
@@ -17,14 +17,14 @@ def test_a_block_compiles_without_graph_break(make_model: Any, layer: int, bound
     model = make_model()
     block = model.blocks[layer]
     x = torch.randn(1 if bounds else 2, 8, 16, dtype=torch.float64, requires_grad=True)
-    packing = None if bounds is None else Packing.of(torch.tensor(bounds), x)
+    cu_seqlens = None if bounds is None else CuSeqlens.of(bounds)
     state = model.init_state(2)
     before = LayerState(state.matrix[layer], state.time_shift[layer], state.channel_shift[layer])
     v_first = torch.randn_like(x) if layer else None
     torch._dynamo.reset()
     outcomes = []
     for run in (block, torch.compile(block, fullgraph=True, backend="aot_eager")):
-        out, values, after = run(x, v_first, before, packing)
+        out, values, after = run(x, v_first, before, cu_seqlens)
         loss = out.square().sum() + values.sum() + sum(tensor.square().sum() for tensor in after)
         outcomes.append([out, *after, *torch.autograd.grad(loss, [x, *block.parameters()])])
     for compiled, expected in zip(*outcomes, strict=True):

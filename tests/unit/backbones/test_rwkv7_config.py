@@ -131,7 +131,7 @@ def test_impossible_configurations_are_refused(given: dict[str, Any], message: s
         RWKV7Config(**given)
 
 
-def test_an_unusable_kernel_is_refused_with_the_reason() -> None:
+def test_an_unavailable_kernel_is_refused_with_the_reason() -> None:
     with pytest.raises(
         ComponentError, match=r"kernel 'warp'.*there is no backend.*(?s:.)*hint: use 'auto' or one of .*torch"
     ):

@@ -1,4 +1,4 @@
-"""The contracts of a recurrent trunk. In float64, so that equal means equal."""
+"""The contracts of a recurrent backbone. In float64, so that equal means equal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config, RWKV7State
@@ -80,7 +81,7 @@ def test_a_row_in_a_batch_equals_the_row_alone(model: RWKV7) -> None:
 @torch.no_grad()
 def test_packed_equals_each_sequence_alone(model: RWKV7, lengths: list[int], with_state: bool) -> None:
     sequences = [inputs(1, length) for length in lengths]
-    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0)
+    cu_seqlens = CuSeqlens.of(torch.tensor([0, *lengths]).cumsum(0))
     state = random_state(model, len(lengths)) if with_state else None
     alone = [
         model(sequence, None if state is None else state.select([index])) for index, sequence in enumerate(sequences)
@@ -93,7 +94,7 @@ def test_packed_equals_each_sequence_alone(model: RWKV7, lengths: list[int], wit
 def test_nothing_crosses_a_packing_boundary(model: RWKV7, bounds: list[int]) -> None:
     x = inputs(1, 8).requires_grad_()
     state = RWKV7State(*(t.detach().requires_grad_() for t in tensors_of(random_state(model, len(bounds) - 1))))
-    hidden, after = model(x, state, torch.tensor(bounds))
+    hidden, after = model(x, state, CuSeqlens.of(bounds))
     last = hidden[0, bounds[-2] :].sum() + sum(tensor[:, -1].sum() for tensor in tensors_of(after))
     grads = torch.autograd.grad(last, (x, *tensors_of(state)))
     assert not grads[0][0, : bounds[-2]].any()
@@ -119,7 +120,7 @@ def test_the_given_state_is_never_written_to(model: RWKV7) -> None:
     copy = state.fork()
     model(inputs(2), state)
     model(inputs(2, 1), state)
-    model(inputs(1, 5), state, torch.tensor([0, 2, 5]))
+    model(inputs(1, 5), state, CuSeqlens.of([0, 2, 5]))
     for tensor, expected in zip(tensors_of(state), tensors_of(copy), strict=True):
         assert torch.equal(tensor, expected)
 
@@ -133,16 +134,15 @@ def test_no_state_means_the_initial_state(model: RWKV7) -> None:
 @pytest.mark.parametrize(
     ("shape", "state_rows", "bounds", "message"),
     [
-        ((2, 4, WIDTH + 1), None, None, r"reads \[rows, tokens, 16\].* not \[2, 4, 17\]"),
+        ((2, 4, WIDTH + 1), None, None, r"takes \[batch, tokens, 16\].* not \[2, 4, 17\]"),
         ((2, 0, WIDTH), None, None, "at least one token"),
         ((4, WIDTH), None, None, r"not \[4, 16\]"),
         ((2, 4, WIDTH), 3, None, r"\[2, 2, 2, 8, 8\], but is \[2, 3, 2, 8, 8\]"),
         ((1, 4, WIDTH), 1, [0, 2, 4], r"\[2, 2, 2, 8, 8\], but is \[2, 1, 2, 8, 8\]"),
-        ((2, 4, WIDTH), None, [0, 2, 4], "one row, but there are 2"),
-        ((1, 4, WIDTH), None, [0, 2, 5], r"to the 4 tokens given, but is \[0, 2, 5\]"),
-        ((1, 4, WIDTH), None, [], "must rise from 0"),
-        ((1, 4, WIDTH), None, [1, 4], "must rise from 0"),
-        ((1, 4, WIDTH), None, [0, 2, 2, 4], "must rise"),
+        ((2, 4, WIDTH), None, [0, 2, 4], "need a batch size of 1, but it is 2"),
+        ((1, 4, WIDTH), None, [0, 2, 5], "to the 4 tokens given, but rises to 5"),
+        ((1, 4, WIDTH), None, [0], "rises to 0"),
+        ((1, 4, WIDTH), None, [0, 2, 2, 4], r"at least one token each, but their lengths are \[2, 0, 2\]"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(
@@ -150,7 +150,7 @@ def test_inputs_that_do_not_fit_are_refused(
 ) -> None:
     state = None if state_rows is None else model.init_state(state_rows)
     with pytest.raises(ComponentError, match=message):
-        model(torch.zeros(shape).double(), state, None if bounds is None else torch.tensor(bounds))
+        model(torch.zeros(shape).double(), state, None if bounds is None else CuSeqlens.of(bounds))
 
 
 def test_bfloat16_parameters_keep_a_float32_state(make_model: Any) -> None:

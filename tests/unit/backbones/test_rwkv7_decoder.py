@@ -1,4 +1,4 @@
-"""Decoding against the trunk's own forward pass."""
+"""Decoding against the backbone's own forward pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from modrwkv_kernels.decode_op import why_no_cpu_decode
+from modrwkv_kernels.capability import native_unavailable_reason
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7 import RWKV7
@@ -14,7 +14,7 @@ from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 
-needs_compiler = pytest.mark.skipif(why_no_cpu_decode() is not None, reason=str(why_no_cpu_decode()))
+needs_compiler = pytest.mark.skipif(native_unavailable_reason() is not None, reason=str(native_unavailable_reason()))
 
 
 def error(ours: Tensor, theirs: Tensor) -> float:
@@ -23,7 +23,7 @@ def error(ours: Tensor, theirs: Tensor) -> float:
 
 @torch.no_grad()
 def worst_error(model: RWKV7, decoder: Decoder, rows: int) -> float:
-    """Prefill, then compare logits over some steps, and the states behind them."""
+    """Prefill, then compare logits over some steps, and the states after them."""
     ids = torch.randint(0, model.vocab_size, (rows, 16))
     _, state = model(model.embed(ids[:, :8]))
     worst = 0.0
@@ -41,7 +41,7 @@ def worst_error(model: RWKV7, decoder: Decoder, rows: int) -> float:
 @pytest.mark.parametrize("weights", ["auto", "float32", "bfloat16"])
 @pytest.mark.parametrize(("num_layers", "hidden_size", "head_dim"), [(3, 128, 64), (1, 64, 32), (2, 128, 128)])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_equals_the_trunk(
+def test_equals_the_backbone(
     make_model: Any, weights: str, num_layers: int, hidden_size: int, head_dim: int, rows: int
 ) -> None:
     model = make_model(num_layers=num_layers, hidden_size=hidden_size, head_dim=head_dim, dtype=torch.float32)
@@ -51,7 +51,7 @@ def test_equals_the_trunk(
 
 
 @needs_compiler
-def test_int8_comes_near_the_trunk(make_model: Any) -> None:
+def test_int8_comes_near_the_backbone(make_model: Any) -> None:
     model = make_model(num_layers=2, hidden_size=128, head_dim=64, dtype=torch.float32)
     assert 1e-4 < worst_error(model, model.decoder("int8"), 2) < 5e-2
 
@@ -97,9 +97,9 @@ def test_decodings_are_independent_and_leave_their_state_alone(make_model: Any) 
 @needs_compiler
 def test_a_bfloat16_model_is_decoded_in_float32(make_model: Any) -> None:
     model = make_model(hidden_size=64, head_dim=32, dtype=torch.float32)
-    half = make_model(hidden_size=64, head_dim=32, dtype=torch.bfloat16)
+    rounded = make_model(hidden_size=64, head_dim=32, dtype=torch.bfloat16)
     token = torch.tensor([[5]])
-    logits = half.decoder().start(half.init_state(1)).step(token[0])
+    logits = rounded.decoder().start(rounded.init_state(1)).step(token[0])
     with torch.no_grad():
         assert error(logits, model.logits(model(model.embed(token))[0])[:, 0]) < 1e-5
 
@@ -107,7 +107,7 @@ def test_a_bfloat16_model_is_decoded_in_float32(make_model: Any) -> None:
 @pytest.mark.parametrize(
     "options", [{"dtype": torch.float64, "head_dim": 32}, {"head_dim": 8}, {"head_dim": 32, "kernel": "torch"}]
 )
-def test_the_trunk_serves_where_nothing_was_compiled(make_model: Any, options: dict[str, Any]) -> None:
+def test_the_backbone_serves_where_nothing_was_compiled(make_model: Any, options: dict[str, Any]) -> None:
     model = make_model(hidden_size=64, **{"dtype": torch.float32} | options)
     decoder = model.decoder()
     assert isinstance(decoder, BackboneDecoder)

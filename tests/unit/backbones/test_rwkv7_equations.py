@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812
@@ -72,7 +73,7 @@ def test_logits_follow_the_equations(make_model: Any, kernel: str) -> None:
 
 def test_gradients_of_inputs_and_state_are_right(make_model: Any) -> None:
     model = make_model(hidden_size=8, head_dim=4)
-    cu_seqlens = torch.tensor([0, 2, 5])
+    cu_seqlens = CuSeqlens.of([0, 2, 5])
 
     def run(x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         hidden, after = model(x, RWKV7State(*state), cu_seqlens)

@@ -1,4 +1,4 @@
-"""Decoding in a pool of states, on Triton's interpreter, against the trunk."""
+"""Decoding in a pool of states, on Triton's interpreter, against the backbone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
 from modrwkv_core.errors import ComponentError
 
 
-def test_rows_that_come_and_go_equal_the_trunk_when_interpreted(run_check: Any) -> None:
+def test_rows_that_come_and_go_equal_the_backbone_when_interpreted(run_check: Any) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     found = run_check("tests/unit/backbones/graph_decoder_check.py", "cpu", TRITON_INTERPRET="1")
     assert found == {"cases": 6 * 4 + 1, "beyond": {}}
@@ -24,5 +24,5 @@ def test_only_the_models_own_weights_are_offered(make_model: Any) -> None:
     assert GraphDecoder(model, "float32").pool.rows == 1
 
 
-def test_why_it_does_not_serve_a_model_on_the_cpu(make_model: Any) -> None:
-    assert GraphDecoder.unusable(make_model(dtype=torch.float32)) == "it takes models on a GPU, not on cpu"
+def test_it_is_unavailable_for_a_model_on_the_cpu(make_model: Any) -> None:
+    assert GraphDecoder.unavailable_reason(make_model(dtype=torch.float32)) == "it takes models on a GPU, not on cpu"

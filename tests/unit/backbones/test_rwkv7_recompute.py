@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modrwkv_core.backbones.rwkv7.recompute import cheap, recomputing
+from modrwkv_core.backbones.rwkv7.recompute import recomputable, recomputing
 
 
 class Counting(TorchDispatchMode):
@@ -47,7 +48,7 @@ class Remembering(TorchDispatchMode):
 
 def gradients(model: Any, x: Tensor) -> tuple[list[Tensor], Counter[str]]:
     with Counting() as counting:
-        hidden, state = model(x, cu_seqlens=torch.tensor([0, 3, 8]))
+        hidden, state = model(x, cu_seqlens=CuSeqlens.of([0, 3, 8]))
         loss = hidden.square().sum() + state.matrix.square().sum()
         found = torch.autograd.grad(loss, [x, *model.blocks.parameters()])
     return list(found), counting.calls
@@ -61,15 +62,15 @@ def operations(calls: Counter[str], name: str) -> int:
 def test_gradients_are_those_of_a_model_that_keeps_everything(make_model: Any, kind: str) -> None:
     x = torch.randn(1, 8, 16, dtype=torch.float64, requires_grad=True)
     model = make_model()
-    kept, calls_kept = gradients(model, x)
+    saved, calls_saved = gradients(model, x)
     model.config = model.config.model_copy(update={"activation_checkpointing": kind})
     again, calls_again = gradients(model, x)
-    for expected, found in zip(kept, again, strict=True):
+    for expected, found in zip(saved, again, strict=True):
         assert torch.equal(found, expected)
-    assert operations(calls_again, "aten.mul.") > operations(calls_kept, "aten.mul.")
-    twice = operations(calls_again, "wkv7") > operations(calls_kept, "wkv7")
+    assert operations(calls_again, "aten.mul.") > operations(calls_saved, "aten.mul.")
+    twice = operations(calls_again, "wkv7") > operations(calls_saved, "wkv7")
     assert twice == (kind == "full")
-    assert (operations(calls_again, "aten.mm.") > operations(calls_kept, "aten.mm.")) == twice
+    assert (operations(calls_again, "aten.mm.") > operations(calls_saved, "aten.mm.")) == twice
 
 
 def test_less_is_held_for_the_backward_pass(make_model: Any) -> None:
@@ -83,7 +84,7 @@ def test_less_is_held_for_the_backward_pass(make_model: Any) -> None:
             held[kind] = memory.held()
         hidden.sum().backward()
         assert x.grad is not None
-    # On GPUs less than half: what lies between the products is one op there, which keeps its inputs only.
+    # On GPUs less than half: what lies between the products is one op there, which saves its inputs only.
     assert held["selective"] < 0.85 * held["none"]
     assert held["full"] < 0.5 * held["selective"]
 
@@ -106,15 +107,15 @@ def test_results_are_made_again_once_a_pass_in_the_precision_of_the_forward_pass
 
     def module(x: Tensor) -> Tensor:
         product = x @ x
-        cheap((product,), make)
+        recomputable((product,), make)
         return (product * product.exp()).sum() + product.square().sum()
 
     with torch.autocast("cpu", torch.bfloat16):
-        kept, forgotten = module(x), recomputing("selective")(module, x)
-    expected = torch.autograd.grad(kept, x)[0]
+        saved, recomputed = module(x), recomputing("selective")(module, x)
+    expected = torch.autograd.grad(saved, x)[0]
     assert made == []
     for passes in (1, 2):
-        assert torch.equal(torch.autograd.grad(forgotten, x, retain_graph=True)[0], expected)
+        assert torch.equal(torch.autograd.grad(recomputed, x, retain_graph=True)[0], expected)
         assert made == [torch.bfloat16] * passes
 
 

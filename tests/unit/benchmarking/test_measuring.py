@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from modrwkv_kernels.fused.linear import why_no_amx
-from modrwkv_kernels.native import why_missing
+from modrwkv_kernels.capability import amx_unavailable_reason, native_unavailable_reason
 
 from modrwkv_core.benchmarking import interleave as interleaving
 from modrwkv_core.benchmarking.baselines import MissingBaselineError, fla_module, official_rwkv
@@ -136,7 +135,9 @@ def test_missing_baselines_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         official_rwkv(tmp_path / "model.pth", "cpu fp32")
 
 
-@pytest.mark.skipif(why_missing() is not None or why_no_amx() is None, reason="no zeros are passed over here")
+@pytest.mark.skipif(
+    native_unavailable_reason() is not None or amx_unavailable_reason() is None, reason="no zeros are skipped here"
+)
 def test_skipped_products_with_zeros_do_not_count(tmp_path: Path) -> None:
     model, ids = random_model(ModelSize(2, 64, 40), tmp_path / "model.pth").float(), torch.arange(70)[None] % 40
     zeros: list[int] = []

@@ -23,10 +23,12 @@ def test_doctor_shows_versions_threads_kernels_and_plugins(site: Any) -> None:
     assert shown["python"] == platform.python_version()
     assert shown["torch"] == version("torch")
     assert shown["threads"].startswith(f"{torch.get_num_threads()} within")
-    assert shown["cpu: reference"] in ("usable", "chosen")
+    assert shown["cpu: reference"] in ("available", "chosen")
     assert list(shown.values()).count("chosen") == 1 + torch.cuda.is_available()
     assert shown["cpu: decoding"].startswith(("compiled", "the backbone's forward pass: "))
-    assert shown["cpu: products"].startswith(("compiled for few rows", "those of torch: "))
+    assert shown["cpu: linear layers"].startswith(("compiled for few tokens", "torch: "))
+    assert shown["cpu: fused stages"] in ("cpu", "torch")
+    assert shown["compiled CPU kernels"].startswith(("portable, ", "unavailable: "))
     assert shown["modrwkv:core"] == "ok"
     assert shown["fake-failed:main"] == "failed OSError: sunk"
 

@@ -108,7 +108,7 @@ def test_every_placeholder_is_somebodys(
     targets = batch.targets[0, :-1]
     assert torch.equal(targets[targets != IGNORE], batch.ids[0, 1:][targets != IGNORE])
     chosen = data.draw(st.integers(0, len(samples) - 1))
-    begin, end = batch.cu_seqlens[chosen : chosen + 2].tolist()
+    begin, end = batch.cu_seqlens.on_host()[chosen : chosen + 2].tolist()
     assert torch.equal(batch.ids[0, begin:end], samples[chosen].ids)
     assert torch.equal(batch.targets[0, begin:end], samples[chosen].targets)
 

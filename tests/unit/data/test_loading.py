@@ -59,7 +59,7 @@ def content(batch: Batch) -> object:
         batch.keys,
         batch.ids.tolist(),
         batch.targets.tolist(),
-        batch.cu_seqlens.tolist(),
+        batch.cu_seqlens.on_host().tolist(),
         [(item.position, item.count, item.item.tensors["values"].tolist()) for item in batch.media],
         {
             head: [(query.position, query.context.tolist(), query.target.tolist()) for query in asked]
@@ -162,7 +162,7 @@ def test_workers_can_be_spawned(encoder: ConversationEncoder) -> None:
 
 def test_batches_hold_their_conversations_in_order(encoder: ConversationEncoder) -> None:
     for batch in loader(encoder).batches(0):
-        bounds = batch.cu_seqlens.tolist()
+        bounds = batch.cu_seqlens.on_host().tolist()
         assert bounds[0] == 0
         assert bounds[-1] == batch.ids.shape[1] == batch.targets.shape[1]
         for key, (begin, end) in zip(batch.keys, pairwise(bounds), strict=True):

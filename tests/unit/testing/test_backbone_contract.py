@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import pytest
 import torch
+from modrwkv_kernels import CuSeqlens
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,17 +21,21 @@ Broken = Callable[[type[Any]], set[str]]
 class Forgetful(FakeBackbone):
     """Begins anew with every call."""
 
-    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
+    ) -> tuple[Tensor, State]:
         return super().forward(x, None, cu_seqlens)
 
 
 class Careless(FakeBackbone):
     """Reads packed sequences as one."""
 
-    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
+    ) -> tuple[Tensor, State]:
         hidden, last = super().forward(x, state.select([0]) if state and cu_seqlens is not None else state)
         assert isinstance(last, FakeState)
-        return hidden, last if cu_seqlens is None else last.fork(len(cu_seqlens) - 1)
+        return hidden, last if cu_seqlens is None else last.fork(cu_seqlens.sequences)
 
 
 class Clairvoyant(FakeBackbone):

@@ -1,15 +1,12 @@
-"""What the fused functions have in common: checks of their arguments, and the choice between torch and Triton."""
+"""Checks of arguments that the fused functions share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-__all__ = ["check", "runs_triton"]
-
-_TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+__all__ = ["check"]
 
 
 def check(name: str, x: Tensor, expected: Sequence[int], reference_name: str, reference: Tensor) -> None:
@@ -24,8 +21,3 @@ def check(name: str, x: Tensor, expected: Sequence[int], reference_name: str, re
         )
     if x.device != reference.device:
         raise ValueError(f"{name} is on {x.device} but {reference_name} is on {reference.device}")
-
-
-def runs_triton(x: Tensor) -> bool:
-    """Whether the Triton kernels serve this tensor."""
-    return x.is_cuda and x.dtype in _TRITON_DTYPES

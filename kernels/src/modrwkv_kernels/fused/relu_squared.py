@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modrwkv_kernels.fused import arguments
+from modrwkv_kernels.dispatch import request_for, select
 
 __all__ = ["relu_squared"]
 
@@ -17,7 +17,7 @@ def relu_squared(x: Tensor, *, overwrite: bool = False) -> Tensor:
         x: Of any shape.
         overwrite: Whether the result may take the memory of ``x``, which is faster on CPUs; only without gradients.
     """
-    if arguments.runs_triton(x):
+    if select("relu_squared", request_for(x)) == "triton":
         from modrwkv_kernels.fused import relu_squared_triton
 
         return relu_squared_triton.apply(x)

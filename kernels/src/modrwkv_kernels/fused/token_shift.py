@@ -1,6 +1,6 @@
-"""Token shift: every token is mixed with the one before it, channel by channel, on a normalised residual stream.
+"""Token shift: every token is mixed with the one before it, channel by channel, on a normalized residual stream.
 
-B = rows, T = tokens, D = width, S = rows or packed sequences, M = mixes.
+B = batch size, T = tokens, D = hidden size, S = batch size or packed sequences, M = mixes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_kernels.fused import arguments, stages_cpu
+from modrwkv_kernels.cu_seqlens import CuSeqlens
+from modrwkv_kernels.dispatch import request_for, select
+from modrwkv_kernels.fused import stages_cpu
 from modrwkv_kernels.fused.arguments import check
 
 __all__ = ["token_shift_mix"]
@@ -23,22 +25,22 @@ def token_shift_mix(
     norm_bias: Tensor,
     *,
     update: Tensor | None = None,
-    first: Tensor | None = None,
+    cu_seqlens: CuSeqlens | None = None,
     eps: float = 1e-5,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Add an update to the residual stream, normalise it, and mix each token with its predecessor.
+    """Add an update to the residual stream, normalize it, and mix each token with its predecessor.
 
     With ``n = layer_norm(x + update)`` and its predecessor ``p`` the mix of each row ``m`` of ``mix`` is
-    ``n + (p - n) m`` (RWKV-7 paper, arXiv 2503.14456, section 4.1). Differentiable in all but ``first``.
+    ``n + (p - n) m`` (RWKV-7 paper, arXiv 2503.14456, section 4.1). Differentiable in all tensors.
 
     Args:
-        x: Residual stream, `[rows, tokens, width]`; packed `[1, tokens of all sequences, width]`.
-        before: What stands before the first tokens, normalised already, `[rows, width]`, packed `[sequences, width]`.
-        mix: Weights of the predecessor, `[mixes, width]`.
-        norm_weight: Scale of the layer norm, `[width]`.
-        norm_bias: Its bias, `[width]`.
+        x: Residual stream, `[batch, tokens, hidden]`; packed `[1, tokens of all sequences, hidden]`.
+        before: The normalized predecessor of the first tokens, `[batch, hidden]`, packed `[sequences, hidden]`.
+        mix: Weights of the predecessor, `[mixes, hidden]`.
+        norm_weight: Scale of the layer norm, `[hidden]`.
+        norm_bias: Its bias, `[hidden]`.
         update: Shaped like `x`; None adds nothing.
-        first: For packed sequences the index of the first token of each, int64 `[sequences]`; none may be empty.
+        cu_seqlens: Where packed sequences lie; none may be empty.
         eps: Of the layer norm.
 
     Returns:
@@ -49,21 +51,26 @@ def token_shift_mix(
         ValueError: Shapes or devices do not fit each other.
     """
     if x.dim() != 3:
-        raise ValueError(f"x must be [rows, tokens, width], not {list(x.shape)}")
-    rows, _, width = x.shape
-    if first is not None and rows != 1:
-        raise ValueError(f"with first the tokens are packed, [1, tokens, width], but x is {list(x.shape)}")
-    check("before", before, [rows if first is None else len(first), width], "x", x)
+        raise ValueError(f"x must be [batch, tokens, hidden], not {list(x.shape)}")
+    batch, tokens, width = x.shape
+    if cu_seqlens is not None and (batch != 1 or cu_seqlens.tokens != tokens):
+        raise ValueError(
+            f"with cu_seqlens the tokens are packed, [1, {cu_seqlens.tokens}, hidden], but x is {list(x.shape)}"
+        )
+    check("before", before, [batch if cu_seqlens is None else cu_seqlens.sequences, width], "x", x)
     check("mix", mix, [len(mix), width], "x", x)
     check("norm_weight", norm_weight, [width], "x", x)
     check("norm_bias", norm_bias, [width], "x", x)
     if update is not None:
         check("update", update, x.shape, "x", x)
-    if arguments.runs_triton(x):
+    chosen = select("token_shift_mix", request_for(x, before, mix, norm_weight, norm_bias, update))
+    if chosen == "triton":
         from modrwkv_kernels.fused import token_shift_triton
 
-        return token_shift_triton.apply(x, before, mix, norm_weight, norm_bias, update, first, eps)
-    if stages_cpu.serve(x, before, mix, norm_weight, norm_bias, update):
+        starts = None if cu_seqlens is None else cu_seqlens.sequence_starts
+        return token_shift_triton.apply(x, before, mix, norm_weight, norm_bias, update, starts, eps)
+    first = None if cu_seqlens is None else cu_seqlens.first
+    if chosen == "cpu":
         return stages_cpu.token_shift(x, before, mix, norm_weight, norm_bias, update, first, eps)
     return _plain(x, before, mix, norm_weight, norm_bias, update, first, eps)
 

@@ -1,9 +1,10 @@
 """Residual sum, layer norm, token shift and mixes on CUDA devices: each token is read and written once.
 
-A program walks a stretch of tokens and holds one whole token in registers. Forward it walks up and keeps the
-predecessor; backward it walks down and keeps what the successor's mixes send back to their predecessor.
+A program scans a range of tokens and holds one whole token in registers. The forward scan goes up and keeps the
+predecessor; the reverse scan goes down and keeps what the successor's mixes send back to their predecessor.
 
-B = rows, T = tokens, D = width, S = rows or packed sequences, M = mixes, L = tokens of all rows, P = programs.
+B = batch size, T = tokens, D = hidden size, S = batch size or packed sequences, M = mixes, L = all tokens,
+P = programs.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -19,15 +20,15 @@ from torch import Tensor
 __all__ = ["apply"]
 
 _FORWARD_TOKENS = 16
-# Each program leaves a row of sums behind for the gradients of the weights: no more than fill a large GPU.
+# Each program writes a row of sums for the gradients of the weights: no more programs than fill a large GPU.
 _BACKWARD_TOKENS = 64
 _BACKWARD_PROGRAMS = 528
 
 
 @triton.jit
-def _begin(origin, token, tokens, PACKED: tl.constexpr):
+def _begin(starts, token, tokens, PACKED: tl.constexpr):
     """The sequence that begins at a token, or a negative number."""
-    return tl.load(origin + token) if PACKED else tl.where(token % tokens == 0, token // tokens, -1)
+    return tl.load(starts + token) if PACKED else tl.where(token % tokens == 0, token // tokens, -1)
 
 
 @triton.jit(do_not_specialize=["length", "tokens"])
@@ -38,7 +39,7 @@ def _token_shift_forward(
     mix,
     norm_weight,
     norm_bias,
-    origin,
+    starts,
     summed,
     statistics,
     out0,
@@ -70,7 +71,7 @@ def _token_shift_forward(
         mix5 = tl.load(mix + 5 * width + column, mask=inside, other=0.0).to(tl.float32)
     begin = tl.program_id(0).to(tl.int64) * STRETCH
     previous = tl.zeros([BLOCK], tl.float32)
-    # The first turn only makes the predecessor of the stretch's first token.
+    # The first turn only computes the predecessor of the range's first token.
     for turn in range(STRETCH + 1):
         token = begin - 1 + turn
         exists = (token >= 0) & (token < length)
@@ -90,7 +91,7 @@ def _token_shift_forward(
         tl.store(statistics + 2 * token, mean, mask=writes)
         tl.store(statistics + 2 * token + 1, rstd, mask=writes)
 
-        sequence = _begin(origin, tl.where(exists, token, 0), tokens, PACKED)
+        sequence = _begin(starts, tl.where(exists, token, 0), tokens, PACKED)
         first = tl.load(before + sequence * width + column, mask=inside & (sequence >= 0), other=0.0).to(tl.float32)
         delta = tl.where(sequence >= 0, first, previous) - normed
         tl.store(out0 + at, normed + delta * mix0, mask=inside & writes)
@@ -117,7 +118,7 @@ def _token_shift_backward(
     mix,
     norm_weight,
     norm_bias,
-    origin,
+    starts,
     statistics,
     dx,
     dbefore,
@@ -154,15 +155,15 @@ def _token_shift_backward(
     begin = tl.program_id(0).to(tl.int64) * STRETCH
     end = tl.minimum(begin + STRETCH, length)
     to_previous = tl.zeros([BLOCK], tl.float32)  # What the successor's mixes send back to this token.
-    unit = tl.zeros([BLOCK], tl.float32)  # This token, normalised, before scale and bias.
+    unit = tl.zeros([BLOCK], tl.float32)  # This token, normalized, before scale and bias.
     rstd = tl.full([], 0.0, tl.float32)
-    # The first turn only looks at the token behind the stretch: at what it sends back, and at its predecessor.
+    # The first turn only loads the token after the range: what it sends back, and its predecessor.
     for turn in range(STRETCH + 1):
         token = end - turn
         exists = (token >= begin) & (token < length)
         owned = exists & (turn > 0)
         at = token * width + column
-        sequence = _begin(origin, tl.where(exists, token, 0), tokens, PACKED)
+        sequence = _begin(starts, tl.where(exists, token, 0), tokens, PACKED)
         sequence = tl.where(exists, sequence, -1)
 
         has_previous = (token >= 1) & (token - 1 < length)
@@ -230,15 +231,6 @@ def _block(width: int) -> int:
     return int(triton.next_power_of_2(width))
 
 
-def _origin(first_S: Tensor | None, length: int) -> Tensor | None:
-    """For each packed token the sequence that begins there, or -1: int32 ``[L]``."""
-    if first_S is None:
-        return None
-    origin_L = torch.full((length,), -1, dtype=torch.int32, device=first_S.device)
-    origin_L[first_S] = torch.arange(len(first_S), dtype=torch.int32, device=first_S.device)
-    return origin_L
-
-
 def _forward(
     x: Tensor,
     before: Tensor,
@@ -246,13 +238,13 @@ def _forward(
     norm_weight: Tensor,
     norm_bias: Tensor,
     update: Tensor | None,
-    first: Tensor | None,
+    starts: Tensor | None,
     eps: float,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    rows, tokens, width = x.shape
-    summed, statistics, outs = _fake_forward(x, before, mix, norm_weight, norm_bias, update, first, eps, dtype)
-    length = rows * tokens
+    batch, tokens, width = x.shape
+    summed, statistics, outs = _fake_forward(x, before, mix, norm_weight, norm_bias, update, starts, eps, dtype)
+    length = batch * tokens
     if length:
         x, before, mix = x.contiguous(), before.contiguous(), mix.contiguous()
         update = None if update is None else update.contiguous()
@@ -264,7 +256,7 @@ def _forward(
                 mix,
                 norm_weight.contiguous(),
                 norm_bias.contiguous(),
-                _origin(first, length),
+                starts,
                 summed,
                 statistics,
                 *(outs * 6)[:6],
@@ -276,7 +268,7 @@ def _forward(
                 BLOCK=_block(width),
                 MIXES=len(mix),
                 UPDATE=update is not None,
-                PACKED=first is not None,
+                PACKED=starts is not None,
                 num_warps=min(16, max(1, _block(width) // 256)),
             )
     return summed, statistics, outs
@@ -290,11 +282,11 @@ def _backward(
     mix: Tensor,
     norm_weight: Tensor,
     norm_bias: Tensor,
-    first: Tensor | None,
+    starts: Tensor | None,
     statistics: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    rows, tokens, width = x.shape
-    length, mixes = rows * tokens, len(mix)
+    batch, tokens, width = x.shape
+    length, mixes = batch * tokens, len(mix)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     dbefore = torch.zeros_like(before, memory_format=torch.contiguous_format)
     stretch = min(_BACKWARD_TOKENS, int(triton.next_power_of_2(max(1, triton.cdiv(length, _BACKWARD_PROGRAMS)))))
@@ -311,7 +303,7 @@ def _backward(
                 mix.contiguous(),
                 norm_weight.contiguous(),
                 norm_bias.contiguous(),
-                _origin(first, length),
+                starts,
                 statistics,
                 dx,
                 dbefore,
@@ -323,7 +315,7 @@ def _backward(
                 BLOCK=_block(width),
                 MIXES=mixes,
                 SUMMED=dsummed is not None,
-                PACKED=first is not None,
+                PACKED=starts is not None,
                 num_warps=min(16, max(1, _block(width) // 128)),
             )
     dnorm_weight, dnorm_bias, *dmix = dweights.sum(0).unbind()
@@ -343,7 +335,7 @@ def _fake_forward(
     norm_weight: Tensor,
     norm_bias: Tensor,
     update: Tensor | None,
-    first: Tensor | None,
+    starts: Tensor | None,
     eps: float,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -360,7 +352,7 @@ def _fake_backward(
     mix: Tensor,
     norm_weight: Tensor,
     norm_bias: Tensor,
-    first: Tensor | None,
+    starts: Tensor | None,
     statistics: Tensor,
 ) -> tuple[Tensor, ...]:
     return tuple(
@@ -370,12 +362,12 @@ def _fake_backward(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, list[Tensor]]) -> None:
-    x, before, mix, norm_weight, norm_bias, update, first, _, _ = inputs
+    x, before, mix, norm_weight, norm_bias, update, starts, _, _ = inputs
     summed, statistics, _ = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(statistics)
     ctx.has_update = update is not None
-    ctx.save_for_backward(summed if ctx.has_update else x, before, mix, norm_weight, norm_bias, first, statistics)
+    ctx.save_for_backward(summed if ctx.has_update else x, before, mix, norm_weight, norm_bias, starts, statistics)
 
 
 def _differentiate(ctx: Any, dsummed: Tensor | None, _: None, douts: list[Tensor | None]) -> tuple[Any, ...]:
@@ -390,13 +382,13 @@ def _differentiate(ctx: Any, dsummed: Tensor | None, _: None, douts: list[Tensor
 _FORWARD, _BACKWARD = "modrwkv_kernels::token_shift", "modrwkv_kernels::token_shift_backward"
 torch.library.define(
     _FORWARD,
-    "(Tensor x, Tensor before, Tensor mix, Tensor norm_weight, Tensor norm_bias, Tensor? update, Tensor? first, "
+    "(Tensor x, Tensor before, Tensor mix, Tensor norm_weight, Tensor norm_bias, Tensor? update, Tensor? starts, "
     "float eps, ScalarType dtype) -> (Tensor summed, Tensor statistics, Tensor[] mixes)",
 )
 torch.library.define(
     _BACKWARD,
     "(Tensor? dsummed, Tensor[] dmixes, Tensor x, Tensor before, Tensor mix, Tensor norm_weight, Tensor norm_bias, "
-    "Tensor? first, Tensor statistics) "
+    "Tensor? starts, Tensor statistics) "
     "-> (Tensor dx, Tensor dbefore, Tensor dmix, Tensor dnorm_weight, Tensor dnorm_bias)",
 )
 torch.library.impl(_FORWARD, "default", _forward)
@@ -413,13 +405,13 @@ def apply(
     norm_weight: Tensor,
     norm_bias: Tensor,
     update: Tensor | None,
-    first: Tensor | None,
+    starts: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Serve :func:`modrwkv_kernels.token_shift_mix`."""
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     summed, _, outs = torch.ops.modrwkv_kernels.token_shift(
-        x, before, mix, norm_weight, norm_bias, update, first, eps, dtype
+        x, before, mix, norm_weight, norm_bias, update, starts, eps, dtype
     )
     return x if update is None else summed, tuple(outs)

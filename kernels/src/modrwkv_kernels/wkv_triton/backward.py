@@ -1,8 +1,8 @@
-"""Backward kernels: a walk back that carries the gradient of the state, then the gradients of all blocks at once.
+"""Backward kernels: a reverse scan that carries the gradient of the state, then the gradients of all blocks at once.
 
-The names are those of :mod:`modrwkv_kernels.wkv_triton.tiles`, the formulas of the walk those of
+The names are those of :mod:`modrwkv_kernels.wkv_triton.tiles`, the formulas of the scan those of
 :mod:`modrwkv_kernels.wkv_triton.forward`: what a chunk does to any state, its transpose does to any gradient. With G
-the gradient of its output, the gradient D of the state behind it becomes ``D + G^T R'' + (D B'^T) W``, once D is scaled
+the gradient of its output, the gradient D of the state after it becomes ``D + G^T R'' + (D B'^T) W``, once D is scaled
 by the decay of the whole chunk.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
@@ -21,22 +21,22 @@ from modrwkv_kernels.wkv_triton.tiles import (
     token_offsets,
 )
 
-__all__ = ["gradient_kernel", "walk_back_kernel"]
+__all__ = ["gradient_kernel", "reverse_scan_kernel"]
 
 
 @triton.jit(do_not_specialize=["sequences", "tokens"])
-def walk_back_kernel(
+def reverse_scan_kernel(
     dy,
     removal,  # what `prepare_kernel` wrote
     replacement,
     reading,
-    kept,
+    chunk_decay,
     returning,
     returned,
     dstate,  # [sequences, heads, V, K], or None for zeros
     dinitial,  # [sequences, heads, V, K]
     dends,  # [blocks, heads, V, K], each scaled by the decay of its block
-    du,  # [tokens, heads, V], the gradient of what u is the solution for; or None: then `operators` are found out
+    du,  # [tokens, heads, V], the gradient of what u is the solution for; or None: then `operators` are computed
     operators,  # [segments, heads, V + K, K], or None when there is one segment in each sequence
     bounds,
     sequences,
@@ -51,9 +51,9 @@ def walk_back_kernel(
     PRECISION: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Walk back over the blocks of one segment with some rows of the gradient of one head's state.
+    """Scan the blocks in reverse order: those of one segment with some rows of the gradient of one head's state.
 
-    `operators` are as in the forward walk: what segments do to the gradients that arrive at their ends.
+    `operators` are as in the forward scan: what segments do to the gradients that arrive at their ends.
     """
     program = tl.program_id(0)
     slices: tl.constexpr = (2 * N if du is None else N) // VALUES
@@ -73,8 +73,8 @@ def walk_back_kernel(
     if du is None:
         dstate_VK = tl.where(value_V[:, None] - N == key_K[None, :], 1.0, 0.0)
     else:
-        behind = tl.maximum(tl.cdiv(length, segment), 1) - 1 - index
-        dstate_VK = begin_state(dstate, operators, sequence, number + behind, behind, -1, head, at_VK, heads, N)
+        after = tl.maximum(tl.cdiv(length, segment), 1) - 1 - index
+        dstate_VK = begin_state(dstate, operators, sequence, number + after, after, -1, head, at_VK, heads, N)
 
     blocks = tl.cdiv(end - begin, C * PARTS)
     base = first_block(bounds, sequence, tokens, C * PARTS) + begin // (C * PARTS)
@@ -84,7 +84,7 @@ def walk_back_kernel(
         if du is not None:
             dend_VK = dstate_VK
             for chunk in tl.static_range(PARTS):
-                dend_VK *= tl.load(kept + (at_block * PARTS + chunk) * N + key_K)[None, :]
+                dend_VK *= tl.load(chunk_decay + (at_block * PARTS + chunk) * N + key_K)[None, :]
             tl.store(dends + at_block * N * N + at_VK, dend_VK.to(dends.dtype.element_ty))
         for chunk in tl.static_range(PARTS - 1, -1, -1):
             start = begin + (block * PARTS + chunk) * C
@@ -95,9 +95,9 @@ def walk_back_kernel(
             tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
             dy_VC = tl.trans(tl.load(dy + here + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND))
             removal_CK, replacement_CK = tl.load(removal + tile_CK), tl.load(replacement + tile_CK)
-            reading_CK, kept_K = tl.load(reading + tile_CK), tl.load(kept + at * N + key_K)
+            reading_CK, chunk_decay_K = tl.load(reading + tile_CK), tl.load(chunk_decay + at * N + key_K)
 
-            dstate_VK *= kept_K[None, :]
+            dstate_VK *= chunk_decay_K[None, :]
             high_VK = dstate_VK.to(OPERAND)
             x_VC = tl.dot(high_VK, tl.trans(replacement_CK), input_precision=PRECISION)
             if du is not None:
@@ -141,7 +141,7 @@ def gradient_kernel(
     dy,
     u,  # [tokens, heads, V]
     du,  # [tokens, heads, V], the gradient of what u is the solution for
-    starts,  # [blocks, heads, V, K]
+    chunk_states,  # [blocks, heads, V, K]
     dends,  # [blocks, heads, V, K]
     sums,  # [4, 2 C^2]: what `running_sums` of :mod:`modrwkv_kernels.wkv_triton.plan` gives
     dr,
@@ -190,7 +190,7 @@ def gradient_kernel(
     ra_SK = _stream(tl.where(lower_S1, a + here, r + here) + at_SK, live_S1)
     dyu_SV = _stream(tl.where(lower_S1, du + here, dy + here) + at_SK, live_S1).to(OPERAND)
     vu_SV = _stream(tl.where(lower_S1, u + here, v + here) + at_SK, live_S1).to(OPERAND)
-    start_VK = _stream(starts + state + at_VK, None).to(OPERAND)
+    start_VK = _stream(chunk_states + state + at_VK, None).to(OPERAND)
     dend_VK = _stream(dends + state + at_VK, None).to(OPERAND)
     # Behind the others, because they come from the cache, and registers for what is on its way are scarce.
     written_SC, read_SC = tl.load(sums + at_SC), tl.load(sums + 2 * C * C + at_SC)

@@ -1,4 +1,4 @@
-"""Forward kernels: what all chunks do to any state, for all at once; then a walk over them that carries the state.
+"""Forward kernels: what all chunks do to any state, for all at once; then a scan over them that carries the state.
 
 The names are those of :mod:`modrwkv_kernels.wkv_triton.tiles`. With the formulas of :mod:`modrwkv_kernels.chunked`,
 ``T`` the inverse of ``I - [A B']`` and ``E = T [A K']``, a chunk with values V takes the state S to
@@ -6,7 +6,7 @@ The names are those of :mod:`modrwkv_kernels.wkv_triton.tiles`. With the formula
 
     W = T A      K'' = K' + E^T B'      R'' = R + [R B'] W      D = [R K'] + [R B'] E
 
-So the walk, the only part that goes through time, is left with five small products a chunk.
+So the chunk scan, the only sequential part, needs only five small products a chunk.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -25,7 +25,7 @@ from modrwkv_kernels.wkv_triton.tiles import (
     token_offsets,
 )
 
-__all__ = ["prepare_kernel", "walk_kernel"]
+__all__ = ["chunk_scan_kernel", "prepare_kernel"]
 
 
 @triton.jit(do_not_specialize=["sequences", "tokens"])
@@ -40,7 +40,7 @@ def prepare_kernel(
     reading,  # [chunks, C, K]: R''
     writing,  # [chunks, C, K]: K''
     direct,  # [chunks, C, C]: D
-    kept,  # [chunks, K]: how much of the state is left after the chunk
+    chunk_decay,  # [chunks, K]: how much of the state is left after the chunk
     entering,  # [chunks, C, C]: E, for the backward pass; or None
     returning,  # [chunks, C, K]: T^T B', the same
     returned,  # [chunks, C, C]: [R B'] T, the same
@@ -59,9 +59,8 @@ def prepare_kernel(
     """Find what each of `total` chunks does to any state and values; a block of tokens has PARTS of them.
 
     The inverse of a diagonal block of 2 rows is known; pairs of blocks are merged by ``T + T L T`` with L below the
-    diagonal, until one is left. A power series would take as many products, and its terms grow where keys are alike.
-    Tiles are rounded to operands only at the end: where keys are alike, T amplifies what is rounded before. They are
-    found in the order in which they need the fewest registers: another one spills and is slower by a fifth.
+    diagonal, until one is left. Tiles are rounded to operands only at the end: where keys are similar, T amplifies
+    earlier roundings. They are computed in the order that needs the fewest registers.
     """
     row_C, key_K = tl.arange(0, C), tl.arange(0, N)
     up_to_CC, before_CC = row_C[:, None] >= row_C[None, :], row_C[:, None] > row_C[None, :]
@@ -73,7 +72,7 @@ def prepare_kernel(
         first, length = span(bounds, sequence, tokens)
         start = (index * PARTS + part) * C
         live_C1 = (start + row_C < length)[:, None]
-        # Of 64 bits, unlike in the other kernels: with 32 the assembler finds a slower order of instructions.
+        # Of 64 bits, unlike in the other kernels: the assembler orders the instructions better.
         at_CK = origin(first + start, head, heads, N) + token_offsets(row_C, key_K, heads, N)
 
         step_CK, sum_CK, before_CK = decay(log_w, at_CK, live_C1, row_C, OPERAND)
@@ -86,7 +85,7 @@ def prepare_kernel(
         tile_CK = at * C * N + row_C[:, None] * N + key_K[None, :]
         tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
         tl.store(replacement + tile_CK, b_CK.to(replacement.dtype.element_ty))
-        tl.store(kept + at * N + key_K, tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0)))
+        tl.store(chunk_decay + at * N + key_K, tl.exp2(LOG2_E * tl.sum(step_CK.to(tl.float32), axis=0)))
         rk_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
         ak_CC = tl.where(before_CC, tl.dot(a_CK, tl.trans(k_CK), input_precision=SOLVE), 0.0)
         rb_CC = tl.where(up_to_CC, tl.dot(r_CK, tl.trans(b_CK), input_precision=SOLVE), 0.0)
@@ -120,7 +119,7 @@ def prepare_kernel(
 
 
 @triton.jit(do_not_specialize=["sequences", "tokens"])
-def walk_kernel(
+def chunk_scan_kernel(
     v,
     removal,  # what `prepare_kernel` wrote
     replacement,
@@ -128,12 +127,12 @@ def walk_kernel(
     writing,
     direct,
     entering,
-    kept,
+    chunk_decay,
     state,  # [sequences, heads, V, K], or None for zeros
-    y,  # or None: then `operators` are found out, and nothing else
+    y,  # or None: then only `operators` are computed
     final,  # [sequences, heads, V, K]
-    starts,  # [blocks, heads, V, K], or None when they are not kept
-    u,  # [tokens, heads, V], or None when it is not kept
+    chunk_states,  # [blocks, heads, V, K], or None when they are not saved
+    u,  # [tokens, heads, V], or None when it is not saved
     operators,  # [segments, heads, V + K, K]: what segments do to states; or None when there is one in each sequence
     bounds,
     sequences,
@@ -148,12 +147,12 @@ def walk_kernel(
     PRECISION: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Walk over the blocks of one segment with some rows of one head's state.
+    """Scan the blocks of one segment with some rows of one head's state.
 
     Each warp has 16 rows, which never meet those of others: what it multiplies stays in its registers.
 
     A segment maps S to ``S M + F``: F is what becomes of a state of zeros, and M what becomes of the unit vectors when
-    no values come in. A first walk finds out both for all segments at once, so that a second one knows where each
+    no values come in. A first scan finds both for all segments at once, so that a second one knows where each
     begins.
     """
     program = tl.program_id(0)
@@ -179,8 +178,8 @@ def walk_kernel(
     base = first_block(bounds, sequence, tokens, C * PARTS) + begin // (C * PARTS)
     for block in tl.range(0, tl.cdiv(end - begin, C * PARTS), num_stages=STAGES):
         at_block = (base + block).to(tl.int64) * heads + head
-        if starts is not None:
-            tl.store(starts + at_block * N * N + at_VK, state_VK.to(starts.dtype.element_ty))
+        if chunk_states is not None:
+            tl.store(chunk_states + at_block * N * N + at_VK, state_VK.to(chunk_states.dtype.element_ty))
         for chunk in tl.static_range(PARTS):
             start = begin + (block * PARTS + chunk) * C
             live_C1 = (start + row_C < end)[:, None]
@@ -190,7 +189,7 @@ def walk_kernel(
             tile_CC = at * C * C + row_C[:, None] * C + row_C[None, :]
             v_VC = tl.trans(tl.load(v + here + at_CV, mask=live_C1 & (value_V < N)[None, :], other=0.0).to(OPERAND))
             removal_CK, replacement_CK = tl.load(removal + tile_CK), tl.load(replacement + tile_CK)
-            writing_CK, kept_K = tl.load(writing + tile_CK), tl.load(kept + at * N + key_K)
+            writing_CK, chunk_decay_K = tl.load(writing + tile_CK), tl.load(chunk_decay + at * N + key_K)
 
             high_VK = state_VK.to(OPERAND)
             x_VC = tl.dot(high_VK, tl.trans(removal_CK), input_precision=PRECISION)
@@ -209,7 +208,7 @@ def walk_kernel(
                     tl.store(u + here + at_CV, tl.trans(u_VC).to(u.dtype.element_ty), mask=live_C1)
             state_VK = tl.dot(v_VC, writing_CK, state_VK, input_precision=PRECISION)
             state_VK = tl.dot(x_VC.to(OPERAND), replacement_CK, state_VK, input_precision=PRECISION)
-            state_VK *= kept_K[None, :]
+            state_VK *= chunk_decay_K[None, :]
 
     if y is None:
         tl.store(operators + (number.to(tl.int64) * heads + head) * 2 * N * N + at_VK, state_VK)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import Inputs
-from modrwkv_kernels.wkv_triton.backward import gradient_kernel, walk_back_kernel
-from modrwkv_kernels.wkv_triton.forward import prepare_kernel, walk_kernel
+from modrwkv_kernels.wkv_triton.backward import gradient_kernel, reverse_scan_kernel
+from modrwkv_kernels.wkv_triton.forward import chunk_scan_kernel, prepare_kernel
 from modrwkv_kernels.wkv_triton.plan import CHUNK, Plan, Tuning, aligned, running_sums
 from modrwkv_kernels.wkv_triton.step import step_kernel
 
-__all__ = ["TUNING", "Kept", "backward", "forward", "step"]
+__all__ = ["TUNING", "SavedTensors", "backward", "forward", "step"]
 
 TUNING = Tuning()
 """The launch parameters in use."""
@@ -44,32 +44,27 @@ def _plan(inputs: list[Tensor], bounds: Tensor | None, block: int, tuning: Tunin
     return _plan_of(r.shape, (r.dtype, log_w.dtype), r.device, sequences, bounds is not None, block, tuning)
 
 
-def _bounds(cu_seqlens: Tensor | None, like: Tensor) -> Tensor | None:
-    """Bounds of packed sequences, int64, where the kernels can read them."""
-    return None if cu_seqlens is None else aligned(cu_seqlens.to(like.device, torch.int64, non_blocking=True))
-
-
 def _on(x: Tensor) -> contextlib.AbstractContextManager[object]:
     elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
     return torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext()
 
 
-class Kept(NamedTuple):
-    """What the backward pass needs of the forward pass, beside the inputs; as :mod:`.forward` names it.
+class SavedTensors(NamedTuple):
+    """What the forward pass saves for the backward pass besides the inputs, as :mod:`.forward` names it.
 
     Args:
-        starts: The states at the starts of blocks, `[blocks, heads, value, key]`.
+        chunk_states: The states at the starts of blocks, `[blocks, heads, value, key]`.
         u: What the state held in the removal directions, shaped like the output.
         tiles: W, B', R'' and T^T B' of all chunks, `[4, blocks, heads, chunks of a block, chunk, key]`.
         returned: [R B'] T of all chunks, `[blocks, heads, chunks of a block, chunk, chunk]`.
-        kept: How much of the state each chunk leaves, float32 `[blocks, heads, chunks of a block, key]`.
+        chunk_decay: How much of the state each chunk leaves, float32 `[blocks, heads, chunks of a block, key]`.
     """
 
-    starts: Tensor
+    chunk_states: Tensor
     u: Tensor
     tiles: Tensor
     returned: Tensor
-    kept: Tensor
+    chunk_decay: Tensor
 
 
 def forward(
@@ -77,25 +72,25 @@ def forward(
     state: Tensor | None,
     cu_seqlens: Tensor | None,
     block: int,
-    keep: bool,
+    save: bool,
     tuning: Tuning | None = None,
-) -> tuple[Tensor, Tensor, Kept]:
+) -> tuple[Tensor, Tensor, SavedTensors]:
     """Run WKV-7.
 
     Args:
         inputs: `[batch, tokens, heads, head size]` each.
         state: Initial state, float32 `[sequences, heads, value, key]`, or None for zeros.
-        cu_seqlens: Bounds of packed sequences.
+        cu_seqlens: Cumulative lengths of packed sequences, int64, on the device of the inputs.
         block: Tokens of a block, a multiple of those of a chunk.
-        keep: Whether to return what the backward pass needs.
+        save: Whether to return what the backward pass needs.
         tuning: Launch parameters; None for :data:`TUNING`.
 
     Returns:
-        Output, final state, and what the backward pass needs; without `keep` that is empty.
+        Output, final state, and what the backward pass needs; without `save` that is empty.
     """
     tensors = [aligned(tensor) for tensor in inputs]
     r, log_w, k, v, a, b = tensors
-    bounds = _bounds(cu_seqlens, r)
+    bounds = None if cu_seqlens is None else aligned(cu_seqlens)
     plan = _plan(tensors, bounds, block, tuning or TUNING)
     heads, size = plan.heads, plan.size
     grid = (plan.blocks, heads, plan.parts)
@@ -105,35 +100,35 @@ def forward(
     tiles = r.new_empty(4, *grid, CHUNK, size, dtype=plan.operand)
     writing = r.new_empty(*grid, CHUNK, size, dtype=plan.operand)
     squares = r.new_empty(2, *grid, CHUNK, CHUNK, dtype=plan.operand)
-    returned = r.new_empty(*(grid if keep else none), CHUNK, CHUNK, dtype=plan.operand)
-    kept = r.new_empty(*grid, size, dtype=torch.float32)
-    starts = r.new_empty(plan.blocks if keep else 0, heads, size, size, dtype=plan.operand)
-    u = torch.empty_like(r) if keep else r.new_empty(0)
+    returned = r.new_empty(*(grid if save else none), CHUNK, CHUNK, dtype=plan.operand)
+    chunk_decay = r.new_empty(*grid, size, dtype=torch.float32)
+    chunk_states = r.new_empty(plan.blocks if save else 0, heads, size, size, dtype=plan.operand)
+    u = torch.empty_like(r) if save else r.new_empty(0)
     removal, replacement, reading, returning = tiles.unbind()
     direct, entering = squares.unbind()
     state = None if state is None else aligned(state)
-    for_backward = (entering, returning, returned) if keep else (None, None, None)
+    for_backward = (entering, returning, returned) if save else (None, None, None)
     with _on(y):
         plan.prepare(
-            prepare_kernel, r, log_w, k, a, b, removal, replacement, reading, writing, direct, kept, *for_backward,
-            bounds,
+            prepare_kernel, r, log_w, k, a, b, removal, replacement, reading, writing, direct, chunk_decay,
+            *for_backward, bounds,
         )  # fmt: skip
-        prepared = (v, removal, replacement, reading, writing, direct, for_backward[0], kept)
+        prepared = (v, removal, replacement, reading, writing, direct, for_backward[0], chunk_decay)
         operators = _operators(plan, y)
         if operators is not None:
-            plan.walk(walk_kernel, *prepared, None, None, None, None, None, operators, bounds, double=True)
-        results = (y, final, starts, u) if keep else (y, final, None, None)
-        plan.walk(walk_kernel, *prepared, state, *results, operators, bounds)
-    if not keep:
-        tiles, kept = tiles.new_empty(4, *none, CHUNK, size), kept.new_empty(*none, size)
-    return y, final, Kept(starts, u, tiles, returned, kept)
+            plan.scan(chunk_scan_kernel, *prepared, None, None, None, None, None, operators, bounds, double=True)
+        results = (y, final, chunk_states, u) if save else (y, final, None, None)
+        plan.scan(chunk_scan_kernel, *prepared, state, *results, operators, bounds)
+    if not save:
+        tiles, chunk_decay = tiles.new_empty(4, *none, CHUNK, size), chunk_decay.new_empty(*none, size)
+    return y, final, SavedTensors(chunk_states, u, tiles, returned, chunk_decay)
 
 
 def backward(
     dy: Tensor | None,
     dfinal: Tensor | None,
     inputs: Inputs,
-    kept: Kept,
+    saved: SavedTensors,
     cu_seqlens: Tensor | None,
     block: int,
     tuning: Tuning | None = None,
@@ -144,7 +139,7 @@ def backward(
         dy: Gradient of the output, or None for zeros.
         dfinal: Gradient of the final state, or None for zeros.
         inputs: As there.
-        kept: What it returned for this.
+        saved: What it returned for this.
         cu_seqlens: As there.
         block: As there.
         tuning: Launch parameters; None for :data:`TUNING`.
@@ -157,20 +152,20 @@ def backward(
     dfinal = None if dfinal is None else aligned(dfinal)
     assert dy.dtype == x[0].dtype
     assert dfinal is None or dfinal.dtype == torch.float32
-    bounds = _bounds(cu_seqlens, dy)
+    bounds = None if cu_seqlens is None else aligned(cu_seqlens)
     plan = _plan(x, bounds, block, tuning or TUNING)
     gradients = Inputs(*(torch.empty_like(tensor) for tensor in x))
     dstate = dy.new_empty(plan.sequences, plan.heads, plan.size, plan.size, dtype=torch.float32)
-    dends, du = torch.empty_like(kept.starts), torch.empty_like(dy)
-    removal, replacement, reading, returning = kept.tiles.unbind()
+    dends, du = torch.empty_like(saved.chunk_states), torch.empty_like(dy)
+    removal, replacement, reading, returning = saved.tiles.unbind()
     with _on(dy):
-        prepared = (dy, removal, replacement, reading, kept.kept, returning, kept.returned)
+        prepared = (dy, removal, replacement, reading, saved.chunk_decay, returning, saved.returned)
         operators = _operators(plan, dy)
         if operators is not None:
-            plan.walk(walk_back_kernel, *prepared, None, None, None, None, operators, bounds, double=True)
-        plan.walk(walk_back_kernel, *prepared, dfinal, dstate, dends, du, operators, bounds)
+            plan.scan(reverse_scan_kernel, *prepared, None, None, None, None, operators, bounds, double=True)
+        plan.scan(reverse_scan_kernel, *prepared, dfinal, dstate, dends, du, operators, bounds)
         sums = running_sums(block, plan.operand, dy.device)
-        plan.gradients(gradient_kernel, *x, dy, kept.u, du, kept.starts, dends, sums, *gradients, bounds)
+        plan.gradients(gradient_kernel, *x, dy, saved.u, du, saved.chunk_states, dends, sums, *gradients, bounds)
     return gradients, dstate
 
 
@@ -186,9 +181,9 @@ def step(token: Inputs, state: Tensor, out: Tensor, slots: Tensor | None, tuning
 
     Args:
         token: `[batch, heads, head size]` each.
-        state: Contiguous float32 `[rows, heads, value, key]`.
+        state: Contiguous float32 `[slots, heads, value, key]`.
         out: Where the new states go; the same layout, or `state` itself.
-        slots: Row of each batch item, or None when they are the same.
+        slots: Slot of each batch item, or None when they are the same.
         tuning: Launch parameters; None for :data:`TUNING`.
 
     Returns:

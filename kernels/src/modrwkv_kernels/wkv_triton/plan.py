@@ -22,7 +22,7 @@ from modrwkv_kernels.ragged import block_capacity
 __all__ = ["CHUNK", "Plan", "Tuning", "aligned", "running_sums"]
 
 CHUNK = 16
-"""Tokens whose inputs are multiplied at once; a block, at whose start the state is kept, has one chunk or more."""
+"""Tokens whose inputs are multiplied at once; a block has one or more chunks, and the state at its start is saved."""
 
 # What float32 tiles are multiplied in; bfloat16 tiles are multiplied as they are. float16 cannot hold the factors of
 # the chunked form, so its tiles are float32, too.
@@ -43,13 +43,13 @@ class Tuning:
     """Launch parameters.
 
     Args:
-        programs: Programs a walk should have, one of which can carry the state of a head. Where sequences and heads are
-            much fewer, time is split; where they are somewhat fewer, states are cut into slices.
+        programs: Programs that a scan should have, one of which can carry the state of a head. Where sequences and
+            heads are much fewer, time is split; where they are somewhat fewer, states are cut into slices.
         shortest: Blocks that a segment has at least.
         prepare_programs: Programs, of one warp, that prepare chunks, for each multiprocessor.
         prepare_stages: How many chunks' inputs each of them has in flight.
-        walk_stages: How many blocks' tiles the walk has in flight in bfloat16; in float32 there is room for one.
-        back_stages: The same of the walk back.
+        scan_stages: How many blocks' tiles the chunk scan has in flight in bfloat16; in float32 there is room for one.
+        reverse_scan_stages: The same for the reverse scan.
         gradient_warps: Warps of a program that finds the gradients of a block.
         gradient_registers: Registers of each thread of theirs on Hopper: few enough for three programs on a
             multiprocessor. Elsewhere products pass through registers, and a thread has all there are.
@@ -60,8 +60,8 @@ class Tuning:
     shortest: int = 8
     prepare_programs: int = 8
     prepare_stages: int = 3
-    walk_stages: int = 3
-    back_stages: int = 3
+    scan_stages: int = 3
+    reverse_scan_stages: int = 3
     gradient_warps: int = 4
     gradient_registers: int = 168
     step_values: int = 16
@@ -72,14 +72,14 @@ class Plan:
 
     Attributes:
         sequences: How many there are.
-        tokens: Of all packed sequences, or of each row.
+        tokens: Of all packed sequences, or of each item of the batch.
         heads: Number of heads.
         size: Width of a head.
         parts: Chunks of a block.
         blocks: How many numbers blocks take up.
         segment: Tokens of a segment, a multiple of those of a block; more than all tokens when time is not split.
         segments: How many numbers segments take up.
-        values: Height of the slice of a state that a program of a walk carries, 16 rows a warp.
+        values: Height of the slice of a state that a program of a scan carries, 16 rows a warp.
         operand: Element type of the tiles that are multiplied.
     """
 
@@ -94,16 +94,16 @@ class Plan:
         block: int,
         tuning: Tuning,
     ) -> None:
-        rows, self.tokens, self.heads, self.size = shape
+        batch, self.tokens, self.heads, self.size = shape
         self.sequences = sequences
         self.parts = block // CHUNK
         self.blocks = block_capacity(self.tokens, sequences, block, packed=packed)
-        # Splitting time costs a second walk: it must make the longest one several times shorter.
-        segment = max(-(-rows * self.tokens * self.heads // tuning.programs), tuning.shortest * block)
+        # Splitting time costs a second scan: it must make the longest one several times shorter.
+        segment = max(-(-batch * self.tokens * self.heads // tuning.programs), tuning.shortest * block)
         self.segment = -(-(segment if 3 * segment <= self.tokens else self.tokens + 1) // block) * block
         self.segments = block_capacity(self.tokens, sequences, self.segment, packed=packed)
         self.values = self.size
-        while self.values > CHUNK and 3 * self.walks < 2 * tuning.programs:
+        while self.values > CHUNK and 3 * self.scans < 2 * tuning.programs:
             self.values //= 2
         self.operand = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
         self._tuning = tuning
@@ -122,8 +122,8 @@ class Plan:
         return self.segment <= self.tokens
 
     @property
-    def walks(self) -> int:
-        """Programs of a walk."""
+    def scans(self) -> int:
+        """Programs of a scan."""
         return self.segments * self.heads * (self.size // self.values)
 
     @property
@@ -135,9 +135,9 @@ class Plan:
         """Launch the kernel that prepares all chunks."""
         self._launch(kernel, min(self.chunks, self._prepare_programs), tensors)
 
-    def walk(self, kernel: Any, *tensors: Tensor | None, double: bool = False) -> None:
-        """Launch a walk; a `double` one has twice as many rows."""
-        self._launch(kernel, self.walks * (2 if double else 1), tensors)
+    def scan(self, kernel: Any, *tensors: Tensor | None, double: bool = False) -> None:
+        """Launch a scan; a `double` one has twice as many state rows."""
+        self._launch(kernel, self.scans * (2 if double else 1), tensors)
 
     def gradients(self, kernel: Any, *tensors: Tensor | None) -> None:
         """Launch the kernel that finds the gradients of all blocks."""
@@ -155,7 +155,7 @@ class Plan:
             "N": self.size,
             "OPERAND": _TYPES[self.operand],
         }
-        walk = {
+        scan = {
             **shared,
             "segment": self.segment,
             "C": CHUNK,
@@ -175,8 +175,8 @@ class Plan:
                 "num_warps": 1,
                 "maxnreg": _REGISTERS,
             },
-            "walk_kernel": {**walk, "STAGES": tuning.walk_stages if whole else 1},
-            "walk_back_kernel": {**walk, "STAGES": tuning.back_stages if whole else 1},
+            "chunk_scan_kernel": {**scan, "STAGES": tuning.scan_stages if whole else 1},
+            "reverse_scan_kernel": {**scan, "STAGES": tuning.reverse_scan_stages if whole else 1},
             "gradient_kernel": {
                 **shared,
                 "C": self.parts * CHUNK,
@@ -221,7 +221,7 @@ def running_sums(size: int, operand: torch.dtype, device: torch.device) -> Tenso
         written = token[:, None] >= row
         read = torch.where(first, token, token - 1)[:, None] >= row
         found = torch.stack([x.flatten() for x in (written, read, written.T, read.T)]).to(operand)
-        # What is computed while a CUDA graph is recorded is there only when that runs.
+        # What is computed while a CUDA graph is captured exists only when the graph runs.
         if not (found.is_cuda and torch.cuda.is_current_stream_capturing()):
             if found.is_cuda:  # Other streams read it, too.
                 torch.cuda.current_stream(device).synchronize()

@@ -1,4 +1,4 @@
-"""One token for a batch of states, in place or into another buffer, with each state's row in a pool."""
+"""One token for a batch of states, in place or into another buffer, each in its slot of a pool."""
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
 import triton
@@ -15,9 +15,9 @@ def step_kernel(
     v,
     a,
     b,
-    state,  # [rows, heads, V, K]
-    out,  # [rows, heads, V, K]
-    slots,  # [batch], or None when row i is that of batch item i
+    state,  # [slots, heads, V, K]
+    out,  # [slots, heads, V, K]
+    slots,  # [batch], or None when item i has slot i
     y,
     heads: tl.constexpr,
     N: tl.constexpr,

@@ -1,4 +1,4 @@
-"""Recording of CUDA graphs."""
+"""Capture of CUDA graphs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["record"]
+__all__ = ["capture"]
 
 _WARM_UP = 2
 
 Result = TypeVar("Result")
 
 
-def record(
+def capture(
     run: Callable[[], Result], warm_up: Callable[[], object], device: torch.device
 ) -> tuple[torch.cuda.CUDAGraph, Result]:
-    """Record what ``run`` launches.
+    """Capture what ``run`` launches.
 
     Args:
-        run: Launches kernels on ``device`` and waits for none of them.
-        warm_up: Does the same elsewhere: what is compiled and chosen in a first run must be so before the recording.
+        run: Launches kernels on ``device`` and does not wait for them.
+        warm_up: Does the same elsewhere: what is compiled and chosen in a first run must be so before the capture.
         device: A GPU, current or not.
 
     Returns:
         The graph, and what ``run`` has returned, which each replay writes anew.
     """
-    # A recording takes what is launched on its own device only.
+    # A capture takes what is launched on its own device only.
     with torch.cuda.device(device):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())

@@ -1,6 +1,6 @@
 """Group norm, bonus and gate on CUDA devices: one pass in each direction, over tokens of one head.
 
-B = rows, T = tokens, D = width, H = heads, N = head size, P = programs along the tokens.
+B = batch size, T = tokens, D = hidden size, H = heads, N = head size, P = programs along the tokens.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -20,7 +20,7 @@ _BACKWARD_TOKENS = 256
 
 
 @triton.jit(do_not_specialize=["length"])
-def _readout_forward(
+def _gate_output_forward(
     y,
     r,
     k,
@@ -54,7 +54,7 @@ def _readout_forward(
 
 
 @triton.jit(do_not_specialize=["length"])
-def _readout_backward(
+def _gate_output_backward(
     dresult,
     y,
     r,
@@ -131,13 +131,13 @@ def _forward(
     norm_bias: Tensor,
     eps: float,
 ) -> Tensor:
-    rows, tokens, heads, size = y.shape
+    batch, tokens, heads, size = y.shape
     out = torch.empty_like(gate, memory_format=torch.contiguous_format)
     if y.numel():
         tensors = [x.contiguous() for x in (y, r, k, v, gate, r_k, norm_weight, norm_bias)]
         with torch.cuda.device_of(y):
-            _readout_forward[(heads, triton.cdiv(rows * tokens, _TILE))](
-                *tensors, out, rows * tokens, heads, eps, SIZE=size, TILE=_TILE
+            _gate_output_forward[(heads, triton.cdiv(batch * tokens, _TILE))](
+                *tensors, out, batch * tokens, heads, eps, SIZE=size, TILE=_TILE
             )
     return out
 
@@ -154,18 +154,18 @@ def _backward(
     norm_bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, ...]:
-    rows, tokens, heads, size = y.shape
-    programs = triton.cdiv(rows * tokens, _BACKWARD_TOKENS)
+    batch, tokens, heads, size = y.shape
+    programs = triton.cdiv(batch * tokens, _BACKWARD_TOKENS)
     outs = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (y, r, k, v, gate)]
     dweights = y.new_empty(programs, 3, heads * size, dtype=torch.float32)
     if y.numel():
         tensors = [x.contiguous() for x in (dresult, y, r, k, v, gate, r_k, norm_weight, norm_bias)]
         with torch.cuda.device_of(y):
-            _readout_backward[(heads, programs)](
+            _gate_output_backward[(heads, programs)](
                 *tensors,
                 *outs,
                 dweights,
-                rows * tokens,
+                batch * tokens,
                 heads,
                 eps,
                 TOKENS=_BACKWARD_TOKENS,
@@ -206,10 +206,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, dresult: Tensor) -> tuple[Any, ...]:
-    return *torch.ops.modrwkv_kernels.readout_backward(dresult, *ctx.saved_tensors, ctx.eps), None
+    return *torch.ops.modrwkv_kernels.gate_output_backward(dresult, *ctx.saved_tensors, ctx.eps), None
 
 
-_FORWARD, _BACKWARD = "modrwkv_kernels::readout", "modrwkv_kernels::readout_backward"
+_FORWARD, _BACKWARD = "modrwkv_kernels::gate_output", "modrwkv_kernels::gate_output_backward"
 _INPUTS = (
     "Tensor y, Tensor r, Tensor k, Tensor v, Tensor gate, Tensor r_k, Tensor norm_weight, Tensor norm_bias, float eps"
 )
@@ -237,6 +237,6 @@ def apply(
     norm_bias: Tensor,
     eps: float,
 ) -> Tensor:
-    """Serve :func:`modrwkv_kernels.readout`."""
-    out: Tensor = torch.ops.modrwkv_kernels.readout(y, r, k, v, gate, r_k, norm_weight, norm_bias, eps)
+    """Serve :func:`modrwkv_kernels.gate_output`."""
+    out: Tensor = torch.ops.modrwkv_kernels.gate_output(y, r, k, v, gate, r_k, norm_weight, norm_bias, eps)
     return out

@@ -1,6 +1,6 @@
 """Decay, removal key and replacement key on CUDA devices: one pass in each direction, over tokens of one head.
 
-B = rows, T = tokens, D = width, H = heads, N = head size, P = programs along the tokens.
+B = batch size, T = tokens, D = hidden size, H = heads, N = head size, P = programs along the tokens.
 """
 # mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from modrwkv_kernels.backend import LOG_DECAY_MIN
-from modrwkv_kernels.fused.prepare import KEY_NORM_EPS, Prepared, ValueResidual
+from modrwkv_kernels.fused.k_update import KEY_NORM_EPS, KUpdate, ValueResidual
 
 __all__ = ["apply"]
 
@@ -28,7 +28,7 @@ def _sigmoid(x):
 
 
 @triton.jit(do_not_specialize=["length"])
-def _prepare_forward(
+def _k_update_forward(
     k,
     v,
     decay,
@@ -74,7 +74,7 @@ def _prepare_forward(
 
 
 @triton.jit(do_not_specialize=["length"])
-def _prepare_backward(
+def _k_update_backward(
     dlog_w,
     dout_k,
     dout_v,
@@ -166,11 +166,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     outs = _fake_forward(k, decay, rate, k_k, k_a, v, v_first, logit, head_size)
     log_w, out_k, out_a, out_b, out_v = outs
-    rows, tokens, heads, size = out_k.shape
+    batch, tokens, heads, size = out_k.shape
     if k.numel():
         residual = [None if x is None else x.contiguous() for x in (v, v_first, logit)]
         with torch.cuda.device_of(k):
-            _prepare_forward[(heads, triton.cdiv(rows * tokens, _TILE))](
+            _k_update_forward[(heads, triton.cdiv(batch * tokens, _TILE))](
                 k.contiguous(),
                 residual[0],
                 decay.contiguous(),
@@ -184,7 +184,7 @@ def _forward(
                 out_v,
                 out_a,
                 out_b,
-                rows * tokens,
+                batch * tokens,
                 heads,
                 LOG_DECAY_MIN,
                 KEY_NORM_EPS,
@@ -215,13 +215,13 @@ def _backward(
         dlog_w, dout_k, dout_a, dout_b, dout_v, k, decay, rate, k_k, k_a, v, v_first, logit, head_size
     )
     dk, ddecay, drate, _, _, dv, dv_first, dlogit = outs
-    rows, tokens, width = k.shape
-    programs = triton.cdiv(rows * tokens, _BACKWARD_TOKENS)
+    batch, tokens, width = k.shape
+    programs = triton.cdiv(batch * tokens, _BACKWARD_TOKENS)
     dweights = k.new_empty(programs, 2, width, dtype=torch.float32)
     if k.numel():
         residual = [None if x is None else x.contiguous() for x in (v, v_first, logit, dout_v)]
         with torch.cuda.device_of(k):
-            _prepare_backward[(width // head_size, programs)](
+            _k_update_backward[(width // head_size, programs)](
                 dlog_w.contiguous(),
                 dout_k.contiguous(),
                 residual[3],
@@ -242,7 +242,7 @@ def _backward(
                 dv_first,
                 dlogit,
                 dweights,
-                rows * tokens,
+                batch * tokens,
                 width // head_size,
                 LOG_DECAY_MIN,
                 KEY_NORM_EPS,
@@ -266,8 +266,8 @@ def _fake_forward(
     logit: Tensor | None,
     head_size: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    rows, tokens, width = k.shape
-    shape = (rows, tokens, width // head_size, head_size)
+    batch, tokens, width = k.shape
+    shape = (batch, tokens, width // head_size, head_size)
     return (
         k.new_empty(shape, dtype=torch.float32),
         k.new_empty(shape),
@@ -307,13 +307,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _differentiate(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
     *others, dout_v = gradients
-    found = torch.ops.modrwkv_kernels.time_mix_prepare_backward(
+    found = torch.ops.modrwkv_kernels.fused_k_update_backward(
         *others, dout_v if ctx.has_residual else None, *ctx.saved_tensors, ctx.head_size
     )
     return *found[:5], *(found[5:] if ctx.has_residual else (None, None, None)), None
 
 
-_FORWARD, _BACKWARD = "modrwkv_kernels::time_mix_prepare", "modrwkv_kernels::time_mix_prepare_backward"
+_FORWARD, _BACKWARD = "modrwkv_kernels::fused_k_update", "modrwkv_kernels::fused_k_update_backward"
 _INPUTS = (
     "Tensor k, Tensor decay, Tensor rate, Tensor k_k, Tensor k_a, Tensor? v, Tensor? v_first, Tensor? logit, "
     "int head_size"
@@ -340,10 +340,10 @@ def apply(
     k_a: Tensor,
     head_size: int,
     residual: ValueResidual | None,
-) -> Prepared:
-    """Serve :func:`modrwkv_kernels.time_mix_prepare`."""
+) -> KUpdate:
+    """Serve :func:`modrwkv_kernels.fused_k_update`."""
     values = (None, None, None) if residual is None else (v, *residual)
-    log_w, out_k, out_a, out_b, out_v = torch.ops.modrwkv_kernels.time_mix_prepare(
+    log_w, out_k, out_a, out_b, out_v = torch.ops.modrwkv_kernels.fused_k_update(
         k, decay, rate, k_k, k_a, *values, head_size
     )
-    return Prepared(log_w, out_k, v.view_as(out_k) if residual is None else out_v, out_a, out_b)
+    return KUpdate(log_w, out_k, v.view_as(out_k) if residual is None else out_v, out_a, out_b)

@@ -1,6 +1,6 @@
-"""What drives the recurrence: decay, removal key and replacement key from the projections of a token.
+"""Fused k update and gates: decay, removal key and replacement key from the projections of a token.
 
-B = rows, T = tokens, D = width, H = heads, N = head size.
+B = batch size, T = tokens, D = hidden size, H = heads, N = head size.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from modrwkv_kernels.backend import LOG_DECAY_MIN, compute_dtype
-from modrwkv_kernels.fused import arguments, stages_cpu
+from modrwkv_kernels.dispatch import request_for, select
+from modrwkv_kernels.fused import stages_cpu
 from modrwkv_kernels.fused.arguments import check
 
-__all__ = ["KEY_NORM_EPS", "Prepared", "ValueResidual", "time_mix_prepare"]
+__all__ = ["KEY_NORM_EPS", "KUpdate", "ValueResidual", "fused_k_update"]
 
 KEY_NORM_EPS = 1e-12
 """Removal keys shorter than this are not scaled to length 1."""
@@ -24,16 +25,16 @@ class ValueResidual(NamedTuple):
     """How far values move towards those of the first layer: ``v + (v_first - v) sigmoid(logit)``.
 
     Args:
-        v_first: Values of the first layer, `[rows, tokens, width]`.
-        logit: `[rows, tokens, width]`.
+        v_first: Values of the first layer, `[batch, tokens, hidden]`.
+        logit: `[batch, tokens, hidden]`.
     """
 
     v_first: Tensor
     logit: Tensor
 
 
-class Prepared(NamedTuple):
-    """Inputs of :func:`modrwkv_kernels.wkv7`, each `[rows, tokens, heads, head size]`."""
+class KUpdate(NamedTuple):
+    """Inputs of :func:`modrwkv_kernels.wkv7`, each `[batch, tokens, heads, head size]`."""
 
     log_w: Tensor
     k: Tensor
@@ -42,7 +43,7 @@ class Prepared(NamedTuple):
     b: Tensor
 
 
-def time_mix_prepare(
+def fused_k_update(
     k: Tensor,
     v: Tensor,
     decay: Tensor,
@@ -52,32 +53,32 @@ def time_mix_prepare(
     *,
     head_size: int,
     residual: ValueResidual | None = None,
-) -> Prepared:
-    """Make the inputs of the recurrence (RWKV-7 paper, arXiv 2503.14456, section 4.1).
+) -> KUpdate:
+    """Compute the inputs of the recurrence (RWKV-7 paper, arXiv 2503.14456, section 4.1).
 
     With the in-context learning rate ``alpha = sigmoid(rate)`` and the removal key ``kk = k * k_k``, scaled to length 1
     in each head, they are ``log w = -exp(-1/2) sigmoid(decay)``, the replacement key ``k (1 + (alpha - 1) k_a)``,
     ``a = -kk`` and ``b = kk alpha``. Differentiable in every tensor.
 
     Args:
-        k: Key, `[rows, tokens, width]`.
+        k: Key, `[batch, tokens, hidden]`.
         v: Value, shaped like `k`.
         decay: Logit of the decay, shaped like `k`.
         rate: Logit of the in-context learning rate, shaped like `k`.
-        k_k: Scale of the removal key, `[width]`.
-        k_a: How far the learning rate scales the replacement key, `[width]`.
+        k_k: Scale of the removal key, `[hidden]`.
+        k_a: How far the learning rate scales the replacement key, `[hidden]`.
         head_size: Width of one head.
         residual: The value residual; None keeps `v`.
 
     Returns:
-        Tensors typed like `k`, but for the log-decay, which is float32 (float64 if `k` is): so close to 1, half
-        precision would round the decay away.
+        Tensors of the dtype of `k`, except the log-decay, which is float32 (float64 if `k` is): the decay is so close
+        to 1 that 16 bits would round it away.
 
     Raises:
         ValueError: Shapes or devices do not fit each other.
     """
     if k.dim() != 3 or k.shape[-1] % head_size:
-        raise ValueError(f"k must be [rows, tokens, a multiple of {head_size}], not {list(k.shape)}")
+        raise ValueError(f"k must be [batch, tokens, a multiple of {head_size}], not {list(k.shape)}")
     for name, x in (("v", v), ("decay", decay), ("rate", rate)):
         check(name, x, k.shape, "k", k)
     check("k_k", k_k, k.shape[-1:], "k", k)
@@ -85,13 +86,14 @@ def time_mix_prepare(
     if residual is not None:
         check("v_first", residual.v_first, k.shape, "k", k)
         check("logit", residual.logit, k.shape, "k", k)
-    if arguments.runs_triton(k):
-        from modrwkv_kernels.fused import prepare_triton
-
-        return prepare_triton.apply(k, v, decay, rate, k_k, k_a, head_size, residual)
     pair = (None, None) if residual is None else residual
-    if stages_cpu.serve(k, v, decay, rate, k_k, k_a, *pair, head_size=head_size):
-        return Prepared(*stages_cpu.prepare(k, v, decay, rate, k_k, k_a, head_size, *pair))
+    chosen = select("fused_k_update", request_for(k, v, decay, rate, k_k, k_a, *pair, head_size=head_size))
+    if chosen == "triton":
+        from modrwkv_kernels.fused import k_update_triton
+
+        return k_update_triton.apply(k, v, decay, rate, k_k, k_a, head_size, residual)
+    if chosen == "cpu":
+        return KUpdate(*stages_cpu.k_update(k, v, decay, rate, k_k, k_a, head_size, *pair))
     return _plain(k, v, decay, rate, k_k, k_a, head_size, residual)
 
 
@@ -104,7 +106,7 @@ def _plain(
     k_a_D: Tensor,
     head_size: int,
     residual: ValueResidual | None,
-) -> Prepared:
+) -> KUpdate:
     def heads(x_BTD: Tensor) -> Tensor:
         return x_BTD.view(*x_BTD.shape[:-1], -1, head_size)
 
@@ -117,4 +119,4 @@ def _plain(
     length_BTH1 = removal_BTHN.square().sum(-1, keepdim=True)
     removal_BTHN = removal_BTHN * length_BTH1.clamp_min(KEY_NORM_EPS**2).rsqrt()
     k_BTD = k_BTD * torch.addcmul(1 - k_a_D, alpha_BTD, k_a_D)
-    return Prepared(heads(log_w_BTD), heads(k_BTD), heads(v_BTD), -removal_BTHN, removal_BTHN * heads(alpha_BTD))
+    return KUpdate(heads(log_w_BTD), heads(k_BTD), heads(v_BTD), -removal_BTHN, removal_BTHN * heads(alpha_BTD))
