@@ -25,8 +25,10 @@ Tensor linear(const Tensor& x, const Tensor& weight) {
   const DecodeKernels kernels = decode_kernels(kAnyHeadSize);
   const Matrix weights{p.weight, Format::kFloat32, nullptr, p.outputs, p.inputs, p.inputs};
   const Product product{weights, p.x, p.inputs, p.y, p.outputs, false};
-  at::parallel_for(0, p.outputs, std::max<int64_t>(1, kWeightsPerThread / p.inputs), [&](int64_t begin, int64_t end) {
-    kernels.multiply(product, p.rows, begin, end);
+  // Threads take whole blocks of outputs: those that are left over from a tile are summed in another order.
+  const int64_t blocks = p.outputs / kMultiple, grain = kWeightsPerThread / (kMultiple * p.inputs);
+  at::parallel_for(0, blocks, std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
+    kernels.multiply(product, p.rows, kMultiple * begin, kMultiple * end);
   });
   return layer.result();
 }

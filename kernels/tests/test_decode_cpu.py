@@ -158,7 +158,7 @@ def test_bad_input_is_a_value_error() -> None:
         with pytest.raises(ValueError, match=message):
             decode_cpu(weights, x, slots, *state)
 
-    refused("x must be .*rows, width", x=torch.randn(64))
+    refused("x must be .*batch, hidden", x=torch.randn(64))
     refused("slot 2 is not one of the 2", slots=torch.tensor([2]))
     refused("slots is .*2.* but must be .*1", slots=torch.tensor([0, 1]))
     refused("states is .* but must be", state=[state[0][:1], *state[1:]])
