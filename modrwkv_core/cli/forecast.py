@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -12,15 +14,49 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--series", required=True, type=click.Path(path_type=Path), metavar="FILE", help="CSV or NPY file.")
 @click.option("--horizon", required=True, type=click.IntRange(min=1), help="Points to forecast.")
+@click.option("--column", "columns", multiple=True, help="Column to forecast; may be repeated. By default all.")
+@click.option("--time-column", help="Column of dates, times or numbers; by default found by heading and content.")
+@click.option("--separator", help="Character between columns, or `tab`; by default found.")
+@click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark; by default found.")
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of CSV lines.")
-def forecast(run: Path, series: Path, horizon: int, device: str | None, as_json: bool) -> None:
-    """Continue the series in FILE by HORIZON points, in its own units; every column by itself."""
-    from modrwkv_core.inference.session import load
+def forecast(
+    run: Path,
+    series: Path,
+    horizon: int,
+    columns: tuple[str, ...],
+    time_column: str | None,
+    separator: str | None,
+    decimal: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Continue the series in FILE by HORIZON points, in its own units; every column by itself.
 
-    values = load(run, device=device).forecast(series, horizon)
+    The output goes on where the file ends, with the next dates if the file has dates at equal steps. Below a heading
+    it holds several columns or dates; one column without dates is plain numbers.
+    """
+    from modrwkv_core.inference.session import load
+    from modrwkv_core.readers.tables import TableOptions, read_table
+
+    options = TableOptions(columns or None, time_column, separator, decimal)
+    if series.suffix.lower() == ".npy" and options != TableOptions():
+        raise click.UsageError(f"{series} is a NumPy file: options of tables do not apply to it")
+    table = read_table(series, options) if series.suffix.lower() != ".npy" else None
+    values = load(run, device=device).forecast(series if table is None else table.values, horizon)
+    # The shortest decimals that are the same float32.
+    numbers = [[float(str(value)) for value in point] for point in values]
+    names = table.names if table is not None and table.headed else None
+    clock = table.clock if table is not None else None
+    dates = clock.after(horizon) if clock is not None else None
     if as_json:
-        click.echo(json.dumps({"horizon": horizon, "forecast": values.tolist()}))
+        known = {key: value for key, value in (("columns", names), ("dates", dates)) if value is not None}
+        click.echo(json.dumps({"horizon": horizon, **known, "forecast": numbers}))
         return
-    for point in values:
-        click.echo(",".join(f"{value:.6g}" for value in point))
+    rows = [[f"{number:.9g}" for number in point] for point in numbers]
+    if clock is not None and dates is not None:
+        names = None if names is None else (clock.name, *names)
+        rows = [[date, *row] for date, row in zip(dates, rows, strict=True)]
+    if names is not None and len(names) > 1:
+        rows.insert(0, list(names))
+    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import Waveform
-from modrwkv_core.modalities.files import limit_from_environment, read_media
+from modrwkv_core.readers.files import limit_from_environment, read_media
 
 __all__ = ["MAX_SAMPLES", "MAX_SAMPLES_VARIABLE", "RATES", "AudioModality"]
 

@@ -15,7 +15,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import Image
-from modrwkv_core.modalities.files import limit_from_environment, read_media
+from modrwkv_core.readers.files import limit_from_environment, read_media
 
 __all__ = ["MAX_PIXELS", "MAX_PIXELS_VARIABLE", "ImageModality"]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import math
-import re
 from pathlib import Path
 from typing import Final
 
@@ -15,36 +12,22 @@ from numpy.typing import ArrayLike
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import TimeSeries
-from modrwkv_core.modalities.files import read_media
+from modrwkv_core.readers.files import read_media
+from modrwkv_core.readers.tables import MISSING_HINT, table_from_bytes
 
 __all__ = ["SeriesModality"]
 
 NUMPY_MAGIC: Final = b"\x93NUMPY"
 
-TIME_COLUMNS: Final = frozenset({"", "date", "datetime", "ds", "index", "time", "timestamp"})
-"""Headings of columns that hold no measurements; a table saved with its row numbers has an empty heading."""
-
-TIME_STAMP: Final = re.compile(
-    r"""
-    \d{1,4} [-/.] \d{1,2} [-/.] \d{1,4} (?: [T\s] .* )?     # 2016-07-01 00:00:00, 1990/1/1 0:00, 31.12.2020
-    | \d{1,2} : \d{2} (?: : \d{2} (?: \.\d+ )? )?           # 17:45, 17:45:30.25
-    """,
-    re.VERBOSE,
-)
-
-MISSING: Final = frozenset({"", "-", "?", "n/a", "na", "nan", "none", "null"})
-"""What tables write for a measurement that is not there."""
-
-MISSING_HINT: Final = "fill or cut out missing measurements first"
 SHAPE_HINT: Final = "give numbers as an array [points, channels], or [points] for one channel"
 
 
 class SeriesModality(Modality[TimeSeries]):
     """Decodes CSV and NumPy files, their bytes, arrays and lists.
 
-    A CSV file has one row for each point and one column for each channel, separated by commas. A heading is optional.
-    Columns of dates or times, and columns whose heading says that they are (or is empty: row numbers), are skipped.
-    Arrays are ``[points, channels]``, or ``[points]`` for one channel. Time steps are taken to be equal.
+    A CSV file has one row for each point and one column for each channel, see
+    :func:`~modrwkv_core.readers.tables.read_table`. Arrays are ``[points, channels]``, or ``[points]`` for one channel.
+    Time steps are taken to be equal.
     """
 
     def decode(self, media: str | Path | bytes | ArrayLike | TimeSeries) -> TimeSeries:
@@ -58,7 +41,9 @@ class SeriesModality(Modality[TimeSeries]):
             return _from_array(media.values, "the series")
         if isinstance(media, str | Path | bytes):
             content, name = read_media(media)
-            return _from_numpy(content, name) if content.startswith(NUMPY_MAGIC) else _from_csv(content, name)
+            if content.startswith(NUMPY_MAGIC):
+                return _from_numpy(content, name)
+            return _from_array(table_from_bytes(content, name).values, name)
         return _from_array(media, "the given array")
 
     def examples(self) -> list[TimeSeries]:
@@ -70,75 +55,14 @@ class SeriesModality(Modality[TimeSeries]):
 
 
 def _from_numpy(content: bytes, origin: str) -> TimeSeries:
+    file = io.BytesIO(content)
     try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
     except Exception as error:  # a damaged header trips NumPy's parser in many ways, and asks for any amount of memory
         raise DataError(f"{origin} is a damaged NumPy file: {error}", hint="write it anew with numpy.save") from error
+    if file.read(1):
+        raise DataError(f"{origin} holds more than one array", hint="save each in a file of its own")
     return _from_array(array, origin)
-
-
-def _from_csv(content: bytes, origin: str) -> TimeSeries:
-    try:
-        rows = _numbered_rows(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{origin} is not a CSV file: {error}", hint="save it as comma-separated UTF-8 text, or with numpy.save"
-        ) from error
-    return _from_table([(line, row) for line, row in rows if any(cell.strip() for cell in row)], origin)
-
-
-def _numbered_rows(text: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
-    return [(reader.line_num, row) for row in reader]
-
-
-def _from_table(rows: list[tuple[int, list[str]]], origin: str) -> TimeSeries:
-    if not rows:
-        raise DataError(f"{origin} is empty", hint="a series needs at least one row of numbers")
-    first = [cell.strip() for cell in rows[0][1]]
-    if any(_is_word(cell) for cell in first):
-        heading, rows = first, rows[1:]
-        if not rows:
-            raise DataError(f"{origin} has a heading but no rows", hint="a series needs at least one row of numbers")
-    else:
-        heading = [str(column) for column in range(1, len(first) + 1)]
-    for line, row in rows:
-        if len(row) != len(heading):
-            raise DataError(
-                f"{origin}, line {line} has {len(row)} columns where the first line has {len(heading)}",
-                hint="separate columns by commas and write decimals with points",
-            )
-    measured = [
-        column
-        for column, name in enumerate(heading)
-        if name.lower() not in TIME_COLUMNS and not _is_time(rows[0][1][column].strip())
-    ]
-    if not measured:
-        raise DataError(f"{origin} has no column of numbers", hint="columns of dates and times are not measurements")
-    values = np.array([[_number(row[column]) for column in measured] for _, row in rows])
-    if not np.isfinite(values).all():
-        point, channel = np.argwhere(~np.isfinite(values))[0]
-        (line, row), column = rows[point], measured[channel]
-        found = f"holds {row[column]!r}, which is not a finite number" if row[column].strip() else "is empty"
-        raise DataError(f"{origin}, line {line}, column {heading[column]!r} {found}", hint=MISSING_HINT)
-    return _from_array(values, origin)
-
-
-def _number(cell: str) -> float:
-    """Return the number that ``cell`` spells, NaN if none."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
-def _is_time(cell: str) -> bool:
-    return TIME_STAMP.fullmatch(cell) is not None
-
-
-def _is_word(cell: str) -> bool:
-    """Tell whether ``cell`` can only be a heading: neither a measurement, nor a missing one, nor a time."""
-    return math.isnan(_number(cell)) and not _is_time(cell) and cell.lower() not in MISSING
 
 
 def _from_array(array: ArrayLike, origin: str) -> TimeSeries:

@@ -72,7 +72,7 @@ class CsvWindowsConfig(SourceConfig):
     source: Literal["csv_windows"] = "csv_windows"
 
     path: DataPath
-    """Comma-separated values with a header, plain or ``.csv.gz``."""
+    """The table: text with one row for each moment and one column for each channel, plain or packed by gzip."""
 
     context_length: int = Field(ge=1)
     """Points that the model sees."""
@@ -87,10 +87,19 @@ class CsvWindowsConfig(SourceConfig):
     """Rows from one window to the next."""
 
     normalize_rows: RowRange | None = None
-    """Rows whose mean and population standard deviation normalize_rows each column; by default none does."""
+    """Rows whose mean and population standard deviation normalize each column; by default none are normalized."""
 
-    columns: tuple[str, ...] | None = None
-    """Columns to use; by default all that hold numbers."""
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Columns to read, by heading, or by number from 1 in a table without one; by default all but dates and times."""
+
+    time_column: str | None = None
+    """Column of dates, times or numbers that gives the order of the rows; by default found by heading and content."""
+
+    separator: str | None = Field(default=None, pattern=r"^(.|tab)$")
+    """Character between columns, or ``tab``; by default whichever of comma, semicolon, tab and bar fits."""
+
+    decimal: Literal[".", ","] | None = None
+    """Decimal mark; by default the one that the numbers have."""
 
     prompt: str = ""
     """What the user says after the series."""

@@ -5,10 +5,7 @@ R = rows, C = columns.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +15,7 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.source import Source
+from modrwkv_core.readers.tables import TableOptions, read_table
 
 __all__ = ["CsvWindowsSource"]
 
@@ -26,17 +24,23 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
     """Shows ``context_length`` points of one column and asks the head ``forecast`` for the next ``horizon`` points.
 
     Raises:
-        DataError: The table is missing or holds something else than numbers, or the rows hold no window.
+        DataError: The table is missing or is not one of numbers, see :func:`~modrwkv_core.readers.tables.read_table`;
+            a column is constant or too large, or the rows hold no window.
     """
 
     def __init__(self, config: CsvWindowsConfig) -> None:
         super().__init__(config)
-        self._columns, values_RC = _read(config.path, config.columns)
+        table = read_table(
+            config.path, TableOptions(config.columns, config.time_column, config.separator, config.decimal)
+        )
+        self._columns, values_RC = table.names, table.values
         start, stop = self._checked(config.rows or (0, len(values_RC)), len(values_RC))
         if config.normalize_rows is not None:
             values_RC = _standardized(
                 values_RC, self._checked(config.normalize_rows, len(values_RC)), self._columns, config
             )
+        if (np.abs(values_RC) > np.finfo(np.float32).max).any():
+            raise DataError(f"{config.path} holds numbers above 3.4e38", hint="write it in larger units")
         self._values_RC = values_RC.astype(np.float32)
         self._first = max(start, config.context_length)
         last = stop - config.horizon
@@ -67,53 +71,14 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
         return rows
 
 
-def _read(path: Path, wanted: tuple[str, ...] | None) -> tuple[list[str], NDArray[np.float64]]:
-    """Read the wanted columns: their names, and ``[rows, columns]``."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as table:
-            lines = table.read().splitlines()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"cannot read {path}: {error}", hint="relative paths are resolved against `data_root`"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text") from error
-    if len(lines) < 2:
-        raise DataError(f"{path} holds no row below a header")
-    header, first = csv.reader(lines[:2])
-    names = (
-        list(wanted) if wanted else [name for name, value in zip(header, first, strict=False) if not _is_word(value)]
-    )
-    if missing := [name for name in names if name not in header]:
-        raise DataError(f"{path} has no column {', '.join(missing)}", hint=f"it has: {', '.join(header)}")
-    used = [header.index(name) for name in names]
-    try:
-        values_RC = np.loadtxt(lines[1:], delimiter=",", usecols=used, ndmin=2, quotechar='"', comments=None)
-    except ValueError as error:
-        raise DataError(f"{path} is not a table of numbers below a header: {error}") from error
-    if not np.isfinite(values_RC).all():
-        row, column = np.argwhere(~np.isfinite(values_RC))[0]
-        raise DataError(f"{path} holds {values_RC[row, column]} in row {row}, column {names[column]}")
-    return names, values_RC
-
-
-def _is_word(field: str) -> bool:
-    """Whether a field is a date, a name or the like; an empty one is a number that is missing."""
-    try:
-        float(field or "nan")
-    except ValueError:
-        return True
-    return False
-
-
 def _standardized(
-    values_RC: NDArray[np.float64], rows: tuple[int, int], columns: list[str], config: CsvWindowsConfig
+    values_RC: NDArray[np.float64], rows: tuple[int, int], columns: Sequence[str], config: CsvWindowsConfig
 ) -> NDArray[np.float64]:
     """Subtract the mean of ``rows`` and divide by their population standard deviation, each column by itself."""
     chosen_RC = values_RC[slice(*rows)]
-    deviation_C = chosen_RC.std(axis=0)
-    if not deviation_C.all():
-        constant = columns[int(np.argmin(deviation_C))]
+    constant_C = chosen_RC.min(axis=0) == chosen_RC.max(axis=0)
+    if constant_C.any():
+        constant = columns[int(np.argmax(constant_C))]
         raise DataError(f"{constant} of {config.path} is constant in rows [{rows[0]}, {rows[1]}): it has no scale")
-    standardized: NDArray[np.float64] = (values_RC - chosen_RC.mean(axis=0)) / deviation_C
+    standardized: NDArray[np.float64] = (values_RC - chosen_RC.mean(axis=0)) / chosen_RC.std(axis=0)
     return standardized

@@ -70,6 +70,19 @@ def test_packed_tables(table: Path) -> None:
         windows(packed)
 
 
+def test_options_of_the_table(table: Path) -> None:
+    table.write_text("tag;x;y\n" + "".join(f"{20 - row};{row},5;{row}\n" for row in range(20)))
+    source = windows(table, columns=["x"], time_column="tag", separator=";", decimal=",")
+    assert shown(source, 0) == ([19.5, 18.5, 17.5], [16.5, 15.5])
+
+
+def test_a_table_without_heading_loses_no_row(table: Path) -> None:
+    table.write_text("".join(f"{row}.5,0.5\n" for row in range(20)))
+    source = windows(table, columns=["1"])
+    assert len(source) == 20 - 3 - 2 + 1
+    assert shown(source, 0)[0] == [0.5, 1.5, 2.5]
+
+
 def edit(change: Callable[[str], str]) -> Callable[[Path], object]:
     return lambda path: path.write_text(change(path.read_text()))
 
@@ -78,10 +91,12 @@ def edit(change: Callable[[str], str]) -> Callable[[Path], object]:
     ("damage", "config", "message"),
     [
         (Path.unlink, {}, "cannot read"),
-        (edit(lambda text: text.replace(",7,", ",,")), {}, "not a table of numbers"),
-        (edit(lambda text: text.replace(",0,0", ",,0")), {}, "not a table of numbers"),
-        (edit(lambda text: text.replace(",7,", ",nan,")), {}, "nan in row 7, column x"),
-        (edit(lambda text: "date,x\n"), {}, "no row below a header"),
+        (edit(lambda text: text.replace(",7,", ",,")), {}, "line 9, column 'x' is empty"),
+        (edit(lambda text: text.replace(",0,0", ",,0")), {}, "line 2, column 'x' is empty"),
+        (edit(lambda text: text.replace(",7,", ",nan,")), {}, "line 9, column 'x' holds 'nan'"),
+        (edit(lambda text: text.replace(",7,49", ",7,49,5")), {}, "line 9 has 4 columns"),
+        (edit(lambda text: text.replace(",7,49", ",7,1e60")), {}, "numbers above 3.4e38"),
+        (edit(lambda text: "date,x\n"), {}, "has a heading but no rows"),
         (edit(lambda text: text), {"columns": ["x", "z"]}, "no column z\nhint: it has: date, x, y"),
         (edit(lambda text: text), {"rows": [0, 21]}, r"rows \[0, 21\) are wanted .* has 20"),
         (edit(lambda text: text), {"rows": [0, 4]}, r"rows \[0, 4\) .* hold no 3 \+ 2 points"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.modalities.files import limit_from_environment, read_media
+from modrwkv_core.readers.files import limit_from_environment, read_media
 
 
 def test_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

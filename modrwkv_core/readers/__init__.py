@@ -1,0 +1,1 @@
+"""Readers that modalities and sources share: media files, tables of measurements, dates."""
