@@ -17,7 +17,6 @@ import torch
 
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
 from modrwkv_core.data.error_context import error_context
-from modrwkv_core.data.placeholders import count_placeholders
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Query
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
@@ -85,10 +84,8 @@ class ConversationEncoder:
                 record's key.
         """
         with error_context(record.key):
-            if not record.turns or record.turns[-1].role != "assistant":
-                raise DataError(
-                    "the last turn is not the assistant's", hint="there is nothing to learn without an answer"
-                )
+            if not any(turn.role == "assistant" for turn in record.turns):
+                raise DataError("the assistant has no turn", hint="there is nothing to learn without an answer")
             stream = _Stream(record.key)
             self._write(stream, record.turns)
             if any(query.target is None for queries in stream.queries.values() for query in queries):
@@ -125,7 +122,6 @@ class ConversationEncoder:
 
     def _write(self, stream: _Stream, turns: Sequence[Turn]) -> None:
         _check_order(turns)
-        self._check_placeholders(turns)
         for turn in turns:
             if not any(not isinstance(part, Text) or part.text.strip() for part in turn.parts):
                 raise DataError(f"the {turn.role} says nothing in one turn", hint="drop the turn or give it words")
@@ -142,6 +138,11 @@ class ConversationEncoder:
                     case Target():
                         raise DataError(
                             f"the {turn.role} gives an answer of the head {part.head}; only the assistant can"
+                        )
+                    case _:
+                        raise DataError(
+                            f"a {type(part).__name__} is not a part of a turn",
+                            hint="parts are Text, Media and Target; wrap an image or array in Media(modality, it)",
                         )
             stream.write([self.tokenizer.special.turn_end], supervised=assistant)
 
@@ -183,23 +184,12 @@ class ConversationEncoder:
         stream.queries.setdefault(answer.head, []).append(query)
         stream.write([self.tokenizer.special.query])
 
-    def _check_placeholders(self, turns: Sequence[Turn]) -> None:
-        words = [part.text for turn in turns if turn.role == "user" for part in turn.parts if isinstance(part, Text)]
-        for modality in self.preprocessors:
-            placeholders = count_placeholders(words, modality)
-            given = sum(isinstance(part, Media) and part.modality == modality for turn in turns for part in turn.parts)
-            if placeholders > given:
-                raise DataError(
-                    f"the text names <{modality}> {placeholders} times, but given: {given}",
-                    hint=f"give the {modality} too, or write the word without angle brackets",
-                )
-
 
 def _check_order(turns: Sequence[Turn]) -> None:
     roles = [turn.role for turn in turns]
     talk = roles[1:] if roles[0] == "system" else roles
-    if talk != [("user", "assistant")[index % 2] for index in range(len(talk))]:
+    if not talk or talk[0] != "user" or "system" in talk:
         raise DataError(
             f"the turns are out of order: {', '.join(roles)}",
-            hint="begin with the user (a system turn may come first) and alternate with the assistant",
+            hint="begin with the user; only a system turn may come first, and no later",
         )

@@ -5,6 +5,7 @@ B = rows, V = vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +35,13 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0.0:
-            raise ModRWKVError(f"temperature is {self.temperature}", hint="it must be 0 (greedy) or more")
+        if not 0.0 <= self.temperature < math.inf:
+            raise ModRWKVError(f"temperature is {self.temperature}", hint="it must be 0 (greedy) or a number above")
         if not 0.0 < self.top_p <= 1.0:
             raise ModRWKVError(f"top_p is {self.top_p}", hint="it must be above 0 and at most 1")
+
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise ModRWKVError(f"seed is {self.seed}", hint="it must be 0 or more and below 2^64")
 
     def generator(self, device: torch.device) -> torch.Generator:
         """Return a source of randomness for one answer."""
@@ -52,7 +56,9 @@ class Sampling:
         """Draw one token for each row: ``[B, V]`` to ``[B]``."""
         if self.temperature == 0.0:
             return logits_BV.argmax(dim=-1)
-        probabilities_BV = torch.softmax(logits_BV.float() / self.temperature, dim=-1)
+        # Below the largest logit everything is negative, so that the smallest temperature leaves no NaN.
+        logits_BV = logits_BV.double() - logits_BV.double().amax(dim=-1, keepdim=True)
+        probabilities_BV = torch.softmax(logits_BV / self.temperature, dim=-1)
         if self.top_p < 1.0:
             sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True)
             outside_BV = sorted_BV.cumsum(dim=-1) - sorted_BV >= self.top_p

@@ -36,6 +36,11 @@ MAX_CHANNELS: Final = 64
 STREAMED: Final = 0x7FFF0000
 """Sizes from here on are what programs write into the header of a WAV file whose length they do not know yet."""
 
+FORMATS: Final = frozenset(
+    {"AIFF", "AU", "CAF", "FLAC", "HTK", "MP3", "OGG", "RF64", "SDS", "SVX", "W64", "WAV", "WAVEX", "XI"}
+)
+"""Formats of libsndfile in which a file that is cut off can be told from a whole one."""
+
 SIZES: Final = re.compile(r": (\d+) \(should be (\d+)\)")
 """What libsndfile's log says of a size in a header and that of the file."""
 
@@ -46,8 +51,8 @@ class AudioModality(Modality[Waveform]):
     """Decodes every format that libsndfile reads (WAV, FLAC, OGG, Opus, MP3, ...) at its own rate.
 
     Channels are averaged. Integers of any depth are scaled so that full scale is -1 to 1; floating-point samples are
-    kept as they are. Silence is refused, as there is nothing to hear in it. A file that is cut off is refused if its
-    format tells its length, as all those named do, and AIFF, AU, RF64 and W64.
+    kept as they are. A file that is cut off is refused, and so are formats in which that does not show. A WAV file
+    whose header was never completed, as programs that stream leave it, is read to its end.
 
     Args:
         max_samples: Files with more samples in all channels are refused before they are decoded; by default what the
@@ -67,8 +72,8 @@ class AudioModality(Modality[Waveform]):
                 ``[samples, channels]`` with its rate in samples per second.
 
         Raises:
-            DataError: The file is missing, empty, damaged, too large or no recording; there are no samples, all samples
-                are equal (silence), or some are NaN or infinite; the rate is none of :data:`RATES`.
+            DataError: The file is missing, empty, damaged, too large or no recording; there are no samples, or some are
+                NaN or infinite; the rate is none of :data:`RATES`.
         """
         if isinstance(media, Waveform):
             return _waveform(media.samples, media.rate, "the waveform")
@@ -90,7 +95,7 @@ class AudioModality(Modality[Waveform]):
 
     def _read(self, content: bytes, name: str) -> tuple[Samples, int]:
         try:
-            with soundfile.SoundFile(_Content(content)) as file:
+            with soundfile.SoundFile(_Content(_with_size(content))) as file:
                 self._check(file, name)
                 samples, announced, rate = file.read(dtype="float32", always_2d=True), file.frames, file.samplerate
         except soundfile.LibsndfileError as error:
@@ -106,6 +111,11 @@ class AudioModality(Modality[Waveform]):
         """Refuse a file that announces too much to be decoded, or more than it holds."""
         if not file.seekable():
             raise DataError(f"{name} is an instrument of the format {file.format}, not a recording", hint=_AGAIN)
+        if file.format not in FORMATS:
+            raise DataError(
+                f"{name} has the format {file.format}, in which a truncated recording looks whole",
+                hint="convert it to WAV or FLAC",
+            )
         if file.frames * file.channels > self.max_samples:
             raise DataError(
                 f"{name} is too large: {file.frames:,} samples in {file.channels} channels, "
@@ -116,6 +126,24 @@ class AudioModality(Modality[Waveform]):
         for announced, found in SIZES.findall(file.extra_info):
             if int(found) < int(announced) < STREAMED:
                 raise DataError(f"{name} is truncated: it holds {found} of {announced} bytes", hint=_AGAIN)
+
+
+def _with_size(content: bytes) -> bytes:
+    """Complete the header of a WAV file whose writer did not know the number of samples."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        return content
+    at = 12
+    while at + 8 <= len(content):
+        kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+        if kind == b"data":
+            whole = int.from_bytes(content[4:8], "little")
+            if 0 < size < STREAMED or (size == 0 and at < whole < STREAMED):
+                return content
+            rest = min(len(content) - at - 8, STREAMED)
+            sizes = [(at + rest).to_bytes(4, "little"), rest.to_bytes(4, "little")]
+            return content[:4] + sizes[0] + content[8 : at + 4] + sizes[1] + content[at + 8 :]
+        at += 8 + size + size % 2
+    return content
 
 
 class _Content(io.BytesIO):
@@ -156,10 +184,5 @@ def _waveform(samples: Samples, rate: int, name: str) -> Waveform:
         raise DataError(
             f"{name} holds NaN or infinite samples, the first at {np.argmin(np.isfinite(mono)) / rate:.3f} s",
             hint=_AGAIN,
-        )
-    if mono.min() == mono.max():
-        raise DataError(
-            f"{name} is silent: all its samples are {mono[0]:g}",
-            hint="record it again, or leave it out: there is nothing to hear",
         )
     return Waveform(np.ascontiguousarray(mono, dtype=np.float32), int(rate))

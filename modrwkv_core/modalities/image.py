@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ExifTags, UnidentifiedImageError
+from PIL.Image import Transpose
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
@@ -24,6 +25,17 @@ MAX_PIXELS: Final = 89_478_485
 
 MAX_PIXELS_VARIABLE: Final = "MODRWKV_MAX_IMAGE_PIXELS"
 """Environment variable that sets another limit."""
+
+_TURNS: Final[dict[object, Transpose]] = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What sets a picture upright, by the orientation of its EXIF."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -80,6 +92,8 @@ class ImageModality(Modality[Image]):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
                 picture = PIL.Image.open(io.BytesIO(content))
+                if picture.format == "PNG":  # Pillow decodes pixels without looking at their checksums
+                    PIL.Image.open(io.BytesIO(content)).verify()
         except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
             raise self._too_large(name, str(error)) from error
         except UnidentifiedImageError as error:
@@ -142,9 +156,9 @@ def _to_srgb(picture: PIL.Image.Image, name: str) -> Pixels:
         raise DataError(f"{name} has no pixels: {picture.width} x {picture.height}")
     try:
         picture.load()
-        picture = ImageOps.exif_transpose(picture)
     except Exception as error:
         raise _damaged(name, error) from error
+    picture = _upright(picture)
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = _from_numbers(picture, name)
     try:
@@ -155,6 +169,15 @@ def _to_srgb(picture: PIL.Image.Image, name: str) -> Pixels:
         return np.array(picture.convert("RGB"))
     except ValueError as error:
         raise DataError(f"{name} has colors that do not become RGB: {error}", hint="save it as RGB") from error
+
+
+def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Turn a picture as its EXIF says; whatever else is in there does not concern the pixels."""
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # damaged EXIF trips Pillow's parser in many ways
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _from_numbers(picture: PIL.Image.Image, name: str) -> PIL.Image.Image:

@@ -120,11 +120,10 @@ def test_pictures(run: Path, refused: Callable[..., str], tmp_path: Path) -> Non
     )
     for path in (tmp_path / "absent.png", cut, text):
         assert path.name in refused("generate", run, "What is this?", "--image", path)
-    assert "<image>" in refused("generate", run, "What <image> is this?")
 
 
 def test_sounds(run: Path, refused: Callable[..., str], tmp_path: Path) -> None:
-    for name, samples in {"silent": np.zeros(8000), "empty": np.zeros(0), "short": np.ones(20) * 0.1}.items():
+    for name, samples in {"empty": np.zeros(0), "short": np.ones(20) * 0.1}.items():
         path = tmp_path / f"{name}.wav"
         samples[1::2] *= -1
         soundfile.write(path, samples, 8000)

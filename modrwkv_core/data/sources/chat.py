@@ -7,13 +7,14 @@ A line is ``{"messages": [{"role": ..., "content": ...}, ...]}``; content is a t
 - ``{"type": "input_audio", "input_audio": {"data": base64, "format": ...}}``
 - ``{"type": MODALITY, ...}`` with one of ``path``, ``data`` (base64 of a file) and ``values`` (numbers)
 - ``{"type": "target", "head": ..., "values": [...]}``: what another head than the language model is supervised with
+
+Beside ``messages``, ``images``, ``audios`` and ``videos`` may list files, as LLaMA-Factory and ms-swift write them:
+``<image>`` in a question then gives the place of the next one. Without such lists, text is text.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -22,12 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.data.error_context import error_context
+from modrwkv_core.data.placeholders import check_placeholders, listed_media, place_media
 from modrwkv_core.data.sources.config import ChatConfig
 from modrwkv_core.data.sources.json_records import JsonRecords
 from modrwkv_core.data.sources.media import MediaStore
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.source import Source
+from modrwkv_core.readers.files import decode_base64
 
 __all__ = ["ChatSource"]
 
@@ -54,7 +57,9 @@ class ChatSource(Source[ChatConfig]):
                 raise DataError(
                     "has no list 'messages'", hint='a line is {"messages": [{"role": ..., "content": ...}]}'
                 )
-            return Record(key, tuple(self._turn(message) for message in messages))
+            turns = tuple(self._turn(message) for message in messages)
+            media = listed_media(content, self._media.find)
+            return Record(key, turns if media is None else _with_listed(turns, media))
 
     def _turn(self, message: Any) -> Turn:
         role = _take(message, "role", str)
@@ -74,7 +79,7 @@ class ChatSource(Source[ChatConfig]):
             case "image_url":
                 return Media("image", self._url(_take(_take(part, "image_url", dict), "url", str)))
             case "input_audio":
-                return Media("audio", _decode(_take(_take(part, "input_audio", dict), "data", str)))
+                return Media("audio", decode_base64(_take(_take(part, "input_audio", dict), "data", str)))
             case "target":
                 return Target(_take(part, "head", str), _columns(_take(part, "values", list)))
             case modality:
@@ -86,7 +91,7 @@ class ChatSource(Source[ChatConfig]):
             case ["path"]:
                 return self._media.find(_take(part, "path", str))
             case ["data"]:
-                return _decode(_take(part, "data", str))
+                return decode_base64(_take(part, "data", str))
             case ["values"]:
                 return _numbers(_take(part, "values", list))
         raise DataError(
@@ -97,7 +102,7 @@ class ChatSource(Source[ChatConfig]):
     def _url(self, url: str) -> Path | bytes:
         if url.startswith("data:"):
             head, _, body = url.partition(",")
-            return _decode(unquote(body)) if head.endswith(";base64") else unquote_to_bytes(body)
+            return decode_base64(unquote(body)) if head.endswith(";base64") else unquote_to_bytes(body)
         if url.startswith("file://"):
             return Path(unquote(urlsplit(url).path))
         if "://" in url:
@@ -107,17 +112,23 @@ class ChatSource(Source[ChatConfig]):
         return self._media.find(url)
 
 
+def _with_listed(turns: Sequence[Turn], media: Sequence[Media]) -> tuple[Turn, ...]:
+    """Put media that are listed beside the messages into the questions."""
+    texts = ["".join(part.text for part in turn.parts if isinstance(part, Text)) for turn in turns]
+    if any(isinstance(part, Media) for turn in turns for part in turn.parts):
+        raise DataError("media are listed and are parts of messages, too", hint="give all of them in one way")
+    asked = [text for turn, text in zip(turns, texts, strict=True) if turn.role == "user"]
+    if not asked:
+        raise DataError("lists media, but holds no question")
+    check_placeholders(asked, media)
+    placed = iter(place_media(asked, media))
+    return tuple(Turn(turn.role, next(placed)) if turn.role == "user" else turn for turn in turns)
+
+
 def _take(content: Any, key: str, kind: type) -> Any:
     if not isinstance(content, dict) or not isinstance(content.get(key), kind):
         raise DataError(f"'{key}' is missing or not a {kind.__name__} in {str(content)[:80]}")
     return content[key]
-
-
-def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise DataError(f"data is not base64: {error}") from error
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float32]:

@@ -51,7 +51,7 @@ class LabeledAudioConfig(SourceConfig):
     source: Literal["labeled_audio"] = "labeled_audio"
 
     path: DataPath
-    """The list: tab-separated values with a header (``.tsv``), or JSON Lines."""
+    """The list: tab- or comma-separated values with a header (``.tsv``, ``.csv``), or JSON Lines."""
 
     media: DataPath | None = None
     """Folder or zip archive that paths of recordings are meant from; by default the folder of ``path``."""

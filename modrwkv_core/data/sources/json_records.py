@@ -41,6 +41,8 @@ class JsonRecords:
             content = json.loads(self._spans[index])
         except json.JSONDecodeError as error:
             raise DataError(f"{self.key(index)}: not valid JSON: {error.msg} at character {error.pos}") from error
+        except (RecursionError, ValueError) as error:  # nested too deeply; a number of thousands of digits
+            raise DataError(f"{self.key(index)}: JSON that cannot be read: {error}") from error
         if not isinstance(content, dict):
             raise DataError(f"{self.key(index)}: should be a JSON object, not {type(content).__name__}")
         return content
@@ -54,6 +56,8 @@ def _element_spans(path: Path) -> LineIndex:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg} at column {error.colno}") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of thousands of digits
+        raise DataError(f"{path}: JSON that cannot be read: {error}") from error
     if not len(spans):
         raise DataError(f"{path} holds an empty list")
     return spans
@@ -78,6 +82,8 @@ def _walk(path: Path, text: str) -> LineIndex:
             at = _behind_space(text, at + 1)
         elif text[at : at + 1] != "]":
             raise json.JSONDecodeError("a comma or the end of the list is missing", text, at)
+    if (rest := _behind_space(text, at + 1)) < len(text):
+        raise json.JSONDecodeError("more follows the end of the list", text, rest)
     return spans
 
 

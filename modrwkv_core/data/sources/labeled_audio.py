@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.data.sources.config import LabeledAudioConfig
@@ -14,6 +16,7 @@ from modrwkv_core.data.sources.media import MediaStore
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Part, Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
+from modrwkv_core.readers.files import read_media
 
 __all__ = ["LabeledAudioSource"]
 
@@ -23,7 +26,8 @@ class LabeledAudioSource(Source[LabeledAudioConfig]):
 
     def __init__(self, config: LabeledAudioConfig) -> None:
         super().__init__(config)
-        self._rows = _TsvRows(config.path) if config.path.suffix == ".tsv" else JsonRecords(config.path)
+        readers: dict[str, Callable[[Path], _Rows]] = {".tsv": _TsvRows, ".csv": _CsvRows}
+        self._rows: _Rows = readers.get(config.path.suffix.lower(), JsonRecords)(config.path)
         self._media = MediaStore(config.media or config.path.parent)
 
     def __len__(self) -> int:
@@ -38,6 +42,41 @@ class LabeledAudioSource(Source[LabeledAudioConfig]):
                 question.append(Text(self.config.prompt))
             answer = Text(_take(row, self.config.text_column))
             return Record(key, (Turn("user", tuple(question)), Turn("assistant", (answer,))))
+
+
+class _Rows(Protocol):
+    """Rows with the names of their fields."""
+
+    def __len__(self) -> int: ...
+
+    def key(self, index: int) -> str: ...
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+
+class _CsvRows:
+    """Rows of comma-separated values below a header, as in the ``metadata.csv`` of Hugging Face's audio folders."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            reader = csv.reader(io.StringIO(read_media(path)[0].decode("utf-8-sig")), strict=True)
+            rows = [(reader.line_num, row) for row in reader if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"{path} is not a CSV file: {error}", hint="save it as comma-separated UTF-8 text"
+            ) from error
+        self._columns = rows[0][1] if rows else []
+        self._rows = rows[1:]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def key(self, index: int) -> str:
+        return f"{self._path}:{self._rows[index][0]}"
+
+    def __getitem__(self, index: int) -> dict[str, str]:
+        return _named(self._columns, self._rows[index][1], self.key(index))
 
 
 class _TsvRows:
@@ -55,9 +94,13 @@ class _TsvRows:
 
     def __getitem__(self, index: int) -> dict[str, str]:
         fields = self._lines[index + 1].split("\t")
-        if len(fields) != len(self._columns):
-            raise DataError(f"{self.key(index)}: {len(fields)} fields below a header of {len(self._columns)}")
-        return dict(zip(self._columns, fields, strict=True))
+        return _named(self._columns, fields, self.key(index))
+
+
+def _named(columns: Sequence[str], fields: Sequence[str], key: str) -> dict[str, str]:
+    if len(fields) != len(columns):
+        raise DataError(f"{key}: {len(fields)} fields below a header of {len(columns)}")
+    return dict(zip(columns, fields, strict=True))
 
 
 def _take(row: Mapping[str, Any], column: str) -> str:

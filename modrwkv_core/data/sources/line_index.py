@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from codecs import BOM_UTF8
 from pathlib import Path
 
 from modrwkv_core.errors import DataError
@@ -54,11 +55,14 @@ def line_spans(path: Path) -> LineIndex:
     """
     spans = LineIndex(path)
     offset = 0
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a regular file", hint="save what it holds in a file")
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    spans.append(offset, offset + len(line.rstrip(b"\r\n")), number)
+                mark = len(BOM_UTF8) if number == 1 and line.startswith(BOM_UTF8) else 0
+                if line[mark:].strip():
+                    spans.append(offset + mark, offset + len(line.rstrip(b"\r\n")), number)
                 offset += len(line)
     except OSError as error:
         raise DataError(

@@ -5,25 +5,33 @@ from __future__ import annotations
 from typing import Any, Final
 
 from modrwkv_core.data.error_context import error_context
-from modrwkv_core.data.placeholders import count_placeholders, place_media
+from modrwkv_core.data.placeholders import check_placeholders, listed_media, place_media
 from modrwkv_core.data.sources.config import LlavaConfig
 from modrwkv_core.data.sources.json_records import JsonRecords
 from modrwkv_core.data.sources.media import MediaStore
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Media, Record, Role, Turn
+from modrwkv_core.interfaces.record import Record, Role, Text, Turn
 from modrwkv_core.interfaces.source import Source
 
 __all__ = ["LlavaSource"]
 
-_ROLES: Final[dict[str, Role]] = {"system": "system", "human": "user", "gpt": "assistant"}
+_ROLES: Final[dict[str, Role]] = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+}
 
 
 class LlavaSource(Source[LlavaConfig]):
     """Reads ``{"image": ..., "conversations": [{"from": "human" | "gpt", "value": ...}, ...]}``.
 
-    ``image`` is a path or a list of paths, and may be absent. ``<image>`` in a text gives the place of the next
-    image; without any placeholder, images stand before the first text. The published mixture holds conversations that
-    begin in the middle, with the assistant; as in LLaVA's own loader, that first answer is left out.
+    ``image`` is a path or a list of paths, and may be absent; ``audio`` and ``video`` are read alike, and so are their
+    plurals and the speakers ``user`` and ``assistant``. ``<image>`` in a question gives the place of the next image;
+    without any placeholder, images stand before the first question. Answers are text, whatever they hold. The published
+    mixture holds conversations that begin in the middle, with the assistant; as in LLaVA's own loader, that first
+    answer is left out.
     """
 
     def __init__(self, config: LlavaConfig) -> None:
@@ -41,14 +49,14 @@ class LlavaSource(Source[LlavaConfig]):
             said = _said(content.get("conversations"))
             if said and said[0][0] == "assistant":
                 del said[0]
-            if not said:
+            if not any(role == "user" for role, _ in said):
                 raise DataError("holds no question")
-            texts = [text for _, text in said]
-            pictures = [Media("image", self._media.find(name)) for name in _names(content.get("image") or [])]
-            if not pictures and count_placeholders(texts, "image"):
-                raise DataError("the text names <image>, but the record has no 'image'")
-            placed = place_media(texts, pictures)
-            return Record(key, tuple(Turn(role, parts) for (role, _), parts in zip(said, placed, strict=True)))
+            media = listed_media(content, self._media.find) or []
+            asked = [text for role, text in said if role == "user"]
+            check_placeholders(asked, media)
+            placed = iter(place_media(asked, media))
+            parts = [next(placed) if role == "user" else (Text(text),) for role, text in said]
+            return Record(key, tuple(Turn(role, turn) for (role, _), turn in zip(said, parts, strict=True)))
 
 
 def _said(conversations: Any) -> list[tuple[Role, str]]:
@@ -65,10 +73,3 @@ def _said(conversations: Any) -> list[tuple[Role, str]]:
                     hint=f'write {{"from": ..., "value": ...}}, from one of {", ".join(_ROLES)}',
                 )
     return said
-
-
-def _names(image: Any) -> list[str]:
-    names = [image] if isinstance(image, str) else image
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"'image' should be a path or a list of paths, not {str(image)[:80]}")
-    return names

@@ -35,6 +35,14 @@ def test_objects_are_named_by_file_and_line(tmp_path: Path) -> None:
     assert [JsonRecords(path).key(index) for index in range(3)] == [f"{path}:2", f"{path}:4", f"{path}:5"]
 
 
+@pytest.mark.parametrize("content", ['{"a": 1}\n{"b": 2}\n', '[{"a": 1}, {"b": 2}]'])
+def test_byte_order_marks_are_no_content(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content, encoding="utf-8-sig")
+    records = JsonRecords(path)
+    assert [records[0], records[1]] == [{"a": 1}, {"b": 2}]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -45,6 +53,10 @@ def test_objects_are_named_by_file_and_line(tmp_path: Path) -> None:
         (b'[{"a": 1},\n {"a": 1', "a.jsonl:2: not valid JSON"),
         (b'[{"a": 1}, 5]', "a.jsonl:1: should be a JSON object, not int"),
         (b'[{"a": "\xff"}]', "a.jsonl:? ?.*not UTF-8"),
+        (b'[{"a": 1}]\n{"b": 2}\n', "a.jsonl:2: not valid JSON: more follows the end of the list"),
+        (b"[" * 50_000, "a.jsonl: JSON that cannot be read"),
+        (b'{"a": 1}\n{"a": ' + b"[" * 50_000 + b"\n", "a.jsonl:2: JSON that cannot be read"),
+        (b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}\n", "a.jsonl:2: JSON that cannot be read"),
         (b"[]", "a.jsonl holds an empty list"),
         (b"\n \n", "a.jsonl is empty"),
     ],

@@ -1,17 +1,23 @@
 import base64
+import contextlib
+import io
 import json
 import os
 import pickle
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modrwkv_core.data.sources.chat import ChatSource
 from modrwkv_core.data.sources.config import ChatConfig, LabeledAudioConfig, LlavaConfig
 from modrwkv_core.data.sources.labeled_audio import LabeledAudioSource
 from modrwkv_core.data.sources.llava import LlavaSource
+from modrwkv_core.data.sources.media import MediaStore
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Target, Text
 
@@ -189,6 +195,9 @@ def test_llava_identity_published(tmp_path: Path) -> None:
         ({"conversations": said("<image>\nWhat?", "A bus.")}, "names <image>, but the record has no 'image'"),
         ({"image": ["a", "b"], "conversations": said("<image>", "x")}, "<image> stands 1 times in the text, but 2"),
         ({"image": 3, "conversations": said("hi", "x")}, "'image' should be a path"),
+        ({"videos": [3], "conversations": said("hi", "x")}, "'videos' should be a path"),
+        ({"conversations": said("<video>\nWhat?", "x")}, "names <video>, but the record has no 'video'"),
+        ({"image": "a", "conversations": said("<image> <audio>", "x")}, "names <audio>"),
         ({"conversations": [{"from": "bard", "value": "x"}]}, "not a message of a conversation.*bard"),
         ({"conversations": [{"from": "gpt", "value": "x"}]}, "holds no question"),
         ({"messages": []}, "has no list 'conversations'"),
@@ -199,7 +208,99 @@ def test_broken_llava_records(tmp_path: Path, record: Any, message: str) -> None
         llava(tmp_path, record)[0]
 
 
+def test_llava_of_other_programs(tmp_path: Path) -> None:
+    talk = [{"from": "user", "value": "<video>What?<image>"}, {"from": "assistant", "value": "An <image> element."}]
+    source = llava(tmp_path, {"video": "v.mp4", "images": ["i.png"], "conversations": talk})
+    asked, answered = source[0].turns
+    assert asked.parts == (Media("video", tmp_path / "v.mp4"), Text("What?"), Media("image", tmp_path / "i.png"))
+    assert answered.parts == (Text("An <image> element."),)
+
+
+def test_chats_with_listed_media(tmp_path: Path) -> None:
+    messages = [
+        {"role": "system", "content": "Look."},
+        {"role": "user", "content": "<image>Which?"},
+        {"role": "assistant", "content": "An <image>."},
+    ]
+    write_lines(
+        tmp_path / "chats.jsonl",
+        {"messages": messages, "images": ["a.png"], "videos": ["v.mp4"]},
+        {"messages": messages},
+        {"messages": messages, "images": []},
+        {"messages": [{"role": "user", "content": [{"type": "image", "path": "b.png"}]}], "images": ["a.png"]},
+        {"messages": messages[:1], "images": ["a.png"]},
+    )
+    source = ChatSource(ChatConfig(path=tmp_path / "chats.jsonl"))
+    a, film = Media("image", tmp_path / "a.png"), Media("video", tmp_path / "v.mp4")
+    assert [turn.parts for turn in source[0].turns] == [
+        (Text("Look."),),
+        (film, a, Text("Which?")),
+        (Text("An <image>."),),
+    ]
+    assert source[1].turns[1].parts == (Text("<image>Which?"),), "without a list, text is text"
+    for index, message in ((2, "names <image>"), (3, "are parts of messages, too"), (4, "no question")):
+        with pytest.raises(DataError, match=rf"chats\.jsonl:{index + 1}: .*{message}"):
+            source[index]
+
+
+# archives
+
+
+def test_archives_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "media.zip"
+
+    def pack(**changes: int) -> MediaStore:
+        """An archive of one member whose records say something else."""
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.png", b"pixels" * 100)
+        content = bytearray(path.read_bytes())
+        directory = content.index(b"PK\x01\x02")
+        for field, value in changes.items():
+            local, central = {"flags": (6, 8), "method": (8, 10)}[field]
+            content[local] = content[directory + central] = value
+        other = tmp_path / f"{len(list(tmp_path.iterdir()))}.zip"
+        other.write_bytes(content)
+        return MediaStore(other)
+
+    assert pack().find("a.png") == b"pixels" * 100
+    for changes, message in (
+        ({"flags": 1}, "has a password"),
+        ({"method": 9}, "cannot be unpacked"),
+        ({"method": 99}, ""),
+    ):
+        with pytest.raises(DataError, match=rf"a\.png in the archive .*{message}"):
+            pack(**changes).find("a.png")
+    monkeypatch.setenv("MODRWKV_MAX_FILE_BYTES", "599")
+    with pytest.raises(DataError, match="too large: 600 bytes, the limit is 599"):
+        pack().find("a.png")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6))
+def test_damaged_archives_are_refused_or_read(damage: list[tuple[int, int]]) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(range(200)))
+    content = bytearray(packed.getvalue())
+    for place, value in damage:
+        content[place % len(content)] = value
+    with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+        Path(file.name).write_bytes(content)
+        with contextlib.suppress(DataError):
+            assert MediaStore(Path(file.name)).find("a.png") == bytes(range(200))
+
+
 # labeled audio
+
+
+def test_labeled_audio_of_csv(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text('\ufefffile_name,transcription\r\na.wav,"Stop, now"\r\nb.wav\r\n', encoding="utf-8")
+    source = LabeledAudioSource(LabeledAudioConfig(path=path, audio_column="file_name", text_column="transcription"))
+    assert len(source) == 2
+    assert source[0].turns[0].parts == (Media("audio", tmp_path / "a.wav"),)
+    assert source[0].turns[1].parts == (Text("Stop, now"),)
+    with pytest.raises(DataError, match=r"metadata\.csv:3: 1 fields below a header of 2"):
+        source[1]
 
 
 def test_labeled_audio_of_tsv_and_jsonl(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.inference.sampling import Sampling
@@ -41,8 +43,31 @@ def test_a_seed_repeats_and_none_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", -0.1), ("temperature", float("nan")), ("top_p", 0.0), ("top_p", 1.1)]
+    ("field", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("seed", -1),
+        ("seed", 2**64),
+    ],
 )
 def test_values_out_of_range_are_refused(field: str, value: float) -> None:
     with pytest.raises(ModRWKVError, match=field):
         Sampling(**{field: value})
+
+
+@given(
+    temperature=st.floats(0.0, 1e300),
+    top_p=st.floats(0.0, 1.0, exclude_min=True),
+    logits=st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=2, max_size=6),
+)
+def test_no_arithmetic_breaks_a_draw(temperature: float, top_p: float, logits: list[float]) -> None:
+    sampling = Sampling(temperature, top_p, seed=1)
+    scores = torch.tensor([[*logits, float("-inf")]])
+    token = int(sampling.draw(scores, sampling.generator(torch.device("cpu"))))
+    assert token < len(logits), "a banned token is never drawn"
+    if temperature < 1e-200 or top_p < 1e-200:
+        assert scores[0, token] == scores.max(), "the coldest draws take the likeliest"

@@ -285,7 +285,7 @@ def test_bad_arrays_uris_and_pictures_are_refused(modality: ImageModality) -> No
     with pytest.raises(DataError, match="do not become RGB"):
         modality.decode(PIL.Image.new("LA", (2, 2)).convert("La"))
     for uri in ("data:image/png;base64", "data:image/png,abc", "data:image/png;base64,***"):
-        with pytest.raises(DataError, match="data URI"):
+        with pytest.raises(DataError, match=r"data URI|not base64"):
             modality.decode(uri)
     with pytest.raises(DataError, match="download it"):
         modality.decode("https://example.org/cat.png")
@@ -321,3 +321,20 @@ def test_a_higher_limit_raises_the_guard_of_pillow(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)
     content = encoded(PIL.Image.new("L", (100, 30)))
     assert ImageModality(max_pixels=3000).decode(content).pixels.shape == (30, 100, 3)
+
+
+def test_odd_exif_does_not_concern_the_pixels(modality: ImageModality) -> None:
+    """A resolution of -1/0 beside a rotation, as some cameras write it."""
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHII", 0x011A, 10, 1, 38)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0) + struct.pack("<ii", -1, 0)
+    content = encoded(PIL.Image.fromarray(colors()), "JPEG", exif=b"Exif\0\0" + tiff)
+    assert modality.decode(content).pixels.shape == (*colors().shape[1::-1], 3)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_png_whose_data_end_in_zeros_is_refused(modality: ImageModality, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    content = encoded(PIL.Image.fromarray(noise))
+    kept = int(len(content) * share)
+    with pytest.raises(DataError, match="damaged picture"):
+        modality.decode(content[:kept] + bytes(len(content) - kept))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import base64
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.readers.files import limit_from_environment, read_media
+from modrwkv_core.readers.files import decode_base64, limit_from_environment, read_media
 
 
 def test_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +33,24 @@ def test_limits_are_whole_numbers_above_zero(monkeypatch: pytest.MonkeyPatch, te
     monkeypatch.setenv("MODRWKV_SOME_LIMIT", text)
     with pytest.raises(DataError, match=r"MODRWKV_SOME_LIMIT is .*not a whole number above 0"):
         limit_from_environment("MODRWKV_SOME_LIMIT", 7)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A device or pipe may never end."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(DataError, match="is not a regular file"):
+            read_media(path)
+    with pytest.raises(DataError, match="null"):
+        read_media("a\0b")
+    with pytest.raises(DataError, match="is on the web"):
+        read_media(Path("https://example.org/a.png"))
+
+
+@given(st.binary())
+def test_base64_is_read_or_refused(content: bytes) -> None:
+    text = base64.b64encode(content).decode()
+    assert decode_base64(text[:3] + "\n" + text[3:]) == content
+    for wrong in (text + "?", text + "\u00e4", (text or "AAAA")[:-1]):
+        with pytest.raises(DataError, match="not base64"):
+            decode_base64(wrong)
