@@ -6,7 +6,8 @@ T = tokens of all packed conversations, D = hidden size of the backbone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,12 @@ from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.interfaces.values import Features, MediaItem
-from modrwkv_core.model.splice import splice
+from modrwkv_core.model.splice import placed_features, splice, write_rows
 
-__all__ = ["MediaEmbedder", "MultimodalModel"]
+__all__ = ["PREFILL_CHUNK", "MediaEmbedder", "MultimodalModel"]
+
+PREFILL_CHUNK: Final = 4096
+"""Tokens that the backbone reads at once when nothing but the state after them is needed."""
 
 
 class MediaEmbedder(nn.Module):
@@ -84,13 +88,14 @@ class MultimodalModel(nn.Module):
 
     def embed(self, ids: Tensor, media: Sequence[PlacedMedia]) -> Tensor:
         """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
-        embeddings = self.backbone.embed(ids.to(self.device))
-        features = {
+        return splice(self.backbone.embed(ids.to(self.device)), media, self._features(media))
+
+    def _features(self, media: Sequence[PlacedMedia]) -> dict[str, Features]:
+        return {
             name: embedder([placed.item.to(self.device) for placed in media if placed.modality == name])
             for name, embedder in self.embedders.items()
             if any(placed.modality == name for placed in media)
         }
-        return splice(embeddings, media, features)
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Read a packed batch; return hidden vectors ``[1, T, D]`` and one state row for each conversation."""
@@ -100,8 +105,30 @@ class MultimodalModel(nn.Module):
         return hidden, state
 
     def prefill(self, batch: Batch) -> tuple[Tensor, State]:
-        """Prefill a packed batch; return the last hidden vector ``[B, D]`` and the state of each conversation."""
-        return self.backbone.prefill(self.embed(batch.ids, batch.media), cu_seqlens=batch.cu_seqlens.to(self.device))
+        """Prefill a packed batch; return the last hidden vector ``[B, D]`` and the state of each conversation.
+
+        A long batch is read conversation by conversation in chunks, so that memory does not grow with its length.
+        """
+        if batch.ids.shape[1] <= PREFILL_CHUNK:
+            return self.backbone.prefill(
+                self.embed(batch.ids, batch.media), cu_seqlens=batch.cu_seqlens.to(self.device)
+            )
+        index_N, rows_ND = placed_features(batch.media, self._features(batch.media))
+        last: list[Tensor] = []
+        states: list[State] = []
+        assert batch.cu_seqlens.host is not None, "batches are made on the host"
+        for begin, end in pairwise(batch.cu_seqlens.host.tolist()):
+            state: State | None = None
+            for start in range(begin, end, PREFILL_CHUNK):
+                stop = min(start + PREFILL_CHUNK, end)
+                chosen_N = (index_N >= start) & (index_N < stop)
+                rows = None if rows_ND is None else rows_ND[chosen_N.to(rows_ND.device)]
+                x = self.backbone.embed(batch.ids[:, start:stop].to(self.device))
+                hidden_1D, state = self.backbone.prefill(write_rows(x, index_N[chosen_N] - start, rows), state=state)
+            assert state is not None, "no conversation is empty"
+            last.append(hidden_1D)
+            states.append(state)
+        return torch.cat(last), type(states[0]).stack(states)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that has something to say in ``batch``."""

@@ -14,7 +14,7 @@ from modrwkv_core.data.batch import PlacedMedia
 from modrwkv_core.errors import WiringError
 from modrwkv_core.interfaces.values import Features
 
-__all__ = ["splice"]
+__all__ = ["placed_features", "splice", "write_rows"]
 
 
 def splice(embeddings_1TD: Tensor, media: Sequence[PlacedMedia], features: Mapping[str, Features]) -> Tensor:
@@ -31,6 +31,16 @@ def splice(embeddings_1TD: Tensor, media: Sequence[PlacedMedia], features: Mappi
     Raises:
         WiringError: An item has another number of features than placeholders; names the conversation and both counts.
     """
+    index_N, rows_ND = placed_features(media, features)
+    return write_rows(embeddings_1TD, index_N, rows_ND)
+
+
+def placed_features(media: Sequence[PlacedMedia], features: Mapping[str, Features]) -> tuple[Tensor, Tensor | None]:
+    """Return the positions ``[N]`` of all placeholders and their feature vectors ``[N, hidden_size]``, None if N is 0.
+
+    Raises:
+        WiringError: See :func:`splice`.
+    """
     positions: list[Tensor] = []
     values: list[Tensor] = []
     for name, of_modality in features.items():
@@ -46,7 +56,13 @@ def splice(embeddings_1TD: Tensor, media: Sequence[PlacedMedia], features: Mappi
             positions.append(torch.arange(item.position, item.position + length))
         values.append(of_modality.packed())
     if not positions:
+        return torch.empty(0, dtype=torch.int64), None
+    return torch.cat(positions), torch.cat(values)
+
+
+def write_rows(embeddings_1TD: Tensor, index_N: Tensor, rows_ND: Tensor | None) -> Tensor:
+    """Return the embeddings ``[1, tokens, hidden_size]`` with rows written at these positions."""
+    if rows_ND is None:
         return embeddings_1TD
-    index = torch.cat(positions).to(embeddings_1TD.device)
-    rows_ND = torch.cat(values).to(embeddings_1TD.dtype)
-    return embeddings_1TD.index_copy(1, index, rows_ND[None])
+    index_N = index_N.to(embeddings_1TD.device)
+    return embeddings_1TD.index_copy(1, index_N, rows_ND.to(embeddings_1TD.dtype)[None])

@@ -1,0 +1,42 @@
+"""A long prompt is read in chunks; what comes after it is the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from modrwkv_core.data.packing import pack
+from modrwkv_core.interfaces.record import Media, Text, Turn
+from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model import multimodal
+from modrwkv_core.model.assemble import assemble, conversation_encoder
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 16, 60])
+def test_chunks_give_what_one_go_gives(
+    tiny_manifest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    torch.manual_seed(0)
+    model = assemble(load_manifest(tiny_manifest()), pretrained=False).eval()
+    series = Media("series", np.sin(np.arange(32.0)))
+    turns = [
+        Turn("user", (Text("How does it go on?"), series, Text("Tell."), series)),
+        Turn("user", (Text("Hi"),)),
+        Turn("user", (series,)),
+    ]
+    encoder = conversation_encoder(model, max_tokens=None)
+    batch = pack([encoder.prompt([turn]) for turn in turns])
+    with torch.inference_mode():
+        hidden, state = model.prefill(batch)
+        monkeypatch.setattr(multimodal, "PREFILL_CHUNK", chunk)
+        chunked, chunked_state = model.prefill(batch)
+        torch.testing.assert_close(chunked, hidden, atol=1e-5, rtol=1e-4)
+        again = model.backbone.embed(torch.tensor([[5], [6], [7]]))
+        torch.testing.assert_close(
+            model.backbone.prefill(again, state=chunked_state)[0],
+            model.backbone.prefill(again, state=state)[0],
+            atol=1e-5,
+            rtol=1e-4,
+        )
