@@ -133,9 +133,15 @@ def _take(content: Any, key: str, kind: type) -> Any:
 
 def _numbers(values: list[Any]) -> NDArray[np.float32]:
     try:
-        return np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            numbers = np.asarray(values, dtype=np.float64).astype(np.float32)
     except (ValueError, TypeError) as error:
         raise DataError("values are not numbers in rows of equal lengths") from error
+    except OverflowError as error:
+        raise DataError("values hold a number too large for float32", hint="write them in larger units") from error
+    if np.isinf(numbers).any():
+        raise DataError("values hold a number too large for float32", hint="write them in larger units")
+    return numbers
 
 
 def _columns(values: list[Any]) -> NDArray[np.float32]:

@@ -131,6 +131,8 @@ def test_a_forked_process_reads_archives_by_itself(tmp_path: Path) -> None:
         ([{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}], "not on this machine"),
         ([{"type": "image_url", "image_url": "a.png"}], "'image_url' is missing or not a dict"),
         ([{"type": "input_audio", "input_audio": {"data": "?", "format": "wav"}}], "not base64"),
+        ([{"type": "series", "values": [1, 10**400]}], "too large for float32"),
+        ([{"type": "series", "values": [1, 1e39]}], "too large for float32"),
         ([{"type": "audio"}], "a part of type 'audio' has nothing to read"),
         ([{"type": "audio", "path": "a", "data": "aa"}], "has path and data to read"),
         ([{"type": "series", "values": [[1], [2, 3]]}], "not numbers in rows of equal lengths"),
