@@ -10,7 +10,7 @@ from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, hookim
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the backbone, the heads, the tokenizers, the data sources and the tasks of the core."""
+    """Return the components of the core."""
     return [
         ComponentSpec(
             kind="backbone",
@@ -91,6 +91,29 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="mean squared and absolute error of forecasts",
             config="modrwkv_core.evaluation.config:ForecastTaskConfig",
             implementation="modrwkv_core.evaluation.forecast:ForecastTask",
+        ),
+        ComponentSpec(
+            kind="optimizer",
+            name="adamw",
+            summary="AdamW",
+            config="modrwkv_core.training.config:AdamWConfig",
+            implementation="modrwkv_core.training.adamw:AdamW",
+            paper="Decoupled Weight Decay Regularization, Loshchilov & Hutter, ICLR 2019",
+        ),
+        ComponentSpec(
+            kind="scheduler",
+            name="cosine",
+            summary="linear warm-up, then half a cosine",
+            config="modrwkv_core.training.config:CosineConfig",
+            implementation="modrwkv_core.training.cosine:CosineScheduler",
+            paper="SGDR, Loshchilov & Hutter, ICLR 2017",
+        ),
+        ComponentSpec(
+            kind="finetuning",
+            name="full",
+            summary="all parameters of the trained parts learn",
+            config="modrwkv_core.training.config:FullConfig",
+            implementation="modrwkv_core.training.full:FullFinetuning",
         ),
     ]
 

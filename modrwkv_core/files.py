@@ -6,6 +6,7 @@ with the disk and renamed. This module imports the standard library only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -17,7 +18,16 @@ from typing import Any
 
 from modrwkv_core.errors import WriteError
 
-__all__ = ["append_line", "atomic_folder", "atomic_write", "sync", "temporary_name", "write_json", "write_text"]
+__all__ = [
+    "append_line",
+    "atomic_folder",
+    "atomic_write",
+    "sha256",
+    "sync",
+    "temporary_name",
+    "write_json",
+    "write_text",
+]
 
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,18 +107,26 @@ def append_line(path: Path, line: str) -> None:
     """Append a line to ``path`` in one write.
 
     Raises:
-        WriteError: Writing failed; the line may be there in part.
+        WriteError: Writing failed; the file is as before.
     """
     try:
         descriptor = os.open(path, _APPEND, 0o666)
         try:
+            size = os.fstat(descriptor).st_size
             content = (line + "\n").encode()
             if os.write(descriptor, content) != len(content):
+                os.ftruncate(descriptor, size)
                 raise OSError("no space left on the device")
         finally:
             os.close(descriptor)
     except OSError as error:
         raise _write_error(path, error) from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -27,8 +27,11 @@ from modrwkv_core.testing import (
     BackboneContract,
     CompressorContract,
     EncoderContract,
+    FinetuningContract,
     HeadContract,
     ModalityContract,
+    OptimizerContract,
+    SchedulerContract,
 )
 from modrwkv_core.testing.registration import PluginContract
 
@@ -39,8 +42,11 @@ CONTRACTS: dict[str, type[PluginContract]] = {
     "backbone": BackboneContract,
     "compressor": CompressorContract,
     "encoder": EncoderContract,
+    "finetuning": FinetuningContract,
     "head": HeadContract,
     "modality": ModalityContract,
+    "optimizer": OptimizerContract,
+    "scheduler": SchedulerContract,
 }
 """The contract of each kind that has one."""
 

@@ -31,6 +31,8 @@ def evaluate(
     from modrwkv_core.evaluation.summary import summarize
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.record import Media
+    from modrwkv_core.model.run import RunFolder
+    from modrwkv_core.model.train_state import TrainState
     from modrwkv_core.training.loggers import read_metrics
 
     session = load(run, device=device)
@@ -41,19 +43,26 @@ def evaluate(
     def decode(media: Media) -> object:
         return session.loaded.registry.modality_class(media.modality)().decode(media.media)
 
+    # Printed first: a folder that cannot be written must not cost the scores.
+    if as_json:
+        click.echo(scores.as_json(manifest.name, results))
+    else:
+        for result in results:
+            if asked := scores.questions(result):
+                click.echo(asked + "\n")
+        click.echo(scores.table(results))
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     scores.write_results(run / "results.json", manifest.name, results)
     write_report(
         run / "report.html", manifest.name, summarize(manifest, parameters), results, read_metrics(run), decode
     )
-    if as_json:
-        click.echo(scores.as_json(manifest.name, results))
-        return
-    for result in results:
-        if asked := scores.questions(result):
-            click.echo(asked + "\n")
-    click.echo(scores.table(results))
-    click.echo(f"report: {run / 'report.html'}")
+    session.loaded.registry.hook.modrwkv_evaluated(
+        run=run,
+        step=TrainState.read(RunFolder(run).latest()).step,
+        metrics={f"{result.task}/{result.metric}": result.score for result in results},
+    )
+    if not as_json:
+        click.echo(f"report: {run / 'report.html'}")
 
 
 def _chosen(run: Path, known: Collection[str], wanted: Sequence[str]) -> list[str]:

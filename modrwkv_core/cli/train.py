@@ -19,6 +19,8 @@ def train(
 ) -> None:
     """Run the phases of MANIFEST.
 
+    Ctrl-C and SIGTERM finish the step, save a checkpoint and end with 130 or 143.
+
     KEY=VALUE changes a value of the manifest, for example phases.align.lr=2e-4.
     """
     from modrwkv_core.manifest.load import load_manifest
@@ -27,12 +29,15 @@ def train(
     loaded = load_manifest(manifest, overrides)
     check_wiring(loaded)
 
-    import torch
-
+    from modrwkv_core.model.device import choose_device
+    from modrwkv_core.training.interrupts import TrainingInterruptedError
     from modrwkv_core.training.loop import train as run_phases
 
     run = run or Path("runs") / loaded.manifest.name
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    run_phases(loaded, run, resume=resume, device=device, progress_bar=not quiet)
+    try:
+        run_phases(loaded, run, resume=resume, device=choose_device(device), progress_bar=not quiet)
+    except TrainingInterruptedError as interruption:
+        click.echo(str(interruption), err=True)
+        click.get_current_context().exit(128 + interruption.signal)
     click.echo(f"trained: {run}")
     click.echo(f"next:    modrwkv evaluate {run}")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import multiprocessing
+import os
 import pickle
+import signal
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +25,14 @@ from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.source import Source
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "OnError"]
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+_WARNINGS: Final = 10
+"""Records that are named when they are left out; more are only counted."""
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Loader:
@@ -33,6 +47,10 @@ class Loader:
         seed: Of the run.
         phase: Name of the training phase; phases order the records in different orders.
         workers: Processes that decode and process media; 0 does it in this one.
+        on_error: Whether a broken record is an error, or left out with a warning and counted.
+
+    Attributes:
+        skipped: Broken records that were left out so far.
 
     Raises:
         DataError: A source holds no records.
@@ -47,6 +65,7 @@ class Loader:
         seed: int,
         phase: str = "",
         workers: int = 0,
+        on_error: OnError = "raise",
     ) -> None:
         for source in sources:
             if not len(source):
@@ -57,13 +76,15 @@ class Loader:
         self._seed = seed
         self._phase = phase
         self._indices = _SampleIndices(batch_size)
+        self.skipped = 0
         self._loader = DataLoader(
-            _Batches(sources, encoder),
+            _Batches(sources, encoder, on_error),
             batch_size=None,
             sampler=self._indices,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=_identity,
+            worker_init_fn=_tie_to_parent,
             # Iterating draws a seed; from the global generator, that would make a resumed run differ.
             generator=torch.Generator(),
         )
@@ -72,23 +93,61 @@ class Loader:
         """Count the batches of ``epoch``; epochs differ where a ``repeat`` is not whole."""
         return -(-epoch_size(self._sizes, self._repeats, epoch) // self._batch_size)
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def batches_from(self, count: int) -> Iterator[Batch | None]:
+        """Yield batches epoch by epoch without end, after the first ``count``; see :meth:`batches`."""
+        epoch = 0
+        while count >= (size := self.batches_per_epoch(epoch)):
+            count -= size
+            epoch += 1
+        while True:
+            yield from self.batches(epoch, start=count)
+            epoch, count = epoch + 1, 0
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch | None]:
         """Yield the batches of ``epoch`` from index ``start`` on. A new iteration ends the one before.
 
+        A batch is None if all of its records are broken and left out.
+
         Raises:
-            DataError: A record is broken, from whichever process.
+            DataError: A record is broken, from whichever process, or a worker was killed.
         """
         order = epoch_order(self._sizes, self._repeats, seed=self._seed, phase=self._phase, epoch=epoch)
         self._indices.order = order[start * self._batch_size :]
-        for payload in self._loader:
-            content = pickle.loads(payload)
+        for payload in self._payloads():
+            content, skipped = pickle.loads(payload)
             if isinstance(content, ModRWKVError):
                 try:
                     raise content
                 finally:
                     # The traceback knows this frame; a cycle would keep idle workers until some later collection.
                     del content
+            for message in skipped:
+                self.skipped += 1
+                if self.skipped <= _WARNINGS:
+                    warnings.warn(f"left out: {message}", stacklevel=2)
             yield content
+
+    def _payloads(self) -> Iterator[bytes]:
+        # Torch's own handler would raise wherever the main thread is when a worker dies, even within an optimizer's
+        # step; the iterator finds out, too, when it waits for a batch.
+        handler = signal.getsignal(signal.SIGCHLD)
+        iterator = iter(self._loader)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
+        while True:
+            try:
+                payload: bytes = next(iterator)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise DataError(
+                    f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
+                    component="data.workers",
+                    hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
+                ) from error
+            yield payload
 
 
 class _SampleIndices(Sampler[list[list[int]]]):
@@ -111,18 +170,37 @@ class _Batches(Dataset[bytes]):
     and ``ulimit -n`` allow few; and users' errors travel as values, because torch would rewrite their messages.
     """
 
-    def __init__(self, sources: Sequence[Source[Any]], encoder: ConversationEncoder) -> None:
+    def __init__(self, sources: Sequence[Source[Any]], encoder: ConversationEncoder, on_error: OnError) -> None:
         self._sources = sources
         self._encoder = encoder
+        self._on_error = on_error
 
     def __getitem__(self, indices: list[list[int]]) -> bytes:
+        samples, skipped = [], []
+        content: Batch | ModRWKVError | None
         try:
-            content: Batch | ModRWKVError = pack(
-                [self._encoder.sample(self._sources[source][record]) for source, record in indices]
-            )
+            for source, record in indices:
+                try:
+                    samples.append(self._encoder.sample(self._sources[source][record]))
+                except DataError as error:
+                    if self._on_error == "raise":
+                        raise
+                    skipped.append(error.message)
+            content = pack(samples) if samples else None
         except ModRWKVError as error:
             content = error
-        return pickle.dumps(content)
+        return pickle.dumps((content, skipped))
+
+
+def _tie_to_parent(_worker: int) -> None:
+    """Let a worker die with the process that trains, and leave signals to that process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(AttributeError, OSError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # it died before
+        os._exit(1)
 
 
 def _identity(payload: Any) -> Any:

@@ -24,9 +24,9 @@ from modrwkv_core.interfaces.record import Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder
-from modrwkv_core.model.checkpoint import load_parts
+from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.model.run import RunFolder
+from modrwkv_core.model.run import RunFolder, load_checkpoint
 
 __all__ = ["Session", "load"]
 
@@ -44,8 +44,9 @@ def load(run: Path | str, *, device: str | None = None, weights: str = "auto") -
         CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest.
         PluginError: A plugin that the run needs is missing or broken.
         ComponentError: The backbone's weights cannot be stored so on this device.
+        ModRWKVError: There is no such device.
     """
-    return Session.load(Path(run), device or ("cuda" if torch.cuda.is_available() else "cpu"), weights)
+    return Session.load(Path(run), choose_device(device), weights)
 
 
 class Session:
@@ -77,7 +78,7 @@ class Session:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV__")}
         loaded = load_manifest(folder.manifest, environ=environ)
         model = assemble(loaded, pretrained=False)
-        load_parts(model, checkpoint)
+        load_checkpoint(loaded, model, checkpoint)
         return cls(loaded, model.to(device).eval(), run, weights=weights)
 
     def generate(

@@ -21,8 +21,11 @@ __all__ = [
     "CompressorConfig",
     "DataPath",
     "EncoderConfig",
+    "FinetuningConfig",
     "HeadConfig",
     "ManifestPath",
+    "OptimizerConfig",
+    "SchedulerConfig",
     "SourceConfig",
     "TaskConfig",
     "TokenizerConfig",
@@ -34,12 +37,22 @@ def _folder(info: ValidationInfo, key: str) -> Path:
     return Path(context.get(key, "."))
 
 
+def _expanded(path: Path) -> Path:
+    """Replace ``~``; refuse what no file system takes."""
+    if "\0" in str(path):
+        raise ValueError("a path cannot hold NUL bytes")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the home of {path.parts[0]} is unknown") from error
+
+
 def _beside_manifest(path: Path, info: ValidationInfo) -> Path:
-    return (_folder(info, "folder") / path.expanduser()).absolute()
+    return (_folder(info, "folder") / _expanded(path)).absolute()
 
 
 def _below_data_root(path: Path, info: ValidationInfo) -> Path:
-    return (_folder(info, "data_root") / path.expanduser()).absolute()
+    return (_folder(info, "data_root") / _expanded(path)).absolute()
 
 
 def _relative_to_data_root(path: Path, info: SerializationInfo) -> str:
@@ -48,7 +61,7 @@ def _relative_to_data_root(path: Path, info: SerializationInfo) -> str:
 
 
 def _hub_id_or_path(reference: str, info: ValidationInfo) -> str:
-    path = _folder(info, "folder") / Path(reference).expanduser()
+    path = _folder(info, "folder") / _expanded(Path(reference))
     is_path = reference.startswith((".", "/", "~")) or path.exists()
     return str(path.absolute()) if is_path else reference
 
@@ -163,3 +176,18 @@ class SourceConfig(BaseModel, ABC):
 
 class TaskConfig(ComponentConfig, ABC):
     """Configuration of an evaluation task."""
+
+
+class OptimizerConfig(ComponentConfig, ABC):
+    """Configuration of an optimizer."""
+
+    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Decay of the large matrices: each step shrinks them by the learning rate times this."""
+
+
+class SchedulerConfig(ComponentConfig, ABC):
+    """Configuration of a learning-rate schedule."""
+
+
+class FinetuningConfig(ComponentConfig, ABC):
+    """Configuration of a fine-tuning method."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError, ManifestError, WriteError
-from modrwkv_core.files import write_json, write_text
+from modrwkv_core.files import sha256, write_json, write_text
 from modrwkv_core.interfaces.component import Component, Encoder
 from modrwkv_core.interfaces.pretrained import load_strictly, published_file, published_json, weight_files
 from modrwkv_core.interop.backbone import read_any
@@ -26,7 +25,8 @@ from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.model.run import RunFolder, TrainState
+from modrwkv_core.model.run import RunFolder
+from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.tensors import write_tensors
 
 __all__ = ["import_run"]
@@ -154,21 +154,15 @@ def _write(folder: RunFolder, loaded: LoadedManifest, model: MultimodalModel, so
         step=0,
         phase=manifest.phases[0].name,
         phase_step=0,
-        epoch=0,
-        batch=0,
         phase_done=False,
+        validated=False,
         rng_state=bytes(torch.get_rng_state().tolist()).hex(),
-        manifest=loaded.digest,
     )
     write_text(folder.manifest, dump_manifest(manifest))
     lock = make_lock(loaded, weights=_hashes(source), kernels=model.backbone.kernels())
     write_json(folder.lock, lock)
-    folder.save(model, state, {}, frozen_parts=())
+    folder.save(model, state, {}, methods={}, frozen_parts=())
 
 
 def _hashes(source: str) -> dict[str, str]:
-    hashes = {}
-    for path in weight_files(source):
-        with path.open("rb") as file:
-            hashes[f"imported/{path.name}"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    return {f"imported/{path.name}": sha256(path) for path in weight_files(source)}

@@ -22,8 +22,11 @@ from modrwkv_core.manifest.unions import (
     BackboneSection,
     CompressorSection,
     EncoderSection,
+    FinetuningSection,
     HeadSection,
     ModalityName,
+    OptimizerSection,
+    SchedulerSection,
     SourceSection,
     TaskSection,
     TokenizerSection,
@@ -42,9 +45,19 @@ def _language_model() -> Any:
     return {"lm": {"type": "lm"}}
 
 
-ModalityComponentKind: TypeAlias = Literal["encoder", "compressor", "adapter"]
+def _adamw() -> Any:
+    return {"type": "adamw"}
 
-_DEFAULT_WARMUP = 100
+
+def _cosine() -> Any:
+    return {"type": "cosine"}
+
+
+def _full() -> Any:
+    return {"type": "full"}
+
+
+ModalityComponentKind: TypeAlias = Literal["encoder", "compressor", "adapter"]
 
 
 class ModalityConfig(Section):
@@ -85,12 +98,13 @@ class DataSection(Section):
     workers: int = Field(default=0, ge=0)
     """Processes that decode and tokenize; 0 does it in the training process."""
 
+    on_error: Literal["raise", "skip"] = "raise"
+    """What a broken record does in training and validation: ``raise`` saves a checkpoint and stops; ``skip`` warns,
+    leaves the record out and counts it in the metrics."""
+
 
 class Phase(Section):
-    """One stretch of training: what learns, on which data, how fast and for how long.
-
-    The learning rate rises linearly from 0 over the warm-up and then falls along half a cosine.
-    """
+    """One stretch of training: what learns, on which data, how fast and for how long."""
 
     name: Name
     """Names the phase in logs, checkpoints and overrides (``phases.align.lr=...``)."""
@@ -99,7 +113,7 @@ class Phase(Section):
     """Parts that learn, for example ``[compressor, image.adapter, backbone]``; all others are frozen."""
 
     lr: float = Field(gt=0.0, allow_inf_nan=False)
-    """Highest learning rate."""
+    """Highest learning rate; the scheduler says what fraction of it each step takes."""
 
     epochs: int | None = Field(default=None, ge=1)
     """Length in passes over the data; either this or ``steps``."""
@@ -113,23 +127,17 @@ class Phase(Section):
     data: tuple[SourceSection, ...] | None = Field(default=None, min_length=1)
     """Sources of this phase; null: ``data.train``."""
 
-    warmup_steps: int | None = Field(default=None, ge=0)
-    """Optimizer steps of warm-up; null: 100, or a tenth of the phase if that is less."""
+    finetuning: FinetuningSection = Field(default_factory=_full, validate_default=True)
+    """Which parameters of the parts in ``train`` learn."""
 
-    min_lr_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Learning rate at the phase's end, as a fraction of ``lr``."""
+    optimizer: OptimizerSection = Field(default_factory=_adamw, validate_default=True)
+    """Turns gradients into steps."""
+
+    scheduler: SchedulerSection = Field(default_factory=_cosine, validate_default=True)
+    """The learning rate over the phase."""
 
     lr_multipliers: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default={})
     """Factors of the learning rate, by part; no part may be named twice."""
-
-    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """Decay of the large matrices (AdamW): each step shrinks them by the learning rate times this."""
-
-    betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.99)
-    """Memory of the optimizer's first and second moments, as fractions kept from step to step."""
-
-    eps: float = Field(default=1e-8, gt=0.0, allow_inf_nan=False)
-    """Smallest denominator of the optimizer."""
 
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
     """Longest gradient, as the L2 norm over all parts that learn; null: any."""
@@ -148,10 +156,6 @@ class Phase(Section):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("a phase lasts a number of `epochs` or of `steps`: give exactly one")
         return self
-
-    def warmup(self, steps: int) -> int:
-        """Return the optimizer steps of warm-up for a phase of ``steps`` steps."""
-        return min(_DEFAULT_WARMUP, steps // 10) if self.warmup_steps is None else self.warmup_steps
 
 
 class Evaluation(Section):
@@ -189,7 +193,7 @@ class Manifest(Section):
     name: FileName
     """Names the run."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of all random numbers: fresh weights, order of the data, dropout."""
 
     data_root: ManifestPath = Field(default=Path(), validate_default=True)

@@ -24,7 +24,10 @@ from modrwkv_core.interfaces.config import (
     BackboneConfig,
     CompressorConfig,
     EncoderConfig,
+    FinetuningConfig,
     HeadConfig,
+    OptimizerConfig,
+    SchedulerConfig,
     SourceConfig,
     TaskConfig,
     TokenizerConfig,
@@ -43,8 +46,11 @@ __all__ = [
     "Components",
     "CompressorSection",
     "EncoderSection",
+    "FinetuningSection",
     "HeadSection",
     "ModalityName",
+    "OptimizerSection",
+    "SchedulerSection",
     "SourceSection",
     "TaskSection",
     "TokenizerSection",
@@ -148,3 +154,6 @@ HeadSection: TypeAlias = Annotated[SerializeAsAny[HeadConfig], ComponentSection(
 TokenizerSection: TypeAlias = Annotated[SerializeAsAny[TokenizerConfig], ComponentSection("tokenizer")]
 SourceSection: TypeAlias = Annotated[SerializeAsAny[SourceConfig], ComponentSection("source")]
 TaskSection: TypeAlias = Annotated[SerializeAsAny[TaskConfig], ComponentSection("task")]
+OptimizerSection: TypeAlias = Annotated[SerializeAsAny[OptimizerConfig], ComponentSection("optimizer")]
+SchedulerSection: TypeAlias = Annotated[SerializeAsAny[SchedulerConfig], ComponentSection("scheduler")]
+FinetuningSection: TypeAlias = Annotated[SerializeAsAny[FinetuningConfig], ComponentSection("finetuning")]

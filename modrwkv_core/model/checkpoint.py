@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file for each part of a model, whole or not at all.
+"""Weights on disk: one safetensors file for each part of a model.
 
 A part that has not changed since an earlier checkpoint is linked instead of written again, so that every checkpoint is
 complete and a frozen encoder costs its space once.
@@ -7,66 +7,104 @@ complete and a frozen encoder costs its space once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from modrwkv_core.errors import CheckpointError
+from modrwkv_core.files import sha256
+from modrwkv_core.interfaces.component import Component
+from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.tensors import check_finite, load_state_dict, read_tensors, write_tensors
 
-__all__ = ["load_part", "load_parts", "save_parts"]
+__all__ = ["OPTIMIZER", "check_hash", "load_parts", "save_parts"]
+
+OPTIMIZER = "optimizer.safetensors"
+
+Methods = Mapping[str, FinetuningMethod[Any]]
 
 
 def save_parts(
-    model: MultimodalModel, folder: Path, *, frozen_parts: Collection[str] = (), previous: Path | None = None
-) -> None:
+    model: MultimodalModel,
+    folder: Path,
+    methods: Methods,
+    *,
+    frozen_parts: Collection[str] = (),
+    previous: Path | None = None,
+) -> set[str]:
     """Write every part of ``model`` that has weights to ``folder/<part>.safetensors``.
 
     Args:
         model: What to save.
         folder: Exists; the caller makes the whole folder appear at once.
+        methods: The fine-tuning methods of the parts that have learned, which say what is saved of them.
         frozen_parts: Parts that are equal to those of ``previous``.
         previous: An earlier checkpoint's folder to link unchanged parts from.
+
+    Returns:
+        The names of the files that are links to those of ``previous``.
     """
+    linked = set()
     for name, part in model.parts().items():
-        tensors = part.state_dict()
-        if not tensors:
-            continue
         path = folder / f"{name}.safetensors"
         earlier = previous / path.name if previous is not None and name in frozen_parts else None
         if earlier is not None and earlier.is_file():
             os.link(earlier, path)
-        else:
+            linked.add(path.name)
+            continue
+        assert isinstance(part, Component)
+        tensors = methods[name].state_dict(part) if name in methods else part.state_dict()
+        if tensors:
             write_tensors(tensors, path)
+    return linked
 
 
-def load_part(part: nn.Module, path: Path, name: str) -> None:
-    """Fill ``part`` from ``path``, refusing missing, unexpected, wrongly shaped and not finite tensors by name.
-
-    Raises:
-        CheckpointError: The file does not fit; ``part`` is unchanged then.
-    """
-    tensors = read_tensors(path)
-    check_finite(tensors, path, component=name)
-    hint = "the checkpoint was made with another manifest; use the manifest.yaml beside it"
-    load_state_dict(part, tensors, path, component=name, hint=hint)
-
-
-def load_parts(model: MultimodalModel, folder: Path) -> None:
+def load_parts(model: MultimodalModel, folder: Path, methods: Methods, hashes: Mapping[str, str]) -> None:
     """Fill all parts of ``model`` from a checkpoint's folder.
 
+    Args:
+        model: Its parts are prepared.
+        folder: The checkpoint.
+        methods: The fine-tuning methods of the parts that have learned.
+        hashes: SHA-256 of the files, by name.
+
     Raises:
-        CheckpointError: A file is missing, damaged, or of another manifest.
+        CheckpointError: A file is missing, damaged, changed, or of another manifest, or holds NaN or infinity.
     """
-    parts = {name: part for name, part in model.parts().items() if part.state_dict()}
+    parts = {name: part for name, part in model.parts().items() if name in methods or part.state_dict()}
     extra = {path.name.removesuffix(".safetensors") for path in folder.glob("*.safetensors")} - parts.keys()
-    extra -= {"optimizer"}
+    extra -= {OPTIMIZER.removesuffix(".safetensors")}
     if extra:
         raise CheckpointError(
             f"{folder} holds parts that the manifest does not name: {', '.join(sorted(extra))}",
             hint="the checkpoint was made with another manifest; use the manifest.yaml beside it",
         )
     for name, part in parts.items():
-        load_part(part, folder / f"{name}.safetensors", name)
+        path = folder / f"{name}.safetensors"
+        if name in methods and path.name not in hashes and not path.exists():
+            continue  # a part without weights that a phase lists beside others
+        check_hash(path, hashes)
+        tensors = read_tensors(path)
+        check_finite(tensors, path, component=name)
+        assert isinstance(part, Component)
+        if name in methods:
+            methods[name].load_state_dict(part, tensors, path)
+        else:
+            hint = "the checkpoint was made with another manifest; use the manifest.yaml beside it"
+            load_state_dict(part, tensors, path, component=name, hint=hint)
+
+
+def check_hash(path: Path, hashes: Mapping[str, str]) -> None:
+    """Compare a file of a checkpoint with the hash that was written when it was saved.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or not the one that was saved.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist", hint="the checkpoint is incomplete; use another one")
+    if hashes.get(path.name) != sha256(path):
+        raise CheckpointError(
+            f"{path} is not the file that was saved: its SHA-256 differs from that in train_state.json",
+            hint="the file is damaged, or was replaced; use another checkpoint of the run",
+        )

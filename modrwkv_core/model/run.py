@@ -8,62 +8,60 @@
       metrics.jsonl           one line of metrics for each logged step
       checkpoints/step-00000120/
         <part>.safetensors    the weights of each part
-        optimizer.safetensors the optimizer's moments
-        train_state.json         phase, epoch, batch, random state: where to go on
+        optimizer.safetensors the optimizer's state
+        train_state.json      phase, step, random state, hashes: where to go on
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
+import os
 import shutil
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from modrwkv_core.errors import CheckpointError
-from modrwkv_core.files import sync, write_json
-from modrwkv_core.model.checkpoint import save_parts
+from modrwkv_core.errors import CheckpointError, WriteError
+from modrwkv_core.files import sha256, sync, temporary_name, write_text
+from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.manifest.load import LoadedManifest
+from modrwkv_core.model.checkpoint import OPTIMIZER, check_hash, load_parts, save_parts
+from modrwkv_core.model.finetuning import prepare_parts
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.tensors import write_tensors
+from modrwkv_core.model.train_state import TRAIN_STATE, TrainState
+from modrwkv_core.tensors import check_finite, read_tensors, write_tensors
 
-__all__ = ["KEEP", "RunFolder", "TrainState"]
+__all__ = ["KEEP", "RunFolder", "load_checkpoint"]
 
 KEEP = 2
 """Checkpoints that a run keeps besides those at the ends of phases."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainState:
-    """Where a run stands.
+def load_checkpoint(
+    loaded: LoadedManifest, model: MultimodalModel, checkpoint: Path
+) -> dict[str, FinetuningMethod[Any]]:
+    """Fill a model that was assembled from ``loaded`` with the weights of a checkpoint.
 
-    Attributes:
-        step: Optimizer steps taken since the run's beginning.
-        phase: Name of the phase.
-        phase_step: Optimizer steps taken in the phase.
-        epoch: Epoch of the phase, from 0.
-        batch: Batches of the epoch already used.
-        phase_done: Whether the phase is complete.
-        rng_state: State of torch's CPU generator, as hexadecimal bytes.
-        manifest: Digest of the manifest.
+    Returns:
+        The fine-tuning methods of the parts that have learned.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, changed, or of another manifest.
     """
-
-    step: int
-    phase: str
-    phase_step: int
-    epoch: int
-    batch: int
-    phase_done: bool
-    rng_state: str
-    manifest: str
+    state = TrainState.read(checkpoint)
+    methods = prepare_parts(loaded, model, state.phase)
+    load_parts(model, checkpoint, methods, state.files)
+    return methods
 
 
 class RunFolder:
     """The files of one run.
 
     Args:
-        path: The folder; made on the first write.
+        path: The folder; made when it is locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +77,7 @@ class RunFolder:
 
     def steps(self) -> list[Path]:
         """Return the folders of the complete checkpoints, oldest first."""
-        return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir())
+        return sorted(path for path in self.checkpoints.glob("step-*") if (path / TRAIN_STATE).is_file())
 
     def latest(self) -> Path:
         """Return the newest complete checkpoint's folder.
@@ -94,52 +92,94 @@ class RunFolder:
             )
         return steps[-1]
 
-    @staticmethod
-    def train_state(checkpoint: Path) -> TrainState:
-        """Read where a checkpoint stands.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder, which is made if it is missing. The system frees a dead one's lock.
 
         Raises:
-            CheckpointError: The file is missing or damaged.
+            CheckpointError: Another process trains in the folder.
+            WriteError: The folder cannot be made.
         """
-        path = checkpoint / "train_state.json"
+        is_new = not self.path.exists()
         try:
-            return TrainState(**json.loads(path.read_text()))
-        except (OSError, json.JSONDecodeError, TypeError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}", hint="use an older checkpoint") from error
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise WriteError(
+                f"{self.path} cannot be made: {error.strerror}", hint="choose another folder with --run"
+            ) from error
+        try:
+            self._flock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+            if is_new:
+                with suppress(OSError):  # it holds something now
+                    self.path.rmdir()
+
+    def _flock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"another process is training in {self.path}",
+                hint="wait until it has ended, or choose another folder with --run",
+            ) from error
+
+    def optimizer_state(self, checkpoint: Path) -> dict[str, Tensor]:
+        """Read the optimizer's tensors of a checkpoint.
+
+        Raises:
+            CheckpointError: The file is missing, damaged or changed, or holds NaN or infinity.
+        """
+        path = checkpoint / OPTIMIZER
+        check_hash(path, TrainState.read(checkpoint).files)
+        tensors = read_tensors(path)
+        check_finite(tensors, path)
+        return tensors
 
     def save(
         self,
         model: MultimodalModel,
         state: TrainState,
-        optimizer: dict[str, Tensor],
+        optimizer: Mapping[str, Tensor],
         *,
+        methods: Mapping[str, FinetuningMethod[Any]],
         frozen_parts: Collection[str],
     ) -> Path:
         """Write a checkpoint and return its folder; the earlier ones stay as they are until it is complete.
 
         Args:
             model: The weights.
-            state: Where the run stands.
+            state: Where the run stands; the hashes are filled in.
             optimizer: The optimizer's tensors by name.
+            methods: The fine-tuning methods of the parts that have learned.
             frozen_parts: Parts that no step has changed since the previous checkpoint.
 
         Raises:
-            CheckpointError: The disk is full or refuses; nothing of the attempt remains.
+            CheckpointError: The disk is full or refuses, or the run's folder was removed; nothing of the
+                attempt remains.
         """
         final = self.checkpoint(state.step)
-        partial = self.checkpoints / f".partial-{state.step:08d}"
+        partial = self.checkpoints / temporary_name()
         steps = self.steps()
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for left_over in self.checkpoints.glob(".partial-*"):
-                shutil.rmtree(left_over)
+            # Not its parents: a run's folder that was removed in the meantime must not come back without its manifest.
+            self.checkpoints.mkdir(exist_ok=True)
+            self._clear()
             partial.mkdir()
-            save_parts(model, partial, frozen_parts=frozen_parts, previous=steps[-1] if steps else None)
-            write_tensors(optimizer, partial / "optimizer.safetensors")
-            write_json(partial / "train_state.json", asdict(state))
+            previous = steps[-1] if steps else None
+            linked = save_parts(model, partial, methods, frozen_parts=frozen_parts, previous=previous)
+            write_tensors(optimizer, partial / OPTIMIZER)
+            known = TrainState.read(previous).files if previous is not None and linked else {}
+            hashes = {
+                path.name: known[path.name] if path.name in linked else sha256(path)
+                for path in sorted(partial.iterdir())
+            }
+            self._write_state(partial, state.model_copy(update={"files": hashes}))
             sync(partial)
             if final.exists():
-                shutil.rmtree(final)
+                self._remove(final)
             partial.rename(final)
             sync(self.checkpoints)
         except Exception as error:
@@ -151,7 +191,36 @@ class RunFolder:
         self._prune()
         return final
 
+    def update(self, checkpoint: Path, **changes: Any) -> None:
+        """Change fields of a checkpoint's state.
+
+        Raises:
+            CheckpointError: It cannot be read.
+            WriteError: It cannot be written.
+        """
+        self._write_state(checkpoint, TrainState.read(checkpoint).model_copy(update=changes))
+
+    @staticmethod
+    def _write_state(checkpoint: Path, state: TrainState) -> None:
+        write_text(checkpoint / TRAIN_STATE, state.model_dump_json(indent=2) + "\n")
+
     def _prune(self) -> None:
-        passing = [path for path in self.steps() if not self.train_state(path).phase_done]
+        """Remove checkpoints within phases but for the newest; those that cannot be read are left alone."""
+        passing = []
+        for path in self.steps():
+            with suppress(CheckpointError):
+                if not TrainState.read(path).phase_done:
+                    passing.append(path)
         for path in passing[:-KEEP]:
-            shutil.rmtree(path)
+            self._remove(path)
+
+    def _remove(self, checkpoint: Path) -> None:
+        """Remove a checkpoint; a kill in the middle leaves a folder that no longer counts as one."""
+        removed = checkpoint.with_name(temporary_name())
+        checkpoint.rename(removed)
+        shutil.rmtree(removed)
+
+    def _clear(self) -> None:
+        """Remove what killed trainings left behind."""
+        for left_over in self.checkpoints.glob(".*.partial"):
+            shutil.rmtree(left_over)

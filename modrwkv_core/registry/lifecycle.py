@@ -1,9 +1,10 @@
-"""Relays lifecycle hooks to the usable plugins, and says whose hook it was that failed."""
+"""Relays lifecycle hooks to the usable plugins, and says whose hook failed."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -19,12 +20,16 @@ from modrwkv_core.registry.settings import CORE
 
 __all__ = ["LifecycleHooks"]
 
+_FIRST = "modrwkv_run_started"
+"""The hook that is called before anything can be lost."""
+
 
 class LifecycleHooks:
     """The plugins that hear of a run's events.
 
-    What a plugin's hook raises becomes a :class:`PluginError` with the original cause: a run that a stranger's logger
-    stopped must not look like a mistake of the core. The core's own hooks raise as they are.
+    What a plugin raises when a run begins becomes a :class:`PluginError` with the original cause: nothing is lost then.
+    Later, a failing hook must not cost the run its work: it becomes a warning, and the plugin is told nothing more
+    until the next run begins. The core's own hooks raise as they are.
 
     Args:
         label: With a label, every call and its result are written to stderr.
@@ -33,6 +38,7 @@ class LifecycleHooks:
     def __init__(self, label: str | None) -> None:
         self._manager = hook_manager(label)
         self._modules: list[tuple[object, Plugin]] = []
+        self._failed: set[str] = set()
 
     @property
     def hook(self) -> pluggy.HookRelay:
@@ -56,27 +62,37 @@ class LifecycleHooks:
             options = self._manager.parse_hookimpl_opts(module, name)
             if options is not None:
                 hook = options.get("specname") or name
-                setattr(stand_in, name, _naming(getattr(module, name), plugin, hook))
+                setattr(stand_in, name, self._naming(getattr(module, name), plugin, hook))
         return stand_in
 
+    def _naming(self, function: Callable[..., Any], plugin: Plugin, hook: str) -> Callable[..., Any]:
+        """Wrap a hook; one that wraps other plugins' calls is a generator, which cannot be left out."""
+        if inspect.isgeneratorfunction(function):
 
-def _naming(function: Callable[..., Any], plugin: Plugin, hook: str) -> Callable[..., Any]:
-    """Wrap a hook; one that wraps other plugins' calls is a generator."""
-    if inspect.isgeneratorfunction(function):
+            @functools.wraps(function)
+            def wrapper(*arguments: Any) -> Any:
+                with _blame(plugin, hook):
+                    return (yield from function(*arguments))
 
-        @functools.wraps(function)
-        def wrapper(*arguments: Any) -> Any:
-            with _blame(plugin, hook):
-                return (yield from function(*arguments))
+        else:
 
-    else:
+            @functools.wraps(function)
+            def wrapper(*arguments: Any) -> Any:
+                if hook == _FIRST:
+                    self._failed.discard(plugin.name)
+                elif plugin.name in self._failed:
+                    return None
+                try:
+                    with _blame(plugin, hook):
+                        return function(*arguments)
+                except PluginError as error:
+                    if hook == _FIRST:
+                        raise
+                    self._failed.add(plugin.name)
+                    warnings.warn(f"{error.message}; it is told nothing more of this run", stacklevel=2)
+                    return None
 
-        @functools.wraps(function)
-        def wrapper(*arguments: Any) -> Any:
-            with _blame(plugin, hook):
-                return function(*arguments)
-
-    return wrapper
+        return wrapper
 
 
 class _HookError(PluginError):
@@ -89,7 +105,7 @@ def _blame(plugin: Plugin, hook: str) -> Iterator[None]:
         yield
     except _HookError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _HookError(
             f"the hook {hook} of plugin {plugin.name} {plugin.version} failed: {type(error).__name__}: {error}",
             distribution=plugin.distribution,

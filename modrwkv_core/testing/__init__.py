@@ -18,14 +18,22 @@ else. ``modrwkv plugins check`` prints the outcome with a remedy for each point 
 from modrwkv_core.testing.backbone import BackboneContract
 from modrwkv_core.testing.encoder import EncoderContract
 from modrwkv_core.testing.features import AdapterContract, CompressorContract
+from modrwkv_core.testing.finetuning import FinetuningContract
 from modrwkv_core.testing.head import HeadContract
+from modrwkv_core.testing.logger import LoggerContract
 from modrwkv_core.testing.modality import ModalityContract
+from modrwkv_core.testing.optimizer import OptimizerContract
+from modrwkv_core.testing.scheduler import SchedulerContract
 
 __all__ = [
     "AdapterContract",
     "BackboneContract",
     "CompressorContract",
     "EncoderContract",
+    "FinetuningContract",
     "HeadContract",
+    "LoggerContract",
     "ModalityContract",
+    "OptimizerContract",
+    "SchedulerContract",
 ]

@@ -1,82 +1,101 @@
-"""AdamW over the parameters of a phase, with a state that can be saved by parameter name."""
+"""The optimizer of a phase, with a state that is saved by parameter name."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from modrwkv_core.errors import CheckpointError
+from modrwkv_core.errors import CheckpointError, ComponentError
 from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.training.plan import parameter_groups
 
-__all__ = ["Optimizer"]
-
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+__all__ = ["PhaseOptimizer"]
 
 
-class Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) with the learning-rate scales and the decay of :func:`parameter_groups`.
+class PhaseOptimizer:
+    """Clips gradients, sets learning rates and steps; around any :class:`torch.optim.Optimizer`.
 
     Args:
+        build: Makes the optimizer of its configuration and parameter groups.
         model: Its trainable parameters are optimized.
         manifest: Which parts there are.
-        phase: Learning rate, decay, betas, clipping.
+        phase: The optimizer, learning rates and clipping.
     """
 
-    def __init__(self, model: MultimodalModel, manifest: Manifest, phase: Phase) -> None:
-        self.phase = phase
-        groups: list[dict[str, Any]] = parameter_groups(model, manifest, phase)
+    def __init__(
+        self, build: Callable[..., torch.optim.Optimizer], model: MultimodalModel, manifest: Manifest, phase: Phase
+    ) -> None:
+        self._phase = phase
+        groups = parameter_groups(model, manifest, phase)
+        self._peaks = [group["lr"] for group in groups]
         self._named = {
             name: parameter for group in groups for name, parameter in zip(group["names"], group["params"], strict=True)
         }
-        self._adam = torch.optim.AdamW(
-            [{key: value for key, value in group.items() if key != "names"} for group in groups],
-            lr=phase.lr,
-            betas=phase.betas,
-            eps=phase.eps,
-            fused=True,
-        )
+        without_names = [{key: value for key, value in group.items() if key != "names"} for group in groups]
+        self._optimizer = build(phase.optimizer, without_names)
 
     def clip_grad_norm(self) -> float:
         """Clip the gradients' norm and return what it was before."""
-        longest = math.inf if self.phase.max_grad_norm is None else self.phase.max_grad_norm
+        longest = math.inf if self._phase.max_grad_norm is None else self._phase.max_grad_norm
         return float(torch.nn.utils.clip_grad_norm_(self._named.values(), longest))
 
     def step(self, factor: float) -> None:
         """Take a step at ``factor`` times the groups' highest learning rates and clear the gradients."""
-        for group in self._adam.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the moments as ``<moment>/<part>:<parameter>``."""
-        return {
-            f"{moment}/{name}": self._adam.state[parameter][moment]
-            for name, parameter in self._named.items()
-            for moment in MOMENTS
-            if parameter in self._adam.state
-        }
+        """Return the optimizer's state as ``<key>/<part>:<parameter>``; numbers become tensors.
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        Raises:
+            ComponentError: The state holds something else.
+        """
+        tensors = {}
+        for name, parameter in self._named.items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                if isinstance(value, (int, float)):
+                    value = torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
+                if not isinstance(value, Tensor):
+                    raise ComponentError(
+                        f"the state {key} of {name} is a {type(value).__name__}, not a tensor or number",
+                        component=f"optimizer/{self._phase.optimizer.type}",
+                    )
+                tensors[f"{key}/{name}"] = value
+        return tensors
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`tensors` gave.
 
         Raises:
-            CheckpointError: They are those of other parameters.
+            CheckpointError: They are those of other parameters, or of another optimizer.
         """
-        known = {f"{moment}/{name}" for name in self._named for moment in MOMENTS}
-        if unknown := tensors.keys() - known:
+        state: dict[str, dict[str, Any]] = {name: {} for name in self._named}
+        unknown = []
+        for full_name, tensor in tensors.items():
+            key, _, name = full_name.partition("/")
+            if name not in state:
+                unknown.append(full_name)
+            else:
+                state[name][key] = tensor
+        if unknown:
             raise CheckpointError(
                 f"the optimizer's state is that of other parameters: {', '.join(sorted(unknown)[:4])}",
                 hint="resume with the manifest of the run",
             )
-        for name, parameter in self._named.items():
-            if f"step/{name}" in tensors:
-                self._adam.state[parameter] = {
-                    moment: tensors[f"{moment}/{name}"].to(parameter.device if moment != "step" else "cpu")
-                    for moment in MOMENTS
-                }
+        indexed = {index: values for index, values in enumerate(state.values()) if values}
+        groups = self._optimizer.state_dict()["param_groups"]
+        try:
+            self._optimizer.load_state_dict({"state": indexed, "param_groups": groups})
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the optimizer refuses its state: {error}",
+                component=f"optimizer/{self._phase.optimizer.type}",
+                hint="remove the newest checkpoint to use an earlier one",
+            ) from error

@@ -1,4 +1,4 @@
-"""What a phase trains: the listed parts, in training mode; everything else is frozen and in eval mode."""
+"""What a phase trains: parameters of the listed parts, in training mode; everything else is frozen and in eval mode."""
 
 from __future__ import annotations
 
@@ -7,20 +7,42 @@ from typing import Any
 from torch import nn
 
 from modrwkv_core.errors import ManifestError
+from modrwkv_core.interfaces.component import Component
+from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.multimodal import MultimodalModel
 
-__all__ = ["apply_plan", "parameter_groups"]
+__all__ = ["apply_plan", "check_plan", "parameter_groups"]
+
+Method = FinetuningMethod[Any]
 
 
-def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase) -> set[str]:
-    """Unfreeze what ``phase`` trains, freeze the rest, set the modes; return the names of the trained parts."""
-    trained = set(manifest.select(phase.train))
+def check_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method: Method) -> None:
+    """Refuse a phase that trains nothing.
+
+    Raises:
+        ManifestError: None of the parts that the phase trains has parameters that learn.
+    """
     parts = model.parts()
     assert set(manifest.parts) == parts.keys(), "the manifest and the model have the same parts"
-    for name, part in parts.items():
+    if not any(method.trainable(_component(parts[name])) for name in manifest.select(phase.train)):
+        raise ManifestError(
+            f"phase {phase.name} trains {', '.join(phase.train)}, which have no weights",
+            component=f"phases.{phase.name}.train",
+            hint="name a part that can learn, such as adapter or backbone",
+        )
+
+
+def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method: Method) -> set[str]:
+    """Unfreeze what ``phase`` trains, freeze the rest, set the modes; return the names of the trained parts."""
+    trained = set(manifest.select(phase.train))
+    for name, part in model.parts().items():
         part.train(name in trained)
-        part.requires_grad_(name in trained)
+        part.requires_grad_(False)
+        if name in trained:
+            learns = method.trainable(_component(part))
+            for parameter_name, parameter in part.named_parameters():
+                parameter.requires_grad_(parameter_name in learns)
     return trained
 
 
@@ -32,30 +54,29 @@ def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -
     the learning rate (RWKV-LM, RWKV-v7).
 
     Returns:
-        Groups with ``params``, their ``names``, ``peak_lr`` and ``weight_decay``.
-
-    Raises:
-        ManifestError: None of the parts that the phase trains has weights.
+        Groups with ``params``, their ``names``, ``lr`` and ``weight_decay``.
     """
     backbone = model.backbone
-    decayed, scales = backbone.weight_decay_parameters(), backbone.lr_multipliers()
+    decayed, multipliers = backbone.weight_decay_parameters(), backbone.lr_multipliers()
     groups: dict[tuple[float, float], tuple[list[nn.Parameter], list[str]]] = {}
     parts = model.parts()
     for part_name, lr in manifest.learning_rates(phase).items():
         part = parts[part_name]
         for name, parameter in part.named_parameters():
+            if not parameter.requires_grad:
+                continue
             decays = name in decayed if part is backbone else parameter.ndim >= 2
-            scale = scales.get(name, 1.0) if part is backbone else 1.0
-            parameters, names = groups.setdefault((lr * scale, phase.weight_decay if decays else 0.0), ([], []))
+            multiplier = multipliers.get(name, 1.0) if part is backbone else 1.0
+            decay = phase.optimizer.weight_decay if decays else 0.0
+            parameters, names = groups.setdefault((lr * multiplier, decay), ([], []))
             parameters.append(parameter)
             names.append(f"{part_name}:{name}")
-    if not groups:
-        raise ManifestError(
-            f"phase {phase.name} trains {', '.join(phase.train)}, which have no weights",
-            component=f"phases.{phase.name}.train",
-            hint="name a part that can learn, such as adapter or backbone",
-        )
     return [
-        {"params": parameters, "names": names, "peak_lr": lr, "weight_decay": decay}
+        {"params": parameters, "names": names, "lr": lr, "weight_decay": decay}
         for (lr, decay), (parameters, names) in groups.items()
     ]
+
+
+def _component(part: nn.Module) -> Component:
+    assert isinstance(part, Component)
+    return part

@@ -23,6 +23,7 @@ from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.tensors import read_tensors, write_tensors
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
@@ -62,7 +63,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_manifest: Manifest, tmp_path: Pat
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not killed.train_state(killed.latest()).phase_done, "killed in the middle of the second phase"
+    assert not TrainState.read(killed.latest()).phase_done, "killed in the middle of the second phase"
     with (killed.metrics).open("a") as file:
         file.write('{"step": 8, "cut by the ki')
     run(manifest, killed.path, resume=True)
@@ -82,7 +83,7 @@ def test_a_run_resumed_between_phases_draws_the_same_random_numbers(tiny_manifes
     broken = RunFolder(tmp_path / "broken")
     shutil.copytree(uninterrupted.path, broken.path)
     shutil.rmtree(broken.latest())
-    assert broken.train_state(broken.latest()).phase_done
+    assert TrainState.read(broken.latest()).phase_done
     run(manifest, broken.path, resume=True)
     for path in uninterrupted.latest().glob("*.safetensors"):
         assert path.read_bytes() == (broken.latest() / path.name).read_bytes(), path.name
@@ -151,7 +152,12 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_manifest: Manifest, tmp_pat
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tiny_manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ModRWKVError, match=r"not finite in step .*the step was not taken"):
-        run(tiny_manifest(phases=[ALIGN | {"lr": 1e30, "warmup_steps": 0, "max_grad_norm": None}]), tmp_path / "run")
+        run(
+            tiny_manifest(
+                phases=[ALIGN | {"lr": 1e30, "scheduler": {"type": "cosine", "warmup_steps": 0}, "max_grad_norm": None}]
+            ),
+            tmp_path / "run",
+        )
 
 
 def test_a_phase_without_weights_to_train_is_named(tiny_manifest: Manifest, tmp_path: Path) -> None:

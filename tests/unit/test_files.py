@@ -112,5 +112,6 @@ def test_lines_are_appended_and_a_full_disk_is_an_error(tmp_path: Path) -> None:
     assert path.read_text() == "one\ntwo\n"
     with largest_file(10), pytest.raises(WriteError, match=r"cannot write .*lines"):
         append_line(path, "three" * 10)
+    assert path.read_text() == "one\ntwo\n"
     with pytest.raises(WriteError, match=r"cannot write .*No such file or directory"):
         append_line(tmp_path / "absent" / "lines", "one")

@@ -17,8 +17,11 @@ from modrwkv_core.interfaces.config import (
     CompressorConfig,
     DataPath,
     EncoderConfig,
+    FinetuningConfig,
     HeadConfig,
     ManifestPath,
+    OptimizerConfig,
+    SchedulerConfig,
     SourceConfig,
     TaskConfig,
     TokenizerConfig,
@@ -131,6 +134,18 @@ class ExamConfig(TaskConfig):
     type: Literal["exam"] = "exam"
 
 
+class PlainOptimizerConfig(OptimizerConfig):
+    type: Literal["adamw"] = "adamw"
+
+
+class PlainSchedulerConfig(SchedulerConfig):
+    type: Literal["cosine"] = "cosine"
+
+
+class PlainFinetuningConfig(FinetuningConfig):
+    type: Literal["full"] = "full"
+
+
 def component(kind: Kind, name: str, config: type, **fields: Any) -> ComponentSpec:
     return ComponentSpec(
         kind=kind,
@@ -163,6 +178,9 @@ TOYS = Plugin(
         component("source", "files", FilesConfig),
         component("source", "numbers", NumbersConfig),
         component("task", "exam", ExamConfig),
+        component("optimizer", "adamw", PlainOptimizerConfig),
+        component("scheduler", "cosine", PlainSchedulerConfig),
+        component("finetuning", "full", PlainFinetuningConfig),
     ),
     modalities=tuple(
         ModalitySpec(name=name, summary="toy signals", implementation="toys:Unused") for name in ("image", "audio")

@@ -18,7 +18,9 @@ def test_a_manifest_is_read_with_its_components_configurations(load):
     assert manifest.backbone.in_dim == 16
     assert [phase.lr for phase in manifest.phases] == [1e-3, 2e-5]
     assert (manifest.phases[0].epochs, manifest.phases[0].steps) == (1, None)
-    assert manifest.phases[0].betas == (0.9, 0.99)
+    assert manifest.phases[0].optimizer.type == "adamw"
+    assert manifest.phases[0].optimizer.weight_decay == 0.0
+    assert (manifest.phases[0].scheduler.type, manifest.phases[0].finetuning.type) == ("cosine", "full")
 
 
 def test_defaults_are_the_world_tokenizer_and_the_language_model_head(load):

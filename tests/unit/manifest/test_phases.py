@@ -26,12 +26,3 @@ def test_each_part_that_learns_has_its_own_learning_rate(load):
         "audio.adapter": 8e-5,
         "backbone": 0.0,
     }
-
-
-@pytest.mark.parametrize(("steps", "warmup"), [(50, 5), (1000, 100), (100_000, 100), (7, 0)])
-def test_warm_up_is_short_in_short_phases(load, steps, warmup):
-    assert load().manifest.phases[0].warmup(steps) == warmup
-
-
-def test_a_warm_up_that_is_given_is_obeyed(load):
-    assert load("phases.align.warmup_steps=30").manifest.phases[0].warmup(40) == 30

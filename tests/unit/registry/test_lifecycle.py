@@ -18,6 +18,7 @@ FAILING = """
     def modrwkv_checkpoint_saved(step):
         raise OSError(f"no space left for step {step}")
 """
+STARTING = FAILING.replace("checkpoint_saved(step)", "run_started(run)").replace("step {step}", "run {run}")
 
 
 def announce(**changes: Any) -> None:
