@@ -89,7 +89,7 @@ class LifecycleHooks:
                     if hook == _FIRST:
                         raise
                     self._failed.add(plugin.name)
-                    warnings.warn(f"{error.message}; it is told nothing more of this run", stacklevel=2)
+                    warnings.warn(f"{error.message}; it is told nothing more of this run. {error.hint}", stacklevel=2)
                     return None
 
         return wrapper

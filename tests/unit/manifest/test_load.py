@@ -49,7 +49,7 @@ def test_the_loaded_manifest_knows_whose_components_it_uses(load):
     assert ("task", "exam") in components
     assert ("source", "numbers") in components
     assert ("adapter", "screw") in components
-    assert len(components) == 11
+    assert len(components) == 14
 
 
 def test_only_named_components_are_imported(load, text, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,10 @@ from modrwkv_core.files import temporary_name
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.model.checkpoint import load_parts
 from modrwkv_core.model.run import KEEP, RunFolder
+from modrwkv_core.model.train_state import TRAIN_STATE as TRAIN_STATE_FILE
 from modrwkv_core.model.train_state import TrainState
 
-TRAIN_STATE = TrainState(
-    step=0, phase="align", phase_step=0, phase_done=False, validated=False, rng_state="00"
-)
+TRAIN_STATE = TrainState(step=0, phase="align", phase_step=0, phase_done=False, validated=False, rng_state="00")
 
 
 class Linear(nn.Linear, Component):
@@ -135,8 +135,14 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, damage: str) ->
 def test_missing_and_unexpected_tensors_are_named(tmp_path: Path) -> None:
     folder, model = RunFolder(tmp_path), Parts()
     checkpoint = save(folder, model, 1)
-    model.adapter = nn.Sequential(nn.Linear(64, 8))  # type: ignore[assignment]
-    with pytest.raises(CheckpointError, match=r"2 missing: 0\.bias, 0\.weight; 2 unexpected: bias, weight"):
+
+    class Nested(Component):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(64, 8)
+
+    model.adapter = Nested()  # type: ignore[assignment]
+    with pytest.raises(CheckpointError, match=r"2 missing: inner\.bias, inner\.weight; 2 unexpected: bias, weight"):
         load(model, checkpoint)
 
 
@@ -155,3 +161,91 @@ def test_a_checkpoint_with_parts_of_another_manifest_is_refused(tmp_path: Path) 
 def test_a_run_without_checkpoints_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="modrwkv train"):
         RunFolder(tmp_path).latest()
+
+
+def test_a_flipped_bit_or_a_swapped_part_is_found_out(tmp_path: Path) -> None:
+    folder, model = RunFolder(tmp_path), Parts()
+    checkpoint = save(folder, model, 1)
+    path = checkpoint / "backbone.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"backbone\.safetensors is not the file that was saved"):
+        load(model, checkpoint)
+    (tmp_path / "other").mkdir()
+    save(RunFolder(tmp_path / "other"), Parts(), 1)
+    path.write_bytes((tmp_path / "other/checkpoints/step-00000001/backbone.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="is not the file that was saved"):
+        load(model, checkpoint)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    folder, model = RunFolder(tmp_path), Parts()
+    with torch.no_grad():
+        model.adapter.bias[0] = float("nan")
+    with pytest.raises(CheckpointError, match=r"holds NaN or infinity in bias \(image\.adapter\)"):
+        load(Parts(), save(folder, model, 1))
+
+
+def test_a_half_removed_checkpoint_does_not_count_and_pruning_goes_on(tmp_path: Path) -> None:
+    folder, model = RunFolder(tmp_path), Parts()
+    for step in (1, 2):
+        save(folder, model, step)
+    (folder.checkpoint(1) / TRAIN_STATE_FILE).unlink()
+    (folder.checkpoint(2) / TRAIN_STATE_FILE).write_text("damaged")
+    for step in (3, 4, 5):
+        save(folder, model, step)
+    assert [path.name for path in folder.steps()] == ["step-00000002", "step-00000004", "step-00000005"]
+    assert folder.latest() == folder.checkpoint(5)
+
+
+def test_a_kill_while_a_checkpoint_is_removed_leaves_nothing_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model = RunFolder(tmp_path), Parts()
+    for step in (1, 2):
+        save(folder, model, step)
+    with monkeypatch.context() as patch:
+        patch.setattr("modrwkv_core.model.run.shutil.rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save(folder, model, 3)
+    assert [path.name for path in folder.steps()] == ["step-00000002", "step-00000003"]
+    save(folder, model, 4)
+    assert all(path.name.startswith("step-") for path in folder.checkpoints.iterdir()), "what was left is cleared"
+
+
+def test_a_folder_that_was_removed_does_not_come_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="No such file or directory"):
+        save(folder, Parts(), 1)
+    assert not folder.path.exists()
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        with pytest.raises(CheckpointError, match=r"another process is training in .*run"), folder.locked():
+            pass
+        (folder.path / "file").touch()
+    with folder.locked():
+        pass
+    with RunFolder(tmp_path / "empty").locked():
+        pass
+    assert not (tmp_path / "empty").exists(), "a training that wrote nothing leaves nothing"
+
+
+def test_the_lock_of_a_killed_training_is_free(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with folder.locked():
+            os.write(writing, b"locked")
+            signal.pause()
+    os.read(reading, 6)
+    with pytest.raises(CheckpointError, match="another process"), folder.locked():
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with folder.locked():
+        pass
