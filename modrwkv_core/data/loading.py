@@ -131,22 +131,15 @@ class Loader:
         # Torch's own handler would raise wherever the main thread is when a worker dies, even within an optimizer's
         # step; the iterator finds out, too, when it waits for a batch.
         handler = signal.getsignal(signal.SIGCHLD)
-        iterator = iter(self._loader)
+        with _explained_deaths():
+            iterator = iter(self._loader)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
         while True:
-            try:
-                payload: bytes = next(iterator)
-            except StopIteration:
+            with _explained_deaths():
+                payload: bytes | None = next(iterator, None)
+            if payload is None:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise DataError(
-                    f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
-                    component="data.workers",
-                    hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
-                ) from error
             yield payload
 
 
@@ -190,6 +183,21 @@ class _Batches(Dataset[bytes]):
         except ModRWKVError as error:
             content = error
         return pickle.dumps((content, skipped))
+
+
+@contextlib.contextmanager
+def _explained_deaths() -> Iterator[None]:
+    """Turn torch's report of a killed worker into an error with a hint."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
+            component="data.workers",
+            hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
+        ) from error
 
 
 def _tie_to_parent(_worker: int) -> None:
