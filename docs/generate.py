@@ -184,7 +184,7 @@ def components(registry: Registry) -> Iterator[str]:
 
 
 def _plural(kind: str) -> str:
-    return {"modality": "Modalities"}.get(kind, f"{kind.capitalize()}s")
+    return {"modality": "Modalities", "finetuning": "Finetuning"}.get(kind, f"{kind.capitalize()}s")
 
 
 def _facts(summary: str, distribution: str, facts: dict[str, str]) -> str:
