@@ -185,16 +185,27 @@ def test_an_interrupted_run_saves_says_so_and_goes_on_bit_for_bit(
     assert_same_run(whole, folder)  # the means of four steps, three of them before the break, included
 
 
-def test_the_program_ends_with_the_signals_code(text_manifest: Manifest, tmp_path: Path) -> None:
-    manifest = text_manifest(phases=[ONE | {"steps": 10**6, "checkpoint_every": None}])
+@contextmanager
+def program(manifest: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Train in a process of its own, which has logged metrics and ends with the block at the latest."""
     script = "from modrwkv_core.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "train", str(manifest), "--run", str(tmp_path / "run"), "--quiet"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate()
+    command = [sys.executable, "-c", script, "train", str(manifest), "--run", str(folder), "--quiet"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            while not (folder / "metrics.jsonl").exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_program_ends_with_the_signals_code(text_manifest: Manifest, tmp_path: Path) -> None:
+    manifest = text_manifest(phases=[ONE | {"steps": 10**4, "checkpoint_every": None}])
+    with program(manifest, tmp_path / "run") as process:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
     assert process.returncode == 143
     assert "interrupted by SIGTERM" in errors
     assert "Traceback" not in errors
@@ -337,17 +348,10 @@ def test_a_killed_worker_is_an_error_that_saves(
 
 
 def test_workers_die_with_the_process_that_trains(text_manifest: Manifest, tmp_path: Path) -> None:
-    manifest = text_manifest(data={"workers": 2}, phases=[ONE | {"steps": 10**6, "checkpoint_every": None}])
-    script = "from modrwkv_core.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "train", str(manifest), "--run", str(tmp_path / "run"), "--quiet"]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) >= 2
-    process.kill()
-    process.wait()
+    manifest = text_manifest(data={"workers": 2}, phases=[ONE | {"steps": 10**4, "checkpoint_every": None}])
+    with program(manifest, tmp_path / "run") as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 2
     while any(Path(f"/proc/{child}").exists() and not is_zombie(child) for child in children):
         time.sleep(0.01)  # the test's own time limit is the judge
 
