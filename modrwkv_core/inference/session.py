@@ -111,14 +111,14 @@ class Session:
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together."""
         answers: list[list[int]] = [[] for _ in conversations]
-        open_rows = set(range(len(conversations)))
+        open_answers = set(range(len(conversations)))
         for tokens in self._tokens(conversations, max_tokens, Sampling()):
-            for row in sorted(open_rows):
-                if tokens[row] == self._stop:
-                    open_rows.discard(row)
+            for index in sorted(open_answers):
+                if tokens[index] == self._stop:
+                    open_answers.discard(index)
                 else:
-                    answers[row].append(tokens[row])
-            if not open_rows:
+                    answers[index].append(tokens[index])
+            if not open_answers:
                 break
         return [self.model.tokenizer.decode(ids).decode("utf-8", errors="replace") for ids in answers]
 
@@ -158,7 +158,7 @@ class Session:
         """Read conversations and open the assistant's turn.
 
         Returns:
-            Logits of the first token of each answer ``[B, V]``, and the state, one row for each conversation, which
+            Logits of the first token of each answer ``[B, V]``, and the state, one sequence for each conversation, which
             can be forked, saved and gone on from.
         """
         batch = pack([self._conversations.prompt(turns) for turns in conversations])

@@ -4,7 +4,7 @@ All but the processor are :class:`torch.nn.Module`. Their constructors build the
 configuration alone; :meth:`Component.load_pretrained` then reads pretrained weights if the configuration names any.
 A run that is loaded from its own checkpoint never calls it.
 
-N = media items, L = the longest, B = rows, T = tokens, D = hidden size of the backbone.
+N = media items, L = the longest, B = batch size, T = tokens, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -116,11 +116,12 @@ class Adapter(Component, ABC, Generic[AdapterConfigT]):
 class Backbone(Component, ABC, Generic[BackboneConfigT]):
     """The recurrent backbone: a stream of vectors through layers of constant-size state.
 
-    Contracts: prefill in any chunking equals prefill in one go; a row in a batch equals the same row alone; at the
+    Contracts: prefill in any chunking equals prefill in one go; a sequence in a batch equals the
+    same sequence alone; at the
     boundaries of a packed batch the whole state resets; state in and state out compose.
 
     Attributes:
-        width: D.
+        hidden_size: D.
         vocab_size: Rows of the embedding and of the output projection.
     """
 
@@ -144,7 +145,7 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
 
         Args:
             x: ``[B, T, D]``, or ``[1, tokens, D]`` with several sequences packed one after the other.
-            state: Where to begin, B rows (one for each packed sequence); None begins anew.
+            state: Where to begin, of batch size B (one for each packed sequence); None begins anew.
             cu_seqlens: Where packed sequences lie, beside ``x``. Made once per batch; read it without copying from the
                 device to the host.
 
@@ -158,7 +159,7 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """Process a prompt: as :meth:`forward`, but return only the last hidden vectors.
 
         Returns:
-            The last hidden vector of each row or packed sequence, ``[B, D]``, and the state after it.
+            The last hidden vector of each sequence, ``[B, D]``, and the state after it.
         """
         hidden, after = self(x, state=state, cu_seqlens=cu_seqlens)
         return (hidden[:, -1] if cu_seqlens is None else hidden[0, cu_seqlens.last]), after
@@ -173,8 +174,8 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """Score the next token by :attr:`output_weight`: ``[..., D]`` to ``[..., vocab_size]``."""
 
     @abstractmethod
-    def init_state(self, rows: int) -> State:
-        """Return the state of ``rows`` sequences that have read nothing."""
+    def init_state(self, batch_size: int) -> State:
+        """Return the state of ``batch_size`` sequences that have read nothing."""
 
     def decoder(self, weights: str = "auto") -> Decoder:
         """Make the weights ready for decoding token by token.

@@ -1,6 +1,6 @@
-"""The Decoder and Decoding interfaces: rows of a backbone continued token by token.
+"""The Decoder and Decoding interfaces: sequences continued token by token.
 
-B = rows, V = vocabulary.
+B = batch size, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["BackboneDecoder", "Decoder", "Decoding"]
 
 
 class Decoding(ABC):
-    """Some rows on their way. Use it in a ``with`` statement, or close it, to give back what it holds."""
+    """A batch of sequences on their way. Use it in a ``with`` statement, or close it, to give back what it holds."""
 
     @abstractmethod
     def step(self, ids: Tensor) -> Tensor:
-        """Read one id in each row, ``[B]``, and score the next: ``[B, V]``, valid until the next step."""
+        """Read one id of each sequence, ``[B]``, and score the next: ``[B, V]``, valid until the next step."""
 
     @abstractmethod
     def state(self) -> State:
-        """Return an independent copy of the rows' state."""
+        """Return an independent copy of the state."""
 
     def close(self) -> None:  # noqa: B027 (most have nothing to give back)
-        """Give back what the rows hold; they cannot go on."""
+        """Give back what the sequences hold; they cannot go on."""
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +52,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def start(self, state: State) -> Decoding:
-        """Continue the rows of ``state``, which is copied."""
+        """Continue the sequences of ``state``, which is copied."""
 
 
 class BackboneDecoder(Decoder):
@@ -78,7 +78,7 @@ class BackboneDecoder(Decoder):
         self.backbone = backbone
 
     def start(self, state: State) -> Decoding:
-        """Continue the rows of ``state``."""
+        """Continue the sequences of ``state``."""
         return _BackboneDecoding(self.backbone, state)
 
 
