@@ -24,12 +24,25 @@ from modrwkv_core.interfaces.config import (
     CompressorConfig,
     EncoderConfig,
     HeadConfig,
+    QueryHeadConfig,
+    TokenHeadConfig,
 )
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
-__all__ = ["Adapter", "Backbone", "Component", "Compressor", "Encoder", "Head", "Processor", "Query"]
+__all__ = [
+    "Adapter",
+    "Backbone",
+    "Component",
+    "Compressor",
+    "Encoder",
+    "Head",
+    "Processor",
+    "Query",
+    "QueryHead",
+    "TokenHead",
+]
 
 SignalT = TypeVar("SignalT")
 EncoderConfigT = TypeVar("EncoderConfigT", bound=EncoderConfig)
@@ -37,7 +50,8 @@ CompressorConfigT = TypeVar("CompressorConfigT", bound=CompressorConfig)
 AdapterConfigT = TypeVar("AdapterConfigT", bound=AdapterConfig)
 BackboneConfigT = TypeVar("BackboneConfigT", bound=BackboneConfig)
 HeadConfigT = TypeVar("HeadConfigT", bound=HeadConfig)
-TargetsT = TypeVar("TargetsT")
+TokenHeadConfigT = TypeVar("TokenHeadConfigT", bound=TokenHeadConfig)
+QueryHeadConfigT = TypeVar("QueryHeadConfigT", bound=QueryHeadConfig)
 
 
 class Processor(ABC, Generic[EncoderConfigT, SignalT]):
@@ -203,35 +217,81 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A place in the token stream where a head other than the language model answers.
+    """A place in the token stream where a query head answers.
 
     Attributes:
         position: Index of the query token in the (packed) stream.
-        context: The signal that the question is about: the last one before the query.
-        target: The true answer in the units of the signal; None at inference.
+        signal: The latest signal of the head's modality before the query, as the head's configuration prepared it.
+        target: What the head should predict, as its configuration prepared it; None at inference.
     """
 
     position: int
-    context: Any
+    signal: Any
     target: Any
 
 
-class Head(Component, ABC, Generic[HeadConfigT, TargetsT]):
-    """Hidden vectors to an answer."""
+class Head(Component, ABC, Generic[HeadConfigT]):
+    """Hidden vectors to predictions. Derive a head from :class:`TokenHead` or :class:`QueryHead`."""
 
     def __init__(self, config: HeadConfigT, backbone: Backbone[Any]) -> None:
         super().__init__()
         self.config = config
+        # In a tuple, because as a submodule the backbone would be saved and trained twice.
+        self._backbone = (backbone,)
+
+    @property
+    def backbone(self) -> Backbone[Any]:
+        """The backbone whose hidden vectors the head reads; it is not part of the head."""
+        return self._backbone[0]
+
+
+class TokenHead(Head[TokenHeadConfigT], ABC, Generic[TokenHeadConfigT]):
+    """Predicts the next token at every position."""
 
     @abstractmethod
-    def loss(self, hidden: Tensor, targets: TargetsT) -> Tensor:
-        """Mean loss over n answers.
+    def supervise(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Return the mean loss over n supervised positions.
 
         Args:
-            hidden: ``[n, D]``, the backbone's output at the answers' positions.
-            targets: What the head should have said; for the language model the next ids ``[n]``, for other heads n
-                queries.
+            hidden: ``[n, D]``, the backbone's output at the positions before the supervised tokens.
+            ids: ``[n]``, int64: the tokens that follow.
 
         Returns:
             A scalar.
+        """
+
+    @abstractmethod
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Return the logits of the next token: ``[..., D]`` to ``[..., vocab_size]``."""
+
+    def decoder(self, weights: str = "auto") -> Decoder:
+        """Make backbone and head ready for decoding token by token; see :meth:`Backbone.decoder`."""
+        return BackboneDecoder(self.backbone, weights, predict=self.predict)
+
+
+class QueryHead(Head[QueryHeadConfigT], ABC, Generic[QueryHeadConfigT]):
+    """Answers queries about signals."""
+
+    @abstractmethod
+    def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Return the mean loss over n queries.
+
+        Args:
+            hidden: ``[n, D]``, the backbone's output at the query tokens.
+            queries: n queries with targets.
+
+        Returns:
+            A scalar.
+        """
+
+    @abstractmethod
+    def predict(self, hidden: Tensor, queries: Sequence[Query]) -> Sequence[Any]:
+        """Answer n queries.
+
+        Args:
+            hidden: ``[n, D]``, the backbone's output at the query tokens.
+            queries: n queries; their targets are None.
+
+        Returns:
+            n predictions as plain values: texts, numbers or NumPy arrays, in the form of targets.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
 
@@ -21,10 +21,13 @@ __all__ = [
     "CompressorConfig",
     "DataPath",
     "EncoderConfig",
+    "ForecastHeadConfig",
     "HeadConfig",
     "ManifestPath",
+    "QueryHeadConfig",
     "SourceConfig",
     "TaskConfig",
+    "TokenHeadConfig",
     "TokenizerConfig",
 ]
 
@@ -126,7 +129,7 @@ class BackboneConfig(ComponentConfig, ABC):
     @property
     @abstractmethod
     def in_dim(self) -> int:
-        """Widden size of the backbone, which adapters must produce."""
+        """Hidden size of the backbone, which adapters must produce."""
 
     @property
     @abstractmethod
@@ -135,10 +138,59 @@ class BackboneConfig(ComponentConfig, ABC):
 
 
 class HeadConfig(ComponentConfig, ABC):
-    """Configuration of a head: hidden vectors to an answer."""
+    """Configuration of a head: hidden vectors to predictions.
+
+    A head's configuration derives from :class:`TokenHeadConfig` or :class:`QueryHeadConfig`, which say what supervises
+    the head. Models, sources and sessions look heads up by that; the names that a manifest gives them are free.
+    """
 
     loss_weight: float = Field(default=1.0, ge=0.0)
     """Factor of this head's loss in the sum that training minimizes."""
+
+
+class TokenHeadConfig(HeadConfig, ABC):
+    """Configuration of a head that predicts the next token, supervised by the words of the assistant's turns."""
+
+
+class QueryHeadConfig(HeadConfig, ABC):
+    """Configuration of a head that answers queries about a signal, supervised by the targets of records.
+
+    A subclass gives ``modality`` a default, or narrows it to the ones that the head can be asked about.
+    """
+
+    modality: str
+    """Modality that the head answers queries about: a query is about the latest signal of it before the query."""
+
+    def prepare(self, signal: Any, target: Any) -> tuple[Any, Any]:
+        """Check a query's signal and target and return them as the head uses them.
+
+        Runs in loader workers, where errors still name the record, so check here and not in the head. The result must
+        be picklable.
+
+        Args:
+            signal: What the modality decoded.
+            target: The target as the record gives it; None asks for a prediction.
+
+        Raises:
+            DataError: The head cannot use the signal or the target.
+        """
+        return signal, target
+
+
+class ForecastHeadConfig(QueryHeadConfig, ABC):
+    """Configuration of a head that continues a series: its predictions are arrays ``[horizon, channels]``."""
+
+    modality: Literal["series"] = "series"
+    """Modality that the head answers queries about."""
+
+    horizon: int = Field(default=96, ge=1)
+    """Points that one query predicts."""
+
+    context_length: int | None = Field(default=None, ge=1)
+    """Latest points of a longer series that a forecast is made from; by default all of them."""
+
+    channels: int = Field(default=1, ge=1)
+    """Measurements at each point."""
 
 
 class TokenizerConfig(ComponentConfig, ABC):

@@ -17,7 +17,7 @@ from modrwkv_core.interfaces.config import (
     CompressorConfig,
     DataPath,
     EncoderConfig,
-    HeadConfig,
+    TokenHeadConfig,
     ManifestPath,
     SourceConfig,
     TaskConfig,
@@ -113,7 +113,7 @@ class WordsConfig(TokenizerConfig):
         return 100
 
 
-class TalkConfig(HeadConfig):
+class TalkConfig(TokenHeadConfig):
     type: Literal["lm"] = "lm"
 
 

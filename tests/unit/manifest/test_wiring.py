@@ -63,6 +63,12 @@ def test_a_backbone_with_enough_rows_fits(load):
             "use the tokenizer that the backbone was trained with",
         ),
         (
+            ["heads={asked: {type: ask}}", "modalities={}"],
+            "command line: heads.asked: head 'ask' (toys) answers queries about audio, but the model has these "
+            "modalities: none",
+            "add modalities.audio",
+        ),
+        (
             ["backbone.hidden_size=-1"],
             "toy.yaml:3: backbone: a backbone cannot be -1 wide",
             "give a positive width",
