@@ -28,7 +28,11 @@ from modrwkv_core.testing import (
     CompressorContract,
     EncoderContract,
     HeadContract,
+    MetricContract,
     ModalityContract,
+    SourceContract,
+    TaskContract,
+    TokenizerContract,
 )
 from modrwkv_core.testing.registration import PluginContract
 
@@ -40,7 +44,11 @@ CONTRACTS: dict[str, type[PluginContract]] = {
     "compressor": CompressorContract,
     "encoder": EncoderContract,
     "head": HeadContract,
+    "metric": MetricContract,
     "modality": ModalityContract,
+    "source": SourceContract,
+    "task": TaskContract,
+    "tokenizer": TokenizerContract,
 }
 """The contract of each kind that has one."""
 

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    SerializeAsAny,
+    ValidationInfo,
+)
+
+from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = [
     "AdapterConfig",
@@ -24,11 +35,14 @@ __all__ = [
     "ForecastHeadConfig",
     "HeadConfig",
     "ManifestPath",
+    "MetricConfig",
+    "Metrics",
     "QueryHeadConfig",
     "SourceConfig",
     "TaskConfig",
     "TokenHeadConfig",
     "TokenizerConfig",
+    "encoder_sections",
 ]
 
 
@@ -101,6 +115,11 @@ class EncoderConfig(ComponentConfig, ABC):
     def typical_length(self) -> int | None:
         """Length of an ordinary item, for the wiring check and its examples; None if items have no usual length."""
         return None
+
+
+def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig]:
+    """Return the configurations of the encoders that one is made of, by the names of its fields."""
+    return {name: value for name, value in config if isinstance(value, EncoderConfig)}
 
 
 class CompressorConfig(ComponentConfig, ABC):
@@ -213,5 +232,27 @@ class SourceConfig(BaseModel, ABC):
     """How often an epoch reads each record; 0.25 reads another quarter of them every epoch."""
 
 
+class MetricConfig(ComponentConfig, ABC):
+    """Configuration of a metric."""
+
+
+Metrics: TypeAlias = Annotated[
+    tuple[Annotated[SerializeAsAny[MetricConfig], ComponentSection("metric")], ...], Field(min_length=1)
+]
+"""The metrics of a task; the first is the one that counts most."""
+
+
 class TaskConfig(ComponentConfig, ABC):
-    """Configuration of an evaluation task."""
+    """Configuration of an evaluation task. A subclass gives ``metrics`` a default."""
+
+    metrics: Metrics
+    """What predictions are scored by, the most important first."""
+
+    head: str | None = None
+    """Name of the head that is asked; by default the only one that can answer."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Samples that the model is asked at a time."""
+
+    examples: int = Field(default=6, ge=0)
+    """Samples that the report shows, drawn at random with a fixed seed."""

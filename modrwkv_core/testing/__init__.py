@@ -11,7 +11,7 @@ configurations; pytest runs the whole contract::
         name = "my_compressor"
         configs = ({}, {"stride": 3})
 
-Heads also say what answers to try. Encoders are tried on the example signals of their modality, unless they say on what
+Heads, tasks, metrics and sources also say what examples to try. Encoders are tried on the example signals of their modality, unless they say on what
 else. ``modrwkv plugins check`` prints the outcome with a remedy for each point that does not hold.
 """
 
@@ -19,7 +19,11 @@ from modrwkv_core.testing.backbone import BackboneContract
 from modrwkv_core.testing.encoder import EncoderContract
 from modrwkv_core.testing.features import AdapterContract, CompressorContract
 from modrwkv_core.testing.head import HeadContract
+from modrwkv_core.testing.metric import MetricContract
 from modrwkv_core.testing.modality import ModalityContract
+from modrwkv_core.testing.source import SourceContract
+from modrwkv_core.testing.task import TaskContract
+from modrwkv_core.testing.tokenizer import TokenizerContract
 
 __all__ = [
     "AdapterContract",
@@ -27,5 +31,9 @@ __all__ = [
     "CompressorContract",
     "EncoderContract",
     "HeadContract",
+    "MetricContract",
     "ModalityContract",
+    "SourceContract",
+    "TaskContract",
+    "TokenizerContract",
 ]

@@ -17,8 +17,11 @@ from modrwkv_core.interfaces.config import (
     CompressorConfig,
     DataPath,
     EncoderConfig,
+    QueryHeadConfig,
     TokenHeadConfig,
     ManifestPath,
+    MetricConfig,
+    Metrics,
     SourceConfig,
     TaskConfig,
     TokenizerConfig,
@@ -117,6 +120,11 @@ class TalkConfig(TokenHeadConfig):
     type: Literal["lm"] = "lm"
 
 
+class AskConfig(QueryHeadConfig):
+    type: Literal["ask"] = "ask"
+    modality: str = "audio"
+
+
 class FilesConfig(SourceConfig):
     source: Literal["files"] = "files"
     path: DataPath
@@ -127,8 +135,13 @@ class NumbersConfig(SourceConfig):
     count: int = 3
 
 
+class GradeConfig(MetricConfig):
+    type: Literal["grade"] = "grade"
+
+
 class ExamConfig(TaskConfig):
     type: Literal["exam"] = "exam"
+    metrics: Metrics = (GradeConfig(),)
 
 
 def component(kind: Kind, name: str, config: type, **fields: Any) -> ComponentSpec:
@@ -160,9 +173,11 @@ TOYS = Plugin(
         component("backbone", "backbone", BackboneConfig),
         component("tokenizer", "world", WordsConfig),
         component("head", "lm", TalkConfig),
+        component("head", "ask", AskConfig),
         component("source", "files", FilesConfig),
         component("source", "numbers", NumbersConfig),
         component("task", "exam", ExamConfig),
+        component("metric", "grade", GradeConfig),
     ),
     modalities=tuple(
         ModalitySpec(name=name, summary="toy signals", implementation="toys:Unused") for name in ("image", "audio")

@@ -63,10 +63,10 @@ def test_a_backbone_with_enough_rows_fits(load):
             "use the tokenizer that the backbone was trained with",
         ),
         (
-            ["heads={asked: {type: ask}}", "modalities={}"],
-            "command line: heads.asked: head 'ask' (toys) answers queries about audio, but the model has these "
-            "modalities: none",
-            "add modalities.audio",
+            ["heads.asked={type: ask, modality: smell}"],
+            "command line: heads.asked: head 'ask' (toys) answers queries about smell, but the model has these "
+            "modalities: image, audio",
+            "add modalities.smell",
         ),
         (
             ["backbone.hidden_size=-1"],
