@@ -73,11 +73,11 @@ class MetricContract(ComponentContract):
         """
         metric = self.metric(settings)
         good, bad = self.samples(metric.config), self.worse(metric.config)
+        expected = self.score(metric, good[: len(bad)])
         first, second = metric.new(), metric.new()
         for (prediction, truth), (worse, same) in zip(good, bad, strict=False):
             first.update(prediction, truth)
             second.update(worse, same)
-        expected = self.score(self.metric(settings), good[: len(bad)])
         assert first.compute() == expected, f"{self.name}: two metrics share what they collect"
 
     def test_scores_are_written_and_drawn(self, settings: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from modrwkv_core.evaluation.exact_match import ExactMatchTask
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.evaluation.metrics import ExactMatch
 from modrwkv_core.interfaces.result import Result
+from modrwkv_core.testing import TaskContract
 
 
 class Oracle:
@@ -37,6 +38,17 @@ class Oracle:
 
     def forecast_all(self, conversations: object, horizon: int, head: str | None = None) -> list[object]:
         raise AssertionError("an exact-match task asks for words")
+
+
+class TestContract(TaskContract):
+    plugin = "modrwkv_core.builtin"
+    name = "exact_match"
+
+    def records(self, config: ExactMatchConfig) -> list[Record]:
+        return [question("color?", "red"), question("color?", "Blue"), question("is it?", "yes")]
+
+    def bad_records(self, config: ExactMatchConfig) -> list[Record]:
+        return [Record("bad", ()), Record("bad", (Turn("user", (Text("?"),)),))]
 
 
 def question(words: str, answer: str, key: str = "a.jsonl:1") -> Record:

@@ -16,6 +16,7 @@ from modrwkv_core.evaluation.forecast import ForecastTask
 from modrwkv_core.evaluation.metrics import MeanAbsoluteError, MeanSquaredError
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.result import Result
+from modrwkv_core.testing import TaskContract
 
 
 class Constant:
@@ -44,6 +45,18 @@ class Constant:
 def window(past: Any, truth: Any, key: str = "w", head: str | None = "forecast") -> Record:
     asked = Turn("user", (Media("series", np.asarray(past, np.float32)), Text("Go on.")))
     return Record(key, (asked, Turn("assistant", (Target(head, np.asarray(truth, np.float32)),))))
+
+
+class TestContract(TaskContract):
+    plugin = "modrwkv_core.builtin"
+    name = "forecast"
+    configs = ({}, {"period": 2})
+
+    def records(self, config: ForecastTaskConfig) -> list[Record]:
+        return WINDOWS
+
+    def bad_records(self, config: ForecastTaskConfig) -> list[Record]:
+        return [Record("bad", (Turn("user", (Text("?"),)),)), window([[1, 1]], [[1, 1]], "bad")]
 
 
 def evaluate(
