@@ -27,7 +27,9 @@ __all__ = [
 PLUGIN_API: Final = 1
 """Version of the contract between the core and a plugin. A record with another number is refused as incompatible."""
 
-Kind: TypeAlias = Literal["encoder", "compressor", "adapter", "backbone", "head", "tokenizer", "source", "task", "metric"]
+Kind: TypeAlias = Literal[
+    "encoder", "compressor", "adapter", "backbone", "head", "tokenizer", "source", "task", "metric"
+]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 hookimpl = pluggy.HookimplMarker("modrwkv")

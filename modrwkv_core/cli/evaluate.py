@@ -14,7 +14,9 @@ from modrwkv_core.errors import ManifestError
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), help="Number of samples of each task, drawn at random; by default all.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Number of samples of each task, drawn at random; by default all."
+)
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")

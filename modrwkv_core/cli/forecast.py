@@ -33,11 +33,11 @@ def forecast(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Continue the series in FILE by HORIZON points, in its own units. A head of one channel continues
-    every column by itself.
+    """Continue the series in FILE by HORIZON points, in its own units.
 
-    The output goes on where the file ends, with the next dates if the file has dates at equal steps. Below a heading
-    it holds several columns or dates; one column without dates is plain numbers.
+    A head of one channel continues every column by itself. The output goes on where the file ends, with the next dates
+    if the file has dates at equal steps. Below a heading it holds several columns or dates; one column without dates is
+    plain numbers.
     """
     from modrwkv_core.inference.session import load
     from modrwkv_core.readers.tables import TableOptions, read_table

@@ -199,7 +199,8 @@ class ConversationEncoder:
             )
         if config.modality not in stream.signals:
             raise DataError(
-                f"asks the head {name} before any {config.modality}", hint=f"give the {config.modality} in a turn before"
+                f"asks the head {name} before any {config.modality}",
+                hint=f"give the {config.modality} in a turn before",
             )
         with error_context(f"heads.{name}"):
             signal, value = config.prepare(stream.signals[config.modality], target.value)

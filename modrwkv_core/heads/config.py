@@ -62,7 +62,7 @@ class ForecastConfig(ForecastHeadConfig):
         return signal, points
 
     def _check(self, values: NDArray[Any], shape: str, name: str, longest: int | None = None) -> None:
-        fits = values.ndim == 2 and 0 < len(values) and values.shape[1] == self.channels
+        fits = values.ndim == 2 and len(values) > 0 and values.shape[1] == self.channels
         if not fits or (longest is not None and len(values) > longest):
             points = "any number of points" if longest is None else f"1 to {longest} points"
             raise DataError(

@@ -127,9 +127,7 @@ class Session:
         if piece := text.finish():
             yield piece
 
-    def answer(
-        self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None
-    ) -> list[str]:
+    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
         answers: list[list[int]] = [[] for _ in conversations]
         open_answers = set(range(len(conversations)))
@@ -185,7 +183,9 @@ class Session:
     ) -> list[NDArray[np.float32]]:
         """Continue the latest series of each conversation, all of them together; see :meth:`forecast`."""
         heads = self.model.query_heads().items()
-        name = self._chosen([name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head)
+        name = self._chosen(
+            [name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head
+        )
         return forecast_series(self.model, self._conversations, conversations, horizon, name)
 
     def _token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
@@ -219,14 +219,12 @@ class Session:
             f"the model of {self.run} has no head {wanted!r} that can {what}", hint=f"name one of: {', '.join(names)}"
         )
 
-    def prefill(
-        self, conversations: Sequence[Sequence[Turn]], head: str | None = None
-    ) -> tuple[Tensor, State]:
+    def prefill(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> tuple[Tensor, State]:
         """Read conversations and open the assistant's turn.
 
         Returns:
-            Logits of the first token of each answer ``[B, V]``, and the state, one sequence for each conversation, which
-            can be forked, saved and gone on from.
+            Logits of the first token of each answer ``[B, V]``, and the state of the conversations, which can be
+            forked, saved and gone on from.
         """
         batch = pack([self._conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():

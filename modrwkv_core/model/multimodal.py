@@ -102,7 +102,7 @@ class MultimodalModel(nn.Module):
         }
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Read a packed batch; return hidden vectors ``[1, T, D]`` and the state, of one sequence for each conversation."""
+        """Read a packed batch; return hidden vectors ``[1, T, D]`` and the state of the conversations."""
         x = self.embed(batch.ids, batch.media)
         hidden: Tensor
         hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))

@@ -133,7 +133,9 @@ class BackboneContract(NeuralContract):
         _, started = module(x_BTD[:, :4])
         for state in (None, started):
             hidden, last = module(packed_1TD, state=state, cu_seqlens=cu_seqlens)
-            assert last.batch_size == len(bounds) - 1, f"{self.name} gives {last.batch_size} states for {len(bounds) - 1} sequences"
+            assert last.batch_size == len(bounds) - 1, (
+                f"{self.name} gives {last.batch_size} states for {len(bounds) - 1} sequences"
+            )
             for index, (begin, end) in enumerate(pairwise(bounds)):
                 first = None if state is None else state.select([index])
                 alone, after = module(packed_1TD[:, begin:end], state=first)
@@ -158,13 +160,20 @@ class BackboneContract(NeuralContract):
         module, x_BTD = self.embedded(settings)
         _, state = module(x_BTD)
         forked = state.fork(2)
-        assert forked.batch_size == 2 * len(x_BTD), f"{self.name}: fork(2) of {len(x_BTD)} sequences gives {forked.batch_size}"
+        assert forked.batch_size == 2 * len(x_BTD), (
+            f"{self.name}: fork(2) of {len(x_BTD)} sequences gives {forked.batch_size}"
+        )
         self.assert_same_state(module, forked.select([0, 2, 4]), state, f"{self.name}: fork changes sequences")
-        self.assert_same_state(module, forked.select([1, 3, 5]), state, f"{self.name}: fork changes the order of sequences")
+        self.assert_same_state(
+            module, forked.select([1, 3, 5]), state, f"{self.name}: fork changes the order of sequences"
+        )
         alone = [state.select([index]) for index in range(len(x_BTD))]
         self.assert_same_state(module, type(state).stack(alone), state, f"{self.name}: stacked sequences differ")
         self.assert_same_state(
-            module, state.select([2, 0]), type(state).stack([alone[2], alone[0]]), f"{self.name}: select mixes sequences up"
+            module,
+            state.select([2, 0]),
+            type(state).stack([alone[2], alone[0]]),
+            f"{self.name}: select mixes sequences up",
         )
 
     def test_using_a_state_leaves_it_as_it_was(self, settings: Mapping[str, Any]) -> None:
@@ -223,5 +232,7 @@ class BackboneContract(NeuralContract):
     def assert_same_state(self, module: Any, actual: Any, expected: Any, message: str) -> None:
         """Assert that two states lead to the same continuation."""
         x_BTD = module.embed(self.ids(batch_size=1)[:, :4]).expand(expected.batch_size, -1, -1).detach()
-        assert actual.batch_size == expected.batch_size, f"{message}: {actual.batch_size} sequences instead of {expected.batch_size}"
+        assert actual.batch_size == expected.batch_size, (
+            f"{message}: {actual.batch_size} sequences instead of {expected.batch_size}"
+        )
         assert_near(module(x_BTD, state=actual)[0], module(x_BTD, state=expected)[0], SAME, message)

@@ -16,6 +16,8 @@ def test_a_reader_adds_a_modality(tmp_path: Path, follow: Callable[[Path, Path],
 
 def test_a_reader_adds_a_head_a_task_and_a_metric(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "write-a-head.md", tmp_path)
-    found = json.loads((tmp_path / "runs/trends/results.json").read_text())["tasks"]["held_out"]["metrics"]["error_rate"]
+    found = json.loads((tmp_path / "runs/trends/results.json").read_text())["tasks"]["held_out"]["metrics"][
+        "error_rate"
+    ]
     assert found["score"] < 0.1 < 0.3 < found["baselines"]["commonest trend"]
     assert found["text"]["model"].endswith(" %")

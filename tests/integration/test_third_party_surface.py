@@ -172,7 +172,7 @@ METRIC = '''
             return bool(prediction == truth)
 '''
 
-TESTS = '''
+TESTS = """
     import numpy as np
     from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
     from modrwkv_core.testing import HeadContract, MetricContract, TaskContract
@@ -215,7 +215,7 @@ TESTS = '''
 
         def worse(self, config):
             return [("high", "low"), ("high", "low")]
-'''
+"""
 
 TINY_WAVLM = {
     "type": "wavlm",
@@ -284,11 +284,20 @@ def sections() -> dict[str, Any]:
         },
         "data": {"train": [sounds, *windows.values()], "batch_size": 12},
         "phases": [
-            {"name": "pretrain", "train": ["encoder", "adapter", "backbone", "heads"], "lr": 3e-3, "steps": 6, "log_every": 1}
+            {
+                "name": "pretrain",
+                "train": ["encoder", "adapter", "backbone", "heads"],
+                "lr": 3e-3,
+                "steps": 6,
+                "log_every": 1,
+            }
         ],
         "evaluation": {
             "pitch": {"task": {"type": "label"}, "data": sounds, "baseline_data": sounds},
-            "words": {"task": {"type": "label", "metrics": [{"type": "exact_match"}, {"type": "error_rate"}]}, "data": sounds},
+            "words": {
+                "task": {"type": "label", "metrics": [{"type": "exact_match"}, {"type": "error_rate"}]},
+                "data": sounds,
+            },
             "demand": {"task": {"type": "forecast"}, "data": windows["demand"]},
             "wind": {"task": {"type": "forecast", "metrics": [{"type": "mae"}]}, "data": windows["wind"]},
         },
@@ -296,9 +305,7 @@ def sections() -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
-def test_a_strangers_head_task_and_metric_work_end_to_end(
-    tiny_manifest: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_strangers_head_task_and_metric_work_end_to_end(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
     manifest = tiny_manifest(**sections())
     write_data(manifest.parent)
     install(tmp_path / "site")
@@ -343,6 +350,9 @@ def test_a_strangers_head_task_and_metric_work_end_to_end(
     assert "--head" in refused
     answered = modrwkv("forecast", "run", "--series", series, "--horizon", "9", "--head", "wind", "--device", "cpu")
     assert len(answered.stdout.splitlines()) == 9
-    assert "no head 'pitch' that can forecast" in modrwkv(
-        "forecast", "run", "--series", series, "--horizon", "9", "--head", "pitch", "--device", "cpu", code=2
-    ).stderr
+    assert (
+        "no head 'pitch' that can forecast"
+        in modrwkv(
+            "forecast", "run", "--series", series, "--horizon", "9", "--head", "pitch", "--device", "cpu", code=2
+        ).stderr
+    )

@@ -173,7 +173,11 @@ class RWKV7(Backbone[RWKV7Config]):
         On a GPU a single sequence is prefilled in a CUDA graph from the second call on, without gradients.
         """
         before = self._checked(x, state, cu_seqlens)
-        if before.batch_size == 1 and x.shape[1] <= MAX_PREFILL_TOKENS and (graph := self._prefill_graph(x)) is not None:
+        if (
+            before.batch_size == 1
+            and x.shape[1] <= MAX_PREFILL_TOKENS
+            and (graph := self._prefill_graph(x)) is not None
+        ):
             return graph(x, before)
         return self.run(x, before, cu_seqlens, Tail(cu_seqlens))
 

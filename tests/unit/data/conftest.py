@@ -77,4 +77,6 @@ def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPreprocesso
 def encoder() -> ConversationEncoder:
     """Bytes, two modalities (sounds are halved, pictures are not), the language model and a head about sounds."""
     pipelines = {"sound": pipeline("sound", HalvingConfig()), "picture": pipeline("picture", None)}
-    return ConversationEncoder(BytesTokenizer(BytesConfig()), pipelines, {"lm": LanguageModelConfig(), "mood": MoodConfig()})
+    return ConversationEncoder(
+        BytesTokenizer(BytesConfig()), pipelines, {"lm": LanguageModelConfig(), "mood": MoodConfig()}
+    )

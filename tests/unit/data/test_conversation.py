@@ -195,7 +195,9 @@ def test_markers_survive_greedy_matching() -> None:
     # The vocabulary has entries such as " <" and "=<", which swallow markers that are written as text.
     world = WorldTokenizer(WorldConfig())
     for before in [" ", '"', "'", ")", ".", "/", ";", "<", "=", ">", "\\", "]", "_", "}"]:
-        prompt = ConversationEncoder(world, {}, {"lm": LanguageModelConfig()}).prompt([turn("user", f"Look at this:{before}")])
+        prompt = ConversationEncoder(world, {}, {"lm": LanguageModelConfig()}).prompt(
+            [turn("user", f"Look at this:{before}")]
+        )
         assert prompt.ids.tolist() == [
             *[23, 24281, 59],
             *world.encode(f"Look at this:{before}"),

@@ -43,7 +43,9 @@ class Registry:
 class Echo:
     """Answers every question with its own words."""
 
-    def __init__(self, data: list[tuple[str, str]], baseline_data: list[tuple[str, str]] | None = None, **task: Any) -> None:
+    def __init__(
+        self, data: list[tuple[str, str]], baseline_data: list[tuple[str, str]] | None = None, **task: Any
+    ) -> None:
         section = SimpleNamespace(
             task=ExactMatchConfig(batch_size=2, **task),
             data=PairsConfig(pairs=tuple(data)),

@@ -13,8 +13,8 @@ from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredEr
 from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
 from modrwkv_core.evaluation.report import write_report
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
-from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 from modrwkv_core.interfaces.result import Example, Result, Score
+from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 
 MATCH, MSE = ExactMatch(ExactMatchMetricConfig()), MeanSquaredError(MeanSquaredErrorConfig())
 VOID = {"meta", "img", "br"}

@@ -136,7 +136,11 @@ def test_hidden_vectors_in_half_precision_are_accepted() -> None:
         (wave(30), np.full((4, 1), np.nan), "a target holds NaN"),
         (wave(30), [[1.0], [2.0, 3.0]], "rows of equal lengths"),
         (wave(30), "rising", "not numbers"),
-        (wave(30, 3), np.zeros((4, 1)), r"the series has the shape \[30, 3\], the head takes any number of points of 1"),
+        (
+            wave(30, 3),
+            np.zeros((4, 1)),
+            r"the series has the shape \[30, 3\], the head takes any number of points of 1",
+        ),
         (np.zeros((0, 1)), None, r"the series has the shape \[0, 1\]"),
         (np.array([[1.0], [np.nan]]), None, "the series holds NaN"),
     ],

@@ -17,13 +17,13 @@ from modrwkv_core.interfaces.config import (
     CompressorConfig,
     DataPath,
     EncoderConfig,
-    QueryHeadConfig,
-    TokenHeadConfig,
     ManifestPath,
     MetricConfig,
     Metrics,
+    QueryHeadConfig,
     SourceConfig,
     TaskConfig,
+    TokenHeadConfig,
     TokenizerConfig,
 )
 from modrwkv_core.manifest import LoadedManifest, load_manifest
