@@ -81,14 +81,14 @@ def modrwkv_components() -> list[ComponentSpec]:
         ComponentSpec(
             kind="task",
             name="exact_match",
-            summary="share of answers that equal the true ones",
+            summary="answers to held-out questions, scored by exact match",
             config="modrwkv_core.evaluation.config:ExactMatchConfig",
             implementation="modrwkv_core.evaluation.exact_match:ExactMatchTask",
         ),
         ComponentSpec(
             kind="task",
             name="forecast",
-            summary="mean squared and absolute error of forecasts",
+            summary="continuations of held-out series, scored by mean squared and absolute error",
             config="modrwkv_core.evaluation.config:ForecastTaskConfig",
             implementation="modrwkv_core.evaluation.forecast:ForecastTask",
         ),
@@ -114,6 +114,27 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="all parameters of the trained parts learn",
             config="modrwkv_core.training.config:FullConfig",
             implementation="modrwkv_core.training.full:FullFinetuning",
+        ),
+        ComponentSpec(
+            kind="metric",
+            name="exact_match",
+            summary="share of answers that equal the true ones, up to letter case and surrounding space",
+            config="modrwkv_core.evaluation.config:ExactMatchMetricConfig",
+            implementation="modrwkv_core.evaluation.metrics:ExactMatch",
+        ),
+        ComponentSpec(
+            kind="metric",
+            name="mse",
+            summary="mean squared error of arrays",
+            config="modrwkv_core.evaluation.config:MeanSquaredErrorConfig",
+            implementation="modrwkv_core.evaluation.metrics:MeanSquaredError",
+        ),
+        ComponentSpec(
+            kind="metric",
+            name="mae",
+            summary="mean absolute error of arrays",
+            config="modrwkv_core.evaluation.config:MeanAbsoluteErrorConfig",
+            implementation="modrwkv_core.evaluation.metrics:MeanAbsoluteError",
         ),
     ]
 

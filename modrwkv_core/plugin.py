@@ -36,6 +36,7 @@ Kind: TypeAlias = Literal[
     "tokenizer",
     "source",
     "task",
+    "metric",
     "optimizer",
     "scheduler",
     "finetuning",

@@ -29,9 +29,13 @@ from modrwkv_core.testing import (
     EncoderContract,
     FinetuningContract,
     HeadContract,
+    MetricContract,
     ModalityContract,
     OptimizerContract,
     SchedulerContract,
+    SourceContract,
+    TaskContract,
+    TokenizerContract,
 )
 from modrwkv_core.testing.registration import PluginContract
 
@@ -44,9 +48,13 @@ CONTRACTS: dict[str, type[PluginContract]] = {
     "encoder": EncoderContract,
     "finetuning": FinetuningContract,
     "head": HeadContract,
+    "metric": MetricContract,
     "modality": ModalityContract,
     "optimizer": OptimizerContract,
     "scheduler": SchedulerContract,
+    "source": SourceContract,
+    "task": TaskContract,
+    "tokenizer": TokenizerContract,
 }
 """The contract of each kind that has one."""
 

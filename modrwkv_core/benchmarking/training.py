@@ -213,7 +213,7 @@ def _our_model(size: ModelSize, ids: Tensor, dtype: torch.dtype, *, activation_c
 
     def loss() -> Tensor:
         hidden, _ = model(model.embed(ids[:, :-1]))
-        return head.loss(hidden.flatten(0, 1), ids[:, 1:].flatten())
+        return head.supervise(hidden.flatten(0, 1), ids[:, 1:].flatten())
 
     return _training_step(model, loss)
 

@@ -41,12 +41,15 @@ def _describe_chain(chain: ModalityShapes) -> Iterator[str]:
 
 
 def _describe_rest(loaded: LoadedManifest) -> Iterator[str]:
+    from modrwkv_core.interfaces.config import QueryHeadConfig
+
     manifest = loaded.manifest
     yield f"tokenizer\n  {manifest.tokenizer.type}, {manifest.tokenizer.vocab_size} ids"
     yield f"backbone\n  {manifest.backbone.type}, width {manifest.backbone.in_dim}"
     yield "heads"
     for name, head in manifest.heads.items():
-        yield f"  {name}: {head.type}"
+        asked = f", answers queries about {head.modality}" if isinstance(head, QueryHeadConfig) else ""
+        yield f"  {name}: {head.type}{asked}"
     yield "phases"
     for phase in manifest.phases:
         length = f"epochs: {phase.epochs}" if phase.epochs is not None else f"steps: {phase.steps}"

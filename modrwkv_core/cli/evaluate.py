@@ -14,7 +14,9 @@ from modrwkv_core.errors import ManifestError
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), help="Ask only so many records of each task, drawn at random.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Number of samples of each task, drawn at random; by default all."
+)
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")
@@ -59,7 +61,9 @@ def evaluate(
     session.loaded.registry.hook.modrwkv_evaluated(
         run=run,
         step=TrainState.read(RunFolder(run).latest()).step,
-        metrics={f"{result.task}/{result.metric}": result.score for result in results},
+        metrics={
+            f"{result.task}/{score.metric.config.type}": score.model for result in results for score in result.scores
+        },
     )
     if not as_json:
         click.echo(f"report: {run / 'report.html'}")

@@ -18,6 +18,7 @@ import click
 @click.option("--time-column", help="Column of dates, times or numbers; by default found by heading and content.")
 @click.option("--separator", help="Character between columns, or `tab`; by default found.")
 @click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark; by default found.")
+@click.option("--head", metavar="NAME", help="The head that forecasts, where the model has several that can.")
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of CSV lines.")
 def forecast(
@@ -28,13 +29,15 @@ def forecast(
     time_column: str | None,
     separator: str | None,
     decimal: str | None,
+    head: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Continue the series in FILE by HORIZON points, in its own units; every column by itself.
+    """Continue the series in FILE by HORIZON points, in its own units.
 
-    The output goes on where the file ends, with the next dates if the file has dates at equal steps. Below a heading
-    it holds several columns or dates; one column without dates is plain numbers.
+    A head of one channel continues every column by itself. The output goes on where the file ends, with the next dates
+    if the file has dates at equal steps. Below a heading it holds several columns or dates; one column without dates is
+    plain numbers.
     """
     from modrwkv_core.inference.session import load
     from modrwkv_core.readers.tables import TableOptions, read_table
@@ -43,7 +46,7 @@ def forecast(
     if series.suffix.lower() == ".npy" and options != TableOptions():
         raise click.UsageError(f"{series} is a NumPy file: options of tables do not apply to it")
     table = read_table(series, options) if series.suffix.lower() != ".npy" else None
-    values = load(run, device=device).forecast(series if table is None else table.values, horizon)
+    values = load(run, device=device).forecast(series if table is None else table.values, horizon, head)
     # The shortest decimals that are the same float32.
     numbers = [[float(str(value)) for value in point] for point in values]
     names = table.names if table is not None and table.headed else None

@@ -31,6 +31,7 @@ def _options_of_modalities() -> list[click.Option]:
 @click.option("--temperature", default=0.0, show_default=True, help="0 always takes the likeliest token.")
 @click.option("--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens of this probability.")
 @click.option("--seed", type=int, help="Make a drawn answer repeatable.")
+@click.option("--head", metavar="NAME", help="The head that answers, where the model has several that predict tokens.")
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option(
     "--weights",
@@ -47,6 +48,7 @@ def generate(
     temperature: float,
     top_p: float,
     seed: int | None,
+    head: str | None,
     device: str | None,
     weights: str,
     as_json: bool,
@@ -65,7 +67,7 @@ def generate(
     session = load(run, device=device, weights=weights)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
     began = time.perf_counter()
-    pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling)
+    pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling, head=head)
     if as_json:
         text = "".join(pieces)
         click.echo(json.dumps({"text": text, "seconds": round(time.perf_counter() - began, 3)}, ensure_ascii=False))

@@ -2,13 +2,13 @@
 
 A turn is ``turn_start``, its role (``User:``, ``Assistant:``, ``System:``), its content and ``turn_end``, as in the
 published ModRWKV models. A medium is ``media_start``, one ``media_pad`` for each vector that it will become, and
-``media_end``; an answer that another head than the language model gives is one ``query``. Markers enter by id, between
+``media_end``; the target of a query head is one ``query``. Markers enter by id, between
 pieces of text that are tokenized apart, so that no text can swallow or forge one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Query
+from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.tokenizer import Tokenizer
@@ -37,7 +38,7 @@ class _Stream:
     supervised: list[bool] = field(default_factory=list)
     media: list[PlacedMedia] = field(default_factory=list)
     queries: dict[str, list[Query]] = field(default_factory=dict)
-    signal: Any = None
+    signals: dict[str, Any] = field(default_factory=dict)
 
     def write(self, ids: Sequence[int], supervised: bool = False) -> None:
         self.ids.extend(ids)
@@ -57,27 +58,28 @@ class ConversationEncoder:
     Args:
         tokenizer: Text to ids.
         preprocessors: By modality.
+        heads: Configurations of the model's heads by name.
         max_tokens: The longest stream; None sets no limit.
-        heads: Names of the heads that answer queries: all but the language model.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         preprocessors: Mapping[str, MediaPreprocessor],
+        heads: Mapping[str, HeadConfig],
         max_tokens: int | None = None,
-        heads: Collection[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
-        self.heads = tuple(heads)
+        self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
+        self.predicts_tokens = any(isinstance(config, TokenHeadConfig) for config in heads.values())
 
     def sample(self, record: Record) -> Sample:
         """Encode ``record`` for training.
 
-        Supervised are the words of assistant turns and the ends of those turns: not their prefix, not media, and not
-        the query token, which the program inserts.
+        Token heads are supervised by the words of assistant turns and the ends of those turns: not by their prefix,
+        not by media, and not by the query token, which the program inserts. Query heads are supervised by targets.
 
         Raises:
             DataError: The record is not a conversation that this model can learn from; the message begins with the
@@ -89,28 +91,45 @@ class ConversationEncoder:
             stream = _Stream(record.key)
             self._write(stream, record.turns)
             if any(query.target is None for queries in stream.queries.values() for query in queries):
-                raise DataError("an answer has no value", hint="give the true values; only prompts may leave them open")
+                raise DataError("a target has no value", hint="give the true value; only prompts may leave it open")
+            if not self.predicts_tokens and not stream.queries:
+                raise DataError(
+                    "no head of the model learns from this conversation",
+                    hint="give it a target, or add a head that predicts tokens (heads: {lm: {type: lm}})",
+                )
             return self._finish(stream)
 
-    def prompt(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
-        """Encode ``turns`` for inference and open the assistant's turn after them.
-
-        Args:
-            turns: In order; the last one is the user's.
-            head: The head that shall answer, whose query then ends the stream; None lets the language model speak.
+    def prompt(self, turns: Sequence[Turn]) -> Sample:
+        """Encode ``turns``, the last of which is the user's, and open the assistant's turn for a token head.
 
         Raises:
             DataError: The turns are not a conversation that this model can answer.
         """
         with error_context("prompt"):
-            if not turns or turns[-1].role != "user":
-                raise DataError("the last turn is not the user's", hint="end the conversation with a question")
-            stream = _Stream("prompt")
-            self._write(stream, turns)
-            self._open(stream, "assistant")
-            if head is not None:
-                self._query(stream, Target(head, None))
+            return self._finish(self._prompt(turns))
+
+    def query(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
+        """Encode ``turns``, the last of which is the user's, and a query after them.
+
+        Args:
+            turns: In order.
+            head: The head to ask; None asks the one head that answers queries about a signal of the turns.
+
+        Raises:
+            DataError: The turns are not a conversation that the head can answer, or several heads could.
+        """
+        with error_context("prompt"):
+            stream = self._prompt(turns)
+            self._query(stream, Target(head, None))
             return self._finish(stream)
+
+    def _prompt(self, turns: Sequence[Turn]) -> _Stream:
+        if not turns or turns[-1].role != "user":
+            raise DataError("the last turn is not the user's", hint="end the conversation with a question")
+        stream = _Stream("prompt")
+        self._write(stream, turns)
+        self._open(stream, "assistant")
+        return stream
 
     def _finish(self, stream: _Stream) -> Sample:
         if self.max_tokens is not None and len(stream.ids) > self.max_tokens:
@@ -136,9 +155,7 @@ class ConversationEncoder:
                     case Target() if assistant:
                         self._query(stream, part)
                     case Target():
-                        raise DataError(
-                            f"the {turn.role} gives an answer of the head {part.head}; only the assistant can"
-                        )
+                        raise DataError(f"the {turn.role} gives a target; only the assistant can")
                     case _:
                         raise DataError(
                             f"a {type(part).__name__} is not a part of a turn",
@@ -170,19 +187,42 @@ class ConversationEncoder:
         position = len(stream.ids) + 1
         stream.write([special.media_start, *[special.media_pad] * count, special.media_end])
         stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key))
-        stream.signal = signal
+        stream.signals[part.modality] = signal
 
-    def _query(self, stream: _Stream, answer: Target) -> None:
-        if answer.head not in self.heads:
+    def _query(self, stream: _Stream, target: Target) -> None:
+        name = target.head if target.head is not None else self._only_head(stream)
+        config = self.heads.get(name)
+        if config is None:
             raise DataError(
-                f"asks the head {answer.head}, but the model has these heads: {', '.join(self.heads) or 'none'}",
-                hint=f"add heads.{answer.head} to the manifest",
+                f"asks the head {name}, but these heads of the model answer queries: {', '.join(self.heads) or 'none'}",
+                hint=f"add heads.{name} to the manifest, or ask another head",
             )
-        if stream.signal is None:
-            raise DataError(f"asks the head {answer.head} before any signal", hint="give the signal in a turn before")
-        query = Query(len(stream.ids), stream.signal, answer.value)
-        stream.queries.setdefault(answer.head, []).append(query)
+        if config.modality not in stream.signals:
+            raise DataError(
+                f"asks the head {name} before any {config.modality}",
+                hint=f"give the {config.modality} in a turn before",
+            )
+        with error_context(f"heads.{name}"):
+            signal, value = config.prepare(stream.signals[config.modality], target.value)
+        stream.queries.setdefault(name, []).append(Query(len(stream.ids), signal, value))
         stream.write([self.tokenizer.special.query])
+
+    def _only_head(self, stream: _Stream) -> str:
+        """Return the name of the one head that can be asked about the signals so far."""
+        fitting = [name for name, config in self.heads.items() if config.modality in stream.signals]
+        if len(fitting) == 1:
+            return fitting[0]
+        shown = ", ".join(stream.signals) or "no signal"
+        if not fitting:
+            answering = ", ".join(f"{name} ({config.modality})" for name, config in self.heads.items())
+            raise DataError(
+                f"asks about {shown}, but these heads of the model answer queries: {answering or 'none'}",
+                hint="show a signal that a head answers queries about, or add a head to the manifest",
+            )
+        raise DataError(
+            f"asks about {shown} without naming a head; these could answer: {', '.join(fitting)}",
+            hint="name one of them as the `head`",
+        )
 
 
 def _check_order(turns: Sequence[Turn]) -> None:

@@ -1,4 +1,4 @@
-"""Configurations of the built-in tasks."""
+"""Configurations of the built-in tasks and metrics. Never imports torch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,37 @@ from typing import Literal
 
 from pydantic import Field
 
-from modrwkv_core.interfaces.config import TaskConfig
+from modrwkv_core.interfaces.config import MetricConfig, Metrics, TaskConfig
 
-__all__ = ["ExactMatchConfig", "ForecastTaskConfig"]
+__all__ = [
+    "ExactMatchConfig",
+    "ExactMatchMetricConfig",
+    "ForecastTaskConfig",
+    "MeanAbsoluteErrorConfig",
+    "MeanSquaredErrorConfig",
+]
+
+
+class ExactMatchMetricConfig(MetricConfig):
+    """Share of texts that equal the true ones, up to letter case and surrounding space."""
+
+    type: Literal["exact_match"] = "exact_match"
+
+
+class MeanSquaredErrorConfig(MetricConfig):
+    """Squared error of arrays, averaged over all their elements, in squared units of the data."""
+
+    type: Literal["mse"] = "mse"
+
+
+class MeanAbsoluteErrorConfig(MetricConfig):
+    """Absolute error of arrays, averaged over all their elements, in units of the data."""
+
+    type: Literal["mae"] = "mae"
 
 
 class ExactMatchConfig(TaskConfig):
-    """Configuration of the exact-match task: the text of each record's last turn is to be said word for word.
+    """Asks all but the last turn of each record; the text of the last turn is the true answer.
 
     ``baseline_data`` gives the questions and answers from which the baselines learn. Without it they learn from the
     held-out answers themselves, which makes them better than they could honestly be.
@@ -20,29 +44,26 @@ class ExactMatchConfig(TaskConfig):
 
     type: Literal["exact_match"] = "exact_match"
 
+    metrics: Metrics = (ExactMatchMetricConfig(),)
+    """What answers are scored by, the most important first."""
+
     max_tokens: int = Field(default=32, ge=1)
     """Longest answer, in tokens."""
 
-    batch: int = Field(default=32, ge=1)
-    """Questions that the model is asked at a time."""
-
-    examples: int = Field(default=6, ge=0)
-    """How many questions the report shows, drawn at random with a fixed seed."""
-
 
 class ForecastTaskConfig(TaskConfig):
-    """Configuration of the forecast task: the series before each record's last turn is to be continued.
+    """Asks for the continuation of the latest series of each record; the target at its end is the true one.
 
-    ``baseline_data`` gives the windows whose mean, column by column, is one of the baseline forecast.
+    ``baseline_data`` gives the windows whose mean, column by column, is one of the baseline forecasts.
     """
 
     type: Literal["forecast"] = "forecast"
 
+    metrics: Metrics = (MeanSquaredErrorConfig(), MeanAbsoluteErrorConfig())
+    """What forecasts are scored by, the most important first."""
+
     period: int | None = Field(default=None, ge=1)
     """Points of a season, for the baseline forecast that repeats the last one; null leaves that forecast out."""
 
-    batch: int = Field(default=32, ge=1)
-    """Series that the model continues at a time."""
-
     examples: int = Field(default=4, ge=0)
-    """How many forecasts the report shows, drawn at random with a fixed seed."""
+    """Samples that the report shows, drawn at random with a fixed seed."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Protocol
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from modrwkv_core.errors import DataError
-from modrwkv_core.evaluation.sampling import Subset, draw
+from modrwkv_core.errors import ComponentError, DataError, ManifestError
+from modrwkv_core.evaluation.sampling import Subset, batches, draw
 from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.metric import Metric
+from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.source import Source
-from modrwkv_core.interfaces.task import Predictor, Records, Result, Task
+from modrwkv_core.interfaces.task import Predictor, Records, Task, TaskSample
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import open_source
 
-__all__ = ["Candidate", "evaluate"]
+__all__ = ["Candidate", "evaluate", "run_task"]
 
 
 class Candidate(Predictor, Protocol):
@@ -32,12 +36,13 @@ def evaluate(candidate: Candidate, name: str, *, limit: int | None = None, progr
     Args:
         candidate: The model.
         name: The task's name in the manifest's ``evaluation``.
-        limit: Ask only so many records, drawn at random, always the same ones.
+        limit: Number of samples, drawn at random, always the same ones; None takes all.
         progress_bar: Whether to draw one on the standard error stream.
 
     Raises:
         DataError: The data are missing, empty, or not what the task asks about.
-        PluginError: A source or task cannot be used.
+        PluginError: A source, task or metric cannot be used.
+        ComponentError: A metric cannot compare what the task gives it.
     """
     loaded = candidate.loaded
     section = loaded.manifest.evaluation[name]
@@ -45,9 +50,80 @@ def evaluate(candidate: Candidate, name: str, *, limit: int | None = None, progr
     if limit is not None:
         data = Subset(data, draw(len(data), limit))
     baseline_data = section.baseline_data and _open(loaded, section.baseline_data, f"evaluation.{name}.baseline_data")
-    task: Task[Any] = loaded.registry.implementation("task", section.task.type)(name, section.task, data, baseline_data)
-    with tqdm(desc=name, total=len(data), unit="record", disable=not progress_bar) as bar:
-        return task.run(candidate, lambda done, _: _advance(bar, done))
+    config = section.task
+    task: Task[Any, Any] = loaded.registry.implementation("task", config.type)(config, data, baseline_data)
+    metrics = [loaded.registry.implementation("metric", metric.type)(metric) for metric in config.metrics]
+    _check_names(name, metrics)
+    with tqdm(desc=name, total=len(data), unit="sample", disable=not progress_bar) as bar:
+        return run_task(name, task, metrics, candidate, bar.update)
+
+
+def run_task(
+    name: str,
+    task: Task[Any, Any],
+    metrics: Sequence[Metric[Any]],
+    model: Predictor,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Result:
+    """Ask a model about all records of a task and score it beside the task's baselines.
+
+    Args:
+        name: The task's name in the manifest.
+        task: What is asked.
+        metrics: What predictions are scored by.
+        model: The model.
+        progress: Called with the number of samples of each batch that is done.
+    """
+    baselines = task.baselines()
+    shown = set(draw(len(task.data), task.config.examples))
+    totals = _Totals(metrics, ["model", *baselines])
+    groups: dict[str | None, _Totals] = {}
+    counts: Counter[str | None] = Counter()
+    examples: list[Example] = []
+    for records in batches(task.data, task.config.batch_size):
+        samples = [task.sample(record) for record in records]
+        predictions = task.predict(model, samples)
+        if len(predictions) != len(samples):
+            raise ComponentError(
+                f"{len(predictions)} predictions for {len(samples)} samples",
+                component=f"task/{task.config.type}",
+                hint="let `predict` return one prediction for each sample",
+            )
+        for sample, prediction in zip(samples, predictions, strict=True):
+            if counts.total() in shown:
+                correct = metrics[0].correct(prediction, sample.truth)
+                examples.append(Example(sample.record, prediction, sample.truth, correct))
+            counts[sample.group] += 1
+            of_group = groups.setdefault(sample.group, _Totals(metrics, ["model", *baselines]))
+            said = {"model": prediction, **{method: guess(sample) for method, guess in baselines.items()}}
+            for scored in (totals, of_group):
+                scored.update(said, sample)
+        progress(len(samples))
+    named = {group: scored.scores() for group, scored in groups.items() if group is not None and len(groups) > 1}
+    return Result(name, counts.total(), totals.scores(), named, tuple(examples))
+
+
+class _Totals:
+    """Each metric for each method."""
+
+    def __init__(self, metrics: Sequence[Metric[Any]], methods: Sequence[str]) -> None:
+        self._metrics = [(metric, {method: metric.new() for method in methods}) for metric in metrics]
+
+    def update(self, predictions: Mapping[str, Any], sample: TaskSample) -> None:
+        for _, by_method in self._metrics:
+            for method, prediction in predictions.items():
+                by_method[method].update(prediction, sample.truth)
+
+    def scores(self) -> tuple[Score, ...]:
+        found = [(metric, {name: one.compute() for name, one in methods.items()}) for metric, methods in self._metrics]
+        return tuple(Score(metric, values.pop("model"), values) for metric, values in found)
+
+
+def _check_names(task: str, metrics: Sequence[Metric[Any]]) -> None:
+    names = [metric.name for metric in metrics]
+    for name in names:
+        if names.count(name) > 1:
+            raise ManifestError(f"evaluation.{task}.task.metrics: two metrics are called '{name}'", hint="drop one")
 
 
 def _open(loaded: LoadedManifest, config: SourceConfig, where: str) -> Source[Any]:
@@ -57,7 +133,3 @@ def _open(loaded: LoadedManifest, config: SourceConfig, where: str) -> Source[An
             f"{where} holds no records", component=f"source/{config.source}", hint="a task needs at least one"
         )
     return source
-
-
-def _advance(bar: tqdm[NoReturn], done: int) -> None:
-    bar.update(done - bar.n)

@@ -12,11 +12,11 @@ import jinja2
 import numpy as np
 
 from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
-from modrwkv_core.evaluation.results import in_words, margin, margin_in_words
+from modrwkv_core.evaluation.results import format_margin
 from modrwkv_core.files import write_text
 from modrwkv_core.interfaces.record import Media, Target, Text, Turn
+from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.signals import TimeSeries
-from modrwkv_core.interfaces.task import Example, Result
 
 __all__ = ["write_report"]
 
@@ -32,7 +32,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """An example on the page: what was asked, and answered with words or with a drawn forecast."""
+    """An example on the page: what was asked, and predicted, in words or as a drawn forecast."""
 
     key: str
     asked: list[_Piece]
@@ -52,13 +52,24 @@ class _Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class _Examination:
+class _Chart:
+    """A metric of a task on the page."""
+
+    metric: str
+    direction: str
+    ahead: bool
+    margin: str
+    bars: list[_Bar]
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
     """A task on the page."""
 
-    result: Result
-    margin: float | None
-    margin_in_words: str
-    bars: list[_Bar]
+    task: str
+    count: int
+    charts: list[_Chart]
+    groups: dict[str, list[_Chart]]
     cards: list[_Card]
 
 
@@ -84,7 +95,6 @@ def write_report(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["score"] = lambda value, metric: in_words(metric, value)
     template = environment.from_string(
         resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     )
@@ -92,42 +102,55 @@ def write_report(
         title=title,
         summary=summary,
         losses=draw_losses(metrics),
-        evaluations=[_examination(result, decode) for result in results],
+        evaluations=[_evaluation(result, decode) for result in results],
     )
     write_text(path, page)
 
 
-def _examination(result: Result, decode: Callable[[Media], Any]) -> _Examination:
-    methods = {"model": result.score, **result.baselines}
-    longest = max((score for score in methods.values() if np.isfinite(score)), default=0.0)
-    bars = [
-        _Bar(name, in_words(result.metric, score), 100 * score / longest if longest > 0 and np.isfinite(score) else 0.0)
-        for name, score in methods.items()
-    ]
-    cards = [_card(example, decode) for example in result.examples]
-    return _Examination(result, margin(result), margin_in_words(result), bars, cards)
+def _evaluation(result: Result, decode: Callable[[Media], Any]) -> _Evaluation:
+    return _Evaluation(
+        result.task,
+        result.count,
+        [_chart(score) for score in result.scores],
+        {group: [_chart(score) for score in scores] for group, scores in result.groups.items()},
+        [_card(example, decode) for example in result.examples],
+    )
+
+
+def _chart(score: Score) -> _Chart:
+    metric = score.metric
+    values = list(score.methods.values())
+    return _Chart(
+        metric=metric.name,
+        direction="higher is better" if metric.higher_is_better else "lower is better",
+        ahead=score.margin is not None and score.margin > 0,
+        margin=format_margin(score),
+        bars=[
+            _Bar(method, metric.format(value), 100 * min(max(metric.bar(value, values), 0.0), 1.0))
+            for method, value in score.methods.items()
+        ],
+    )
 
 
 def _card(example: Example, decode: Callable[[Media], Any]) -> _Card:
-    *before, last = example.record.turns
+    *before, _ = example.record.turns
     key, forecast = example.record.key, _forecast(example, decode)
     asked = [piece for turn in before for piece in _pieces(turn, decode)]
     if forecast is not None:
         return _Card(key, [piece for piece in asked if piece.text], "", "", None, forecast)
-    truth = "".join(piece.text for piece in _pieces(last, decode))
-    return _Card(key, asked, str(example.prediction), truth, example.correct, None)
+    return _Card(key, asked, str(example.prediction), str(example.truth), example.correct, None)
 
 
 def _forecast(example: Example, decode: Callable[[Media], Any]) -> Drawing | None:
-    """Draw the example's forecast; None if it asks for something else."""
+    """Draw the example's forecast; None if it is none: an array that continues the latest series."""
+    prediction, truth = example.prediction, example.truth
+    if not isinstance(prediction, np.ndarray) or not isinstance(truth, np.ndarray):
+        return None
     media = [part for turn in example.record.turns for part in turn.parts if isinstance(part, Media)]
-    answer = example.record.turns[-1].parts[-1]
-    if not media or not isinstance(answer, Target) or not isinstance(example.prediction, np.ndarray):
+    series = [signal for signal in map(decode, media) if isinstance(signal, TimeSeries)]
+    if not series or prediction.shape != truth.shape or truth.shape[1:] != series[-1].values.shape[1:]:
         return None
-    past, truth = decode(media[-1]), decode(Media(media[-1].modality, answer.value))
-    if not isinstance(past, TimeSeries):
-        return None
-    return draw_forecast(past.values, truth.values, example.prediction)
+    return draw_forecast(series[-1].values, truth, prediction)
 
 
 def _pieces(turn: Turn, decode: Callable[[Media], Any]) -> Iterator[_Piece]:

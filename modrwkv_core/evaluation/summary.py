@@ -17,7 +17,7 @@ def summarize(manifest: Manifest, parameters: int) -> dict[str, str]:
     return {
         "backbone": f"{manifest.backbone.type}, hidden size {manifest.backbone.in_dim}",
         **{name: _chain(pipeline) for name, pipeline in manifest.modalities.items()},
-        "num_heads": ", ".join(manifest.heads),
+        "heads": ", ".join(manifest.heads),
         "parameters": f"{parameters:,}",
         "training": "; ".join(_length(phase) for phase in manifest.phases),
     }

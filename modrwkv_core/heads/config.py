@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from modrwkv_core.interfaces.config import HeadConfig
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.config import ForecastHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["ForecastConfig", "LanguageModelConfig"]
 
 
-class LanguageModelConfig(HeadConfig):
+class LanguageModelConfig(TokenHeadConfig):
     """The next token, by the backbone's own output projection."""
 
     type: Literal["lm"] = "lm"
 
 
-class ForecastConfig(HeadConfig):
+class ForecastConfig(ForecastHeadConfig):
     """The next points of a series, in the units of the input.
 
     Source: instance normalization after RevIN, Kim et al., ICLR 2022.
     """
 
     type: Literal["forecast"] = "forecast"
-
-    horizon: int = Field(default=96, ge=1)
-    """Points that one query predicts."""
-
-    context_length: int | None = Field(default=None, ge=1)
-    """Latest points of a longer series that a forecast is made from; by default all of them."""
-
-    channels: int = Field(default=1, ge=1)
-    """Measurements at each point."""
 
     loss: Literal["mse", "mae", "huber"] = "mse"
     """Error that training minimizes, in units of each context's standard deviation: squared, absolute, or squared below
@@ -44,3 +39,40 @@ class ForecastConfig(HeadConfig):
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the hidden vector that training sets to zero before the projection."""
+
+    def prepare(self, signal: TimeSeries, target: Any) -> tuple[TimeSeries, NDArray[np.float32] | None]:
+        """Check that the series can be continued and that the target is a continuation of it.
+
+        Returns:
+            The series, and the target as ``[points, channels]``.
+
+        Raises:
+            DataError: One of them has another number of channels, holds NaN or infinity, or the target is longer than
+                the horizon.
+        """
+        self._check(signal.values, f"the series has the shape {list(signal.values.shape)}", "the series")
+        if target is None:
+            return signal, None
+        try:
+            points = np.asarray(target, dtype=np.float32)
+        except (ValueError, TypeError) as error:
+            raise DataError("a target is not numbers in rows of equal lengths", component="head/forecast") from error
+        points = points[:, None] if points.ndim == 1 else points
+        self._check(points, f"a target has the shape {list(points.shape)}", "a target", longest=self.horizon)
+        return signal, points
+
+    def _check(self, values: NDArray[Any], shape: str, name: str, longest: int | None = None) -> None:
+        fits = values.ndim == 2 and len(values) > 0 and values.shape[1] == self.channels
+        if not fits or (longest is not None and len(values) > longest):
+            points = "any number of points" if longest is None else f"1 to {longest} points"
+            raise DataError(
+                f"{shape}, the head takes {points} of {self.channels} channels",
+                component="head/forecast",
+                hint="change the head's `horizon` and `channels`, or the data",
+            )
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"{name} holds NaN or infinite values",
+                component="head/forecast",
+                hint="fill or leave out missing measurements",
+            )

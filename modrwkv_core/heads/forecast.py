@@ -13,18 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modrwkv_core.errors import DataError
 from modrwkv_core.heads.config import ForecastConfig
 from modrwkv_core.heads.instance_norm import InstanceNorm
-from modrwkv_core.interfaces.component import Backbone, Head, Query
-from modrwkv_core.interfaces.signals import TimeSeries
+from modrwkv_core.interfaces.component import Backbone, Query, QueryHead
 
 __all__ = ["ForecastHead"]
 
 LOSSES: Final = {"mse": nn.MSELoss, "mae": nn.L1Loss, "huber": nn.HuberLoss}
 
 
-class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
+class ForecastHead(QueryHead[ForecastConfig]):
     """Continues a series by ``horizon`` points from the one hidden vector at the query.
 
     A layer norm and a linear map give the points in units of the context's own statistics, which put them back into
@@ -41,44 +39,41 @@ class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
         self.instance_norm = InstanceNorm(config.channels, config.statistics)
         self.pointwise_loss = LOSSES[config.loss](reduction="none")
 
-    def loss(self, hidden: Tensor, targets: Sequence[Query]) -> Tensor:
-        """Mean over queries of the mean error of a query's points, in units of its context's standard deviation.
+    def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Return the mean over queries of the mean error of a query's points.
+
+        Errors are in units of the standard deviation of the query's series.
 
         Args:
             hidden: ``[n, D]``.
-            targets: n queries; a target may have fewer points than the horizon. Channels that are constant in the
-                context have no unit to measure an error in and carry no weight.
+            queries: n queries; a target may have fewer points than the horizon. Channels that are constant in the
+                series have no unit to measure an error in and carry no weight.
 
         Returns:
             A scalar, float32.
-
-        Raises:
-            DataError: A context or target cannot be used.
         """
-        assert len(hidden) == len(targets) > 0, f"{len(hidden)} hidden vectors for {len(targets)} queries"
-        statistics = self.instance_norm.statistics([query.context for query in targets])
-        target_nHC, known_nHC = self._pad([query.target for query in targets], hidden.device)
+        assert len(hidden) == len(queries) > 0, f"{len(hidden)} hidden vectors for {len(queries)} queries"
+        statistics = self.instance_norm.statistics([query.signal for query in queries])
+        target_nHC, known_nHC = self._pad([query.target for query in queries], hidden.device)
         known_nHC = known_nHC & ~statistics.constant
         error_nHC = self.pointwise_loss(self._normalized(hidden), statistics.normalize(target_nHC))
         points_n = known_nHC.sum((1, 2))
         means_n: Tensor = error_nHC.masked_fill(~known_nHC, 0.0).sum((1, 2)) / points_n.clamp(min=1)
         return means_n.sum() / (points_n > 0).sum().clamp(min=1)
 
-    def forecast(self, hidden: Tensor, contexts: Sequence[TimeSeries | NDArray[np.floating]]) -> Tensor:
-        """Continue ``contexts``, each ``[points, C]``.
+    def predict(self, hidden: Tensor, queries: Sequence[Query]) -> list[NDArray[np.float32]]:
+        """Continue the series of n queries, in their own units.
 
         Args:
-            hidden: ``[n, D]``, the backbone's output at the n queries.
-            contexts: The series that the queries ask about.
+            hidden: ``[n, D]``, the backbone's output at the queries.
+            queries: n queries about series ``[points, C]``.
 
         Returns:
-            ``[n, H, C]``, float32, in the units of the contexts.
-
-        Raises:
-            DataError: A context is empty, not finite, or has another number of channels.
+            n arrays ``[H, C]``.
         """
-        assert len(hidden) == len(contexts) > 0, f"{len(hidden)} hidden vectors for {len(contexts)} contexts"
-        return self.instance_norm.statistics(contexts).denormalize(self._normalized(hidden))
+        assert len(hidden) == len(queries) > 0, f"{len(hidden)} hidden vectors for {len(queries)} queries"
+        statistics = self.instance_norm.statistics([query.signal for query in queries])
+        return list(statistics.denormalize(self._normalized(hidden)).detach().cpu().numpy())
 
     def _normalized(self, hidden_nD: Tensor) -> Tensor:
         normed_nD = self.norm(hidden_nD.to(self.norm.weight.dtype))
@@ -86,24 +81,10 @@ class ForecastHead(Head[ForecastConfig, Sequence[Query]]):
         normalized_nHC: Tensor = self.instance_norm(points_nHC).float()
         return normalized_nHC
 
-    def _pad(self, targets: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
+    def _pad(self, targets: Sequence[NDArray[np.float32]], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the targets padded to the horizon, and where they are known; both ``[n, H, C]``."""
         shape = (len(targets), self.config.horizon, self.config.channels)
         values_nHC, known_nHC = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.bool_)
-        for row, target in enumerate(targets):
-            array = np.asarray(target, dtype=np.float32)
-            if array.ndim != 2 or not 0 < len(array) <= shape[1] or array.shape[1] != shape[2]:
-                raise DataError(
-                    f"a target has the shape {list(array.shape)}, the head predicts 1 to {shape[1]} points of "
-                    f"{shape[2]} channels",
-                    component="head/forecast",
-                    hint="change the head's `horizon` and `channels` or the data's",
-                )
-            if not np.isfinite(array).all():
-                raise DataError(
-                    "a target holds NaN or infinite values",
-                    component="head/forecast",
-                    hint="leave out windows with missing measurements",
-                )
-            values_nHC[row, : len(array)], known_nHC[row, : len(array)] = array, True
+        for index, target in enumerate(targets):
+            values_nHC[index, : len(target)], known_nHC[index, : len(target)] = target, True
         return torch.from_numpy(values_nHC).to(device), torch.from_numpy(known_nHC).to(device)

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["InstanceNorm", "Statistics"]
@@ -72,35 +71,16 @@ class InstanceNorm(nn.Module):
         """Apply the learned scale and shift to normalized ``values [..., C]``."""
         return values * self.gain + self.bias
 
-    def statistics(self, contexts: Sequence[TimeSeries | NDArray[np.floating]]) -> Statistics:
-        """Take the statistics of ``contexts``, each ``[points, C]``, on this module's device.
-
-        Raises:
-            DataError: A context is empty, not finite, or has another number of channels.
-        """
-        pairs = [self._origin_and_unit(context) for context in contexts]
+    def statistics(self, series: Sequence[TimeSeries]) -> Statistics:
+        """Take the statistics of ``series``, each finite and ``[points, channels]``, on this module's device."""
         location_NC, scale_NC = (
             torch.from_numpy(np.stack(arrays).astype(np.float32)).to(self.gain.device)
-            for arrays in zip(*pairs, strict=True)
+            for arrays in zip(*map(self._origin_and_unit, series), strict=True)
         )
         return Statistics(location_NC[:, None], scale_NC[:, None])
 
-    def _origin_and_unit(
-        self, context: TimeSeries | NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        values = np.asarray(context.values if isinstance(context, TimeSeries) else context, dtype=np.float64)
-        if values.ndim != 2 or values.shape[1] != len(self.gain) or len(values) == 0:
-            raise DataError(
-                f"the context has the shape {list(values.shape)}, the head reads [points, {len(self.gain)}]",
-                component="head/forecast",
-                hint="give as many columns as the head's `channels`",
-            )
-        if not np.isfinite(values).all():
-            raise DataError(
-                "the context holds NaN or infinite values",
-                component="head/forecast",
-                hint="fill or cut out missing measurements first",
-            )
+    def _origin_and_unit(self, series: TimeSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values = series.values.astype(np.float64)
         unit = values.std(axis=0)
         unit[unit <= RESOLUTION * np.abs(values).max(axis=0)] = 0.0
         return (values.mean(axis=0) if self.origin == "mean" else values[-1]), unit

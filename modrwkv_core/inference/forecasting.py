@@ -1,8 +1,12 @@
-"""Forecasts: the series is heard as media, the forecast head answers at the query token."""
+"""Forecasts: a forecast head continues the latest series of a conversation.
+
+Legend of shape suffixes: P points of the history, H points of one prediction, C columns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +14,8 @@ from numpy.typing import NDArray
 
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.packing import pack
-from modrwkv_core.heads.forecast import ForecastHead
+from modrwkv_core.errors import ComponentError, DataError
+from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.record import Media, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.model.multimodal import MultimodalModel
@@ -21,42 +26,100 @@ __all__ = ["forecast_series"]
 def forecast_series(
     model: MultimodalModel,
     conversations: ConversationEncoder,
-    series: Sequence[NDArray[np.float32]],
+    prompts: Sequence[Sequence[Turn]],
     horizon: int,
+    head: str,
 ) -> list[NDArray[np.float32]]:
-    """Continue each series ``[points, channels]`` by ``horizon`` points, each channel by itself.
+    """Continue the latest series of each prompt by ``horizon`` points.
 
-    Beyond the head's own horizon, its forecast is appended to the series and the head is asked again.
+    A head of one channel continues each column by itself. Beyond the head's own horizon, its forecast is appended to
+    the series and the head is asked again.
+
+    Args:
+        model: The model, in eval mode.
+        conversations: Encodes conversations for it.
+        prompts: Conversations that hold a series and end with the user's turn.
+        horizon: Points to forecast.
+        head: Name of a head whose configuration is a ``ForecastHeadConfig``.
+
+    Returns:
+        For each prompt ``[horizon, columns]``, in the units of its series.
+
+    Raises:
+        DataError: A prompt has no series, or one that the head cannot continue.
+        ComponentError: The head's prediction is not an array of one row for each point.
     """
-    head = model.heads["forecast"]
-    assert isinstance(head, ForecastHead)
-    channels = [channel for values in series for channel in np.asarray(values, dtype=np.float32).T]
-    histories = channels
-    for _ in range(-(-horizon // head.config.horizon)):
-        forecasts = _ask(model, head, conversations, histories)
-        histories = [np.concatenate([history, new]) for history, new in zip(histories, forecasts, strict=True)]
-    continued = iter(
-        history[len(channel) : len(channel) + horizon] for history, channel in zip(histories, channels, strict=True)
+    config = model.query_heads()[head].config
+    assert isinstance(config, ForecastHeadConfig)
+    series = [_Series.of(model, turns) for turns in prompts]
+    split = [_split(each.values, config.channels, head) for each in series]
+    owners = [index for index, parts in enumerate(split) for _ in parts]
+    starts = [len(part) for parts in split for part in parts]
+    histories = [part for parts in split for part in parts]
+    while len(histories[0]) < starts[0] + horizon:
+        asked = [
+            series[owner].replaced(history[-config.context_length :] if config.context_length else history)
+            for owner, history in zip(owners, histories, strict=True)
+        ]
+        batch = pack([conversations.query(turns, head) for turns in asked])
+        with torch.inference_mode():
+            predictions = model.predict(batch)[head]
+        histories = [
+            np.concatenate([history, _checked(prediction, history, config)])
+            for history, prediction in zip(histories, predictions, strict=True)
+        ]
+    forecasts = [history[start : start + horizon] for history, start in zip(histories, starts, strict=True)]
+    return [
+        np.concatenate([part for part, owner in zip(forecasts, owners, strict=True) if owner == index], axis=1)
+        for index in range(len(prompts))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The latest series of a conversation: its place and its values ``[P, C]``."""
+
+    turns: tuple[Turn, ...]
+    turn: int
+    part: int
+    values: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, model: MultimodalModel, turns: Sequence[Turn]) -> _Series:
+        for turn in range(len(turns) - 1, -1, -1):
+            for part in range(len(turns[turn].parts) - 1, -1, -1):
+                match turns[turn].parts[part]:
+                    case Media(modality="series", media=media):
+                        values = model.preprocessors["series"].modality.decode(media).values
+                        return cls(tuple(turns), turn, part, values)
+        raise DataError("the conversation holds no series to continue", hint="give one in the user's turn")
+
+    def replaced(self, values: NDArray[np.float32]) -> tuple[Turn, ...]:
+        """Return the conversation with ``values`` in the place of the series."""
+        turn = self.turns[self.turn]
+        parts = (*turn.parts[: self.part], Media("series", TimeSeries(values)), *turn.parts[self.part + 1 :])
+        return (*self.turns[: self.turn], Turn(turn.role, parts), *self.turns[self.turn + 1 :])
+
+
+def _split(values_PC: NDArray[np.float32], channels: int, head: str) -> list[NDArray[np.float32]]:
+    """Return the series that the head is asked about: the whole, or each column of it."""
+    columns = values_PC.shape[1]
+    if columns == channels:
+        return [values_PC]
+    if channels == 1:
+        return np.split(values_PC, columns, axis=1)
+    raise DataError(
+        f"the series has {columns} columns, the head {head} continues {channels} together",
+        hint=f"give a series of {channels} columns",
     )
-    return [np.stack([next(continued) for _ in range(values.shape[1])], axis=1) for values in series]
 
 
-def _ask(
-    model: MultimodalModel,
-    head: ForecastHead,
-    conversations: ConversationEncoder,
-    histories: Sequence[NDArray[np.float32]],
-) -> NDArray[np.float32]:
-    prompts = []
-    for history in histories:
-        context = history[-head.config.context_length :] if head.config.context_length is not None else history
-        media = Media("series", TimeSeries(context[:, None]))
-        prompts.append(conversations.prompt((Turn("user", (media,)),), head="forecast"))
-    batch = pack(prompts)
-    queries = batch.queries["forecast"]
-    with torch.inference_mode():
-        hidden, _ = model(batch)
-        positions = torch.tensor([query.position for query in queries], device=hidden.device)
-        forecasts = head.forecast(hidden[0, positions], [query.context for query in queries])
-    result: NDArray[np.float32] = forecasts[:, :, 0].float().cpu().numpy()
-    return result
+def _checked(prediction: object, history: NDArray[np.float32], config: ForecastHeadConfig) -> NDArray[np.float32]:
+    array = np.asarray(prediction, dtype=np.float32)
+    if array.ndim != 2 or not len(array) or array.shape[1] != history.shape[1]:
+        raise ComponentError(
+            f"a forecast has the shape {list(array.shape)}, not [points, {history.shape[1]}]",
+            component=f"head/{config.type}",
+            hint="let `predict` return one array [horizon, channels] for each query",
+        )
+    return array

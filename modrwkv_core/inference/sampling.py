@@ -1,6 +1,6 @@
 """Choosing the next token.
 
-B = rows, V = vocabulary.
+B = batch size, V = vocabulary.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Sampling:
         return generator
 
     def draw(self, logits_BV: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw one token for each row: ``[B, V]`` to ``[B]``."""
+        """Draw one token for each sequence: ``[B, V]`` to ``[B]``."""
         if self.temperature == 0.0:
             return logits_BV.argmax(dim=-1)
         # Below the largest logit everything is negative, so that the smallest temperature leaves no NaN.

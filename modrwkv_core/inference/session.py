@@ -20,7 +20,10 @@ from modrwkv_core.data.tokenizers.stream import Utf8Stream
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampling import Sampling
-from modrwkv_core.interfaces.record import Part, Text, Turn
+from modrwkv_core.interfaces.component import TokenHead
+from modrwkv_core.interfaces.config import ForecastHeadConfig
+from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder
@@ -63,7 +66,11 @@ class Session:
         self.loaded = loaded
         self.model = model
         self.run = run
-        self.decoder = model.backbone.decoder(weights)
+        self.decoders: dict[str, Decoder] = {}
+        """What continues answers, by token head; made when a head is first asked."""
+        self._weights = weights
+        if len(model.token_heads()) == 1:
+            self._token_head(None)  # so that weights that cannot be stored are refused now
         self._conversations = conversation_encoder(model, max_tokens=None)
         special = model.tokenizer.special
         self._stop = special.turn_end
@@ -82,26 +89,38 @@ class Session:
         return cls(loaded, model.to(device).eval(), run, weights=weights)
 
     def generate(
-        self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
+        self,
+        parts: Sequence[Part | str] | str,
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        head: str | None = None,
     ) -> str:
-        """Target one user turn.
+        """Answer one user turn.
 
         Args:
             parts: Texts (plain strings) and media (:class:`~modrwkv_core.interfaces.record.Media`), in order.
             max_tokens: Stop after this many tokens.
             sampling: How tokens are drawn; by default greedily.
+            head: Name of the token head that answers; None takes the only one.
 
         Raises:
+            ModRWKVError: The model has no token head, or several and none was named.
             DataError: A medium cannot be read, its modality is not the model's, or the text names one not given.
         """
-        return "".join(self.stream(parts, max_tokens=max_tokens, sampling=sampling))
+        return "".join(self.stream(parts, max_tokens=max_tokens, sampling=sampling, head=head))
 
     def stream(
-        self, parts: Sequence[Part | str] | str, *, max_tokens: int = 256, sampling: Sampling | None = None
+        self,
+        parts: Sequence[Part | str] | str,
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        head: str | None = None,
     ) -> Iterator[str]:
-        """Target one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
+        """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
         text = Utf8Stream()
-        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling()):
+        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head):
             if token == self._stop:
                 break
             if piece := text.feed(self.model.tokenizer.decode([token])):
@@ -109,72 +128,119 @@ class Session:
         if piece := text.finish():
             yield piece
 
-    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int) -> list[str]:
-        """Answer the last user turn of each conversation greedily, all of them together."""
+    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
+        """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
         answers: list[list[int]] = [[] for _ in conversations]
-        open_rows = set(range(len(conversations)))
-        for tokens in self._tokens(conversations, max_tokens, Sampling()):
-            for row in sorted(open_rows):
-                if tokens[row] == self._stop:
-                    open_rows.discard(row)
+        open_answers = set(range(len(conversations)))
+        for tokens in self._tokens(conversations, max_tokens, Sampling(), head):
+            for index in sorted(open_answers):
+                if tokens[index] == self._stop:
+                    open_answers.discard(index)
                 else:
-                    answers[row].append(tokens[row])
-            if not open_rows:
+                    answers[index].append(tokens[index])
+            if not open_answers:
                 break
         return [self.model.tokenizer.decode(ids).decode("utf-8", errors="replace") for ids in answers]
 
-    def forecast(self, series: Any, horizon: int) -> NDArray[np.float32]:
+    def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
+        """Ask a query head at the end of each conversation, all of them together.
+
+        Args:
+            conversations: Each ends with the user's turn.
+            head: The head's name; None asks the one head that answers queries about a signal of the conversation.
+
+        Returns:
+            The head's prediction for each conversation.
+
+        Raises:
+            DataError: A conversation cannot be read, or no head, or more than one, answers queries about its signals.
+        """
+        samples = [self._conversations.query(turns, head) for turns in conversations]
+        with torch.inference_mode():
+            predictions = self.model.predict(pack(samples))
+        answers = {name: iter(answered) for name, answered in predictions.items()}
+        return [next(answers[name]) for sample in samples for name in sample.queries]
+
+    def forecast(self, series: Any, horizon: int, head: str | None = None) -> NDArray[np.float32]:
         """Continue a series.
 
         Args:
             series: What the ``series`` modality decodes: a CSV file's path, an array ``[points]`` or
-                ``[points, channels]``, ...; every channel is continued by itself.
+                ``[points, channels]``, ... A head of one channel continues every column by itself.
             horizon: Points to forecast. Beyond the head's own horizon its forecast is read as if it had been measured.
+            head: Name of the forecast head; None takes the only one.
 
         Returns:
             ``[horizon, channels]`` in the units of the input.
 
         Raises:
             DataError: The series cannot be read or is too short.
-            ModRWKVError: The model has no series modality or no forecast head.
+            ModRWKVError: The model has no forecast head, or several and none was named.
         """
-        self._require_forecasting()
-        signal = self.model.preprocessors["series"].modality.decode(series)
-        return self.forecast_all([signal.values], horizon)[0]
+        return self.forecast_all([(Turn("user", (Media("series", series),)),)], horizon, head)[0]
 
-    def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
-        """Continue several series ``[points, channels]`` together; see :meth:`forecast`."""
-        self._require_forecasting()
-        return forecast_series(self.model, self._conversations, series, horizon)
+    def forecast_all(
+        self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Continue the latest series of each conversation, all of them together; see :meth:`forecast`."""
+        heads = self.model.query_heads().items()
+        name = self._chosen(
+            [name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head
+        )
+        return forecast_series(self.model, self._conversations, conversations, horizon, name)
 
-    def _require_forecasting(self) -> None:
-        for kind, names in (("modality 'series'", self.model.preprocessors), ("head 'forecast'", self.model.heads)):
-            if kind.split("'")[1] not in names:
-                raise ModRWKVError(
-                    f"{self.run} cannot forecast: its model has no {kind}",
-                    hint="add it to the manifest (modalities: series: ..., heads: forecast: ...) and train again",
-                )
+    def _token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
+        heads = self.model.token_heads()
+        name = self._chosen(list(heads), "predict tokens", head)
+        if name not in self.decoders:
+            self.decoders[name] = heads[name].decoder(self._weights)
+        return heads[name], self.decoders[name]
 
-    def prefill(self, conversations: Sequence[Sequence[Turn]]) -> tuple[Tensor, State]:
+    def _chosen(self, names: Sequence[str], what: str, wanted: str | None) -> str:
+        """Return the head that is wanted, or the only one.
+
+        Raises:
+            ModRWKVError: There is none of that name, or not exactly one.
+        """
+        if wanted is None and len(names) == 1:
+            return names[0]
+        if wanted is not None and wanted in names:
+            return wanted
+        if not names:
+            raise ModRWKVError(
+                f"the model of {self.run} has no heads that {what}; its heads: {', '.join(self.model.heads)}",
+                hint="add one to `heads` in the manifest and train again",
+            )
+        if wanted is None:
+            raise ModRWKVError(
+                f"the model of {self.run} has several heads that {what}: {', '.join(names)}",
+                hint="name one of them, by `--head` or `head=`",
+            )
+        raise ModRWKVError(
+            f"the model of {self.run} has no head {wanted!r} that can {what}", hint=f"name one of: {', '.join(names)}"
+        )
+
+    def prefill(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> tuple[Tensor, State]:
         """Read conversations and open the assistant's turn.
 
         Returns:
-            Logits of the first token of each answer ``[B, V]``, and the state, one row for each conversation, which
-            can be forked, saved and gone on from.
+            Logits of the first token of each answer ``[B, V]``, and the state of the conversations, which can be
+            forked, saved and gone on from.
         """
         batch = pack([self._conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():
             last, state = self.model.prefill(batch)
-            return self.model.backbone.logits(last), state
+            return self._token_head(head)[0].predict(last), state
 
     def _tokens(
-        self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling
+        self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling, head: str | None
     ) -> Iterator[list[int]]:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
         generator = sampling.generator(self.model.device)
-        logits_BV, state = self.prefill(conversations)
-        with self.decoder.start(state) as decoding:
+        _, decoder = self._token_head(head)
+        logits_BV, state = self.prefill(conversations, head)
+        with decoder.start(state) as decoding:
             for drawn in range(max_tokens):
                 tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
                 yield tokens_B.tolist()

@@ -4,7 +4,7 @@ All but the processor are :class:`torch.nn.Module`. Their constructors build the
 configuration alone; :meth:`Component.load_pretrained` then reads pretrained weights if the configuration names any.
 A run that is loaded from its own checkpoint never calls it.
 
-N = media items, L = the longest, B = rows, T = tokens, D = hidden size of the backbone.
+N = media items, L = the longest, B = batch size, T = tokens, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,25 @@ from modrwkv_core.interfaces.config import (
     CompressorConfig,
     EncoderConfig,
     HeadConfig,
+    QueryHeadConfig,
+    TokenHeadConfig,
 )
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
-__all__ = ["Adapter", "Backbone", "Component", "Compressor", "Encoder", "Head", "Processor", "Query"]
+__all__ = [
+    "Adapter",
+    "Backbone",
+    "Component",
+    "Compressor",
+    "Encoder",
+    "Head",
+    "Processor",
+    "Query",
+    "QueryHead",
+    "TokenHead",
+]
 
 SignalT = TypeVar("SignalT")
 EncoderConfigT = TypeVar("EncoderConfigT", bound=EncoderConfig)
@@ -37,7 +50,8 @@ CompressorConfigT = TypeVar("CompressorConfigT", bound=CompressorConfig)
 AdapterConfigT = TypeVar("AdapterConfigT", bound=AdapterConfig)
 BackboneConfigT = TypeVar("BackboneConfigT", bound=BackboneConfig)
 HeadConfigT = TypeVar("HeadConfigT", bound=HeadConfig)
-TargetsT = TypeVar("TargetsT")
+TokenHeadConfigT = TypeVar("TokenHeadConfigT", bound=TokenHeadConfig)
+QueryHeadConfigT = TypeVar("QueryHeadConfigT", bound=QueryHeadConfig)
 
 
 class Processor(ABC, Generic[EncoderConfigT, SignalT]):
@@ -116,11 +130,12 @@ class Adapter(Component, ABC, Generic[AdapterConfigT]):
 class Backbone(Component, ABC, Generic[BackboneConfigT]):
     """The recurrent backbone: a stream of vectors through layers of constant-size state.
 
-    Contracts: prefill in any chunking equals prefill in one go; a row in a batch equals the same row alone; at the
+    Contracts: prefill in any chunking equals prefill in one go; a sequence in a batch equals the
+    same sequence alone; at the
     boundaries of a packed batch the whole state resets; state in and state out compose.
 
     Attributes:
-        width: D.
+        hidden_size: D.
         vocab_size: Rows of the embedding and of the output projection.
     """
 
@@ -144,7 +159,7 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
 
         Args:
             x: ``[B, T, D]``, or ``[1, tokens, D]`` with several sequences packed one after the other.
-            state: Where to begin, B rows (one for each packed sequence); None begins anew.
+            state: Where to begin, of batch size B (one for each packed sequence); None begins anew.
             cu_seqlens: Where packed sequences lie, beside ``x``. Made once per batch; read it without copying from the
                 device to the host.
 
@@ -158,7 +173,7 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """Process a prompt: as :meth:`forward`, but return only the last hidden vectors.
 
         Returns:
-            The last hidden vector of each row or packed sequence, ``[B, D]``, and the state after it.
+            The last hidden vector of each sequence, ``[B, D]``, and the state after it.
         """
         hidden, after = self(x, state=state, cu_seqlens=cu_seqlens)
         return (hidden[:, -1] if cu_seqlens is None else hidden[0, cu_seqlens.last]), after
@@ -173,8 +188,8 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """Score the next token by :attr:`output_weight`: ``[..., D]`` to ``[..., vocab_size]``."""
 
     @abstractmethod
-    def init_state(self, rows: int) -> State:
-        """Return the state of ``rows`` sequences that have read nothing."""
+    def init_state(self, batch_size: int) -> State:
+        """Return the state of ``batch_size`` sequences that have read nothing."""
 
     def decoder(self, weights: str = "auto") -> Decoder:
         """Make the weights ready for decoding token by token.
@@ -202,35 +217,81 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A place in the token stream where a head other than the language model answers.
+    """A place in the token stream where a query head answers.
 
     Attributes:
         position: Index of the query token in the (packed) stream.
-        context: The signal that the question is about: the last one before the query.
-        target: The true answer in the units of the signal; None at inference.
+        signal: The latest signal of the head's modality before the query, as the head's configuration prepared it.
+        target: What the head should predict, as its configuration prepared it; None at inference.
     """
 
     position: int
-    context: Any
+    signal: Any
     target: Any
 
 
-class Head(Component, ABC, Generic[HeadConfigT, TargetsT]):
-    """Hidden vectors to an answer."""
+class Head(Component, ABC, Generic[HeadConfigT]):
+    """Hidden vectors to predictions. Derive a head from :class:`TokenHead` or :class:`QueryHead`."""
 
     def __init__(self, config: HeadConfigT, backbone: Backbone[Any]) -> None:
         super().__init__()
         self.config = config
+        # In a tuple, because as a submodule the backbone would be saved and trained twice.
+        self._backbone = (backbone,)
+
+    @property
+    def backbone(self) -> Backbone[Any]:
+        """The backbone whose hidden vectors the head reads; it is not part of the head."""
+        return self._backbone[0]
+
+
+class TokenHead(Head[TokenHeadConfigT], ABC, Generic[TokenHeadConfigT]):
+    """Predicts the next token at every position."""
 
     @abstractmethod
-    def loss(self, hidden: Tensor, targets: TargetsT) -> Tensor:
-        """Mean loss over n answers.
+    def supervise(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Return the mean loss over n supervised positions.
 
         Args:
-            hidden: ``[n, D]``, the backbone's output at the answers' positions.
-            targets: What the head should have said; for the language model the next ids ``[n]``, for other heads n
-                queries.
+            hidden: ``[n, D]``, the backbone's output at the positions before the supervised tokens.
+            ids: ``[n]``, int64: the tokens that follow.
 
         Returns:
             A scalar.
+        """
+
+    @abstractmethod
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Return the logits of the next token: ``[..., D]`` to ``[..., vocab_size]``."""
+
+    def decoder(self, weights: str = "auto") -> Decoder:
+        """Make backbone and head ready for decoding token by token; see :meth:`Backbone.decoder`."""
+        return BackboneDecoder(self.backbone, weights, predict=self.predict)
+
+
+class QueryHead(Head[QueryHeadConfigT], ABC, Generic[QueryHeadConfigT]):
+    """Answers queries about signals."""
+
+    @abstractmethod
+    def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Return the mean loss over n queries.
+
+        Args:
+            hidden: ``[n, D]``, the backbone's output at the query tokens.
+            queries: n queries with targets.
+
+        Returns:
+            A scalar.
+        """
+
+    @abstractmethod
+    def predict(self, hidden: Tensor, queries: Sequence[Query]) -> Sequence[Any]:
+        """Answer n queries.
+
+        Args:
+            hidden: ``[n, D]``, the backbone's output at the query tokens.
+            queries: n queries; their targets are None.
+
+        Returns:
+            n predictions as plain values: texts, numbers or NumPy arrays, in the form of targets.
         """

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    SerializeAsAny,
+    ValidationInfo,
+)
+
+from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = [
     "AdapterConfig",
@@ -22,13 +33,19 @@ __all__ = [
     "DataPath",
     "EncoderConfig",
     "FinetuningConfig",
+    "ForecastHeadConfig",
     "HeadConfig",
     "ManifestPath",
+    "MetricConfig",
+    "Metrics",
     "OptimizerConfig",
+    "QueryHeadConfig",
     "SchedulerConfig",
     "SourceConfig",
     "TaskConfig",
+    "TokenHeadConfig",
     "TokenizerConfig",
+    "encoder_sections",
 ]
 
 
@@ -113,6 +130,11 @@ class EncoderConfig(ComponentConfig, ABC):
         return None
 
 
+def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig]:
+    """Return the configurations of the encoders that one is made of, by the names of its fields."""
+    return {name: value for name, value in config if isinstance(value, EncoderConfig)}
+
+
 class CompressorConfig(ComponentConfig, ABC):
     """Configuration of a compressor: a sequence of features to a shorter one."""
 
@@ -139,7 +161,7 @@ class BackboneConfig(ComponentConfig, ABC):
     @property
     @abstractmethod
     def in_dim(self) -> int:
-        """Widden size of the backbone, which adapters must produce."""
+        """Hidden size of the backbone, which adapters must produce."""
 
     @property
     @abstractmethod
@@ -148,10 +170,59 @@ class BackboneConfig(ComponentConfig, ABC):
 
 
 class HeadConfig(ComponentConfig, ABC):
-    """Configuration of a head: hidden vectors to an answer."""
+    """Configuration of a head: hidden vectors to predictions.
+
+    A head's configuration derives from :class:`TokenHeadConfig` or :class:`QueryHeadConfig`, which say what supervises
+    the head. Models, sources and sessions look heads up by that; the names that a manifest gives them are free.
+    """
 
     loss_weight: float = Field(default=1.0, ge=0.0)
     """Factor of this head's loss in the sum that training minimizes."""
+
+
+class TokenHeadConfig(HeadConfig, ABC):
+    """Configuration of a head that predicts the next token, supervised by the words of the assistant's turns."""
+
+
+class QueryHeadConfig(HeadConfig, ABC):
+    """Configuration of a head that answers queries about a signal, supervised by the targets of records.
+
+    A subclass gives ``modality`` a default, or narrows it to the ones that the head can be asked about.
+    """
+
+    modality: str
+    """Modality that the head answers queries about: a query is about the latest signal of it before the query."""
+
+    def prepare(self, signal: Any, target: Any) -> tuple[Any, Any]:
+        """Check a query's signal and target and return them as the head uses them.
+
+        Runs in loader workers, where errors still name the record, so check here and not in the head. The result must
+        be picklable.
+
+        Args:
+            signal: What the modality decoded.
+            target: The target as the record gives it; None asks for a prediction.
+
+        Raises:
+            DataError: The head cannot use the signal or the target.
+        """
+        return signal, target
+
+
+class ForecastHeadConfig(QueryHeadConfig, ABC):
+    """Configuration of a head that continues a series: its predictions are arrays ``[horizon, channels]``."""
+
+    modality: Literal["series"] = "series"
+    """Modality that the head answers queries about."""
+
+    horizon: int = Field(default=96, ge=1)
+    """Points that one query predicts."""
+
+    context_length: int | None = Field(default=None, ge=1)
+    """Latest points of a longer series that a forecast is made from; by default all of them."""
+
+    channels: int = Field(default=1, ge=1)
+    """Measurements at each point."""
 
 
 class TokenizerConfig(ComponentConfig, ABC):
@@ -174,8 +245,30 @@ class SourceConfig(BaseModel, ABC):
     """How often an epoch reads each record; 0.25 reads another quarter of them every epoch."""
 
 
+class MetricConfig(ComponentConfig, ABC):
+    """Configuration of a metric."""
+
+
+Metrics: TypeAlias = Annotated[
+    tuple[Annotated[SerializeAsAny[MetricConfig], ComponentSection("metric")], ...], Field(min_length=1)
+]
+"""The metrics of a task; the first is the one that counts most."""
+
+
 class TaskConfig(ComponentConfig, ABC):
-    """Configuration of an evaluation task."""
+    """Configuration of an evaluation task. A subclass gives ``metrics`` a default."""
+
+    metrics: Metrics
+    """What predictions are scored by, the most important first."""
+
+    head: str | None = None
+    """Name of the head that is asked; by default the only one that can answer."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Samples that the model is asked at a time."""
+
+    examples: int = Field(default=6, ge=0)
+    """Samples that the report shows, drawn at random with a fixed seed."""
 
 
 class OptimizerConfig(ComponentConfig, ABC):

@@ -1,11 +1,12 @@
-"""The Decoder and Decoding interfaces: rows of a backbone continued token by token.
+"""The Decoder and Decoding interfaces: sequences continued token by token.
 
-B = rows, V = vocabulary.
+B = batch size, V = vocabulary.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,18 +23,18 @@ __all__ = ["BackboneDecoder", "Decoder", "Decoding"]
 
 
 class Decoding(ABC):
-    """Some rows on their way. Use it in a ``with`` statement, or close it, to give back what it holds."""
+    """A batch of sequences on their way. Use it in a ``with`` statement, or close it, to give back what it holds."""
 
     @abstractmethod
     def step(self, ids: Tensor) -> Tensor:
-        """Read one id in each row, ``[B]``, and score the next: ``[B, V]``, valid until the next step."""
+        """Read one id of each sequence, ``[B]``, and score the next: ``[B, V]``, valid until the next step."""
 
     @abstractmethod
     def state(self) -> State:
-        """Return an independent copy of the rows' state."""
+        """Return an independent copy of the state."""
 
     def close(self) -> None:  # noqa: B027 (most have nothing to give back)
-        """Give back what the rows hold; they cannot go on."""
+        """Give back what the sequences hold; they cannot go on."""
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +53,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def start(self, state: State) -> Decoding:
-        """Continue the rows of ``state``, which is copied."""
+        """Continue the sequences of ``state``, which is copied."""
 
 
 class BackboneDecoder(Decoder):
@@ -61,6 +62,7 @@ class BackboneDecoder(Decoder):
     Args:
         backbone: The backbone.
         weights: How its weights are to be stored; ``auto`` keeps them.
+        predict: Hidden vectors ``[B, D]`` to logits ``[B, V]``; by default the backbone's own projection.
 
     Raises:
         ComponentError: Another way to store them is asked for.
@@ -68,7 +70,12 @@ class BackboneDecoder(Decoder):
 
     name = "the backbone's forward pass"
 
-    def __init__(self, backbone: Backbone[Any], weights: str = "auto") -> None:
+    def __init__(
+        self,
+        backbone: Backbone[Any],
+        weights: str = "auto",
+        predict: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         if weights != "auto":
             raise ComponentError(
                 f"weights {weights!r} are not supported here: decoding uses {self.name}",
@@ -76,21 +83,23 @@ class BackboneDecoder(Decoder):
                 hint="leave them at 'auto'; `modrwkv doctor` says which decoders this machine has",
             )
         self.backbone = backbone
+        self.predict = predict or backbone.logits
 
     def start(self, state: State) -> Decoding:
-        """Continue the rows of ``state``."""
-        return _BackboneDecoding(self.backbone, state)
+        """Continue the sequences of ``state``."""
+        return _BackboneDecoding(self.backbone, self.predict, state)
 
 
 class _BackboneDecoding(Decoding):
-    def __init__(self, backbone: Backbone[Any], state: State) -> None:
+    def __init__(self, backbone: Backbone[Any], predict: Callable[[Tensor], Tensor], state: State) -> None:
         self._backbone = backbone
+        self._predict = predict
         self._state = state
 
     @torch.inference_mode()
     def step(self, ids: Tensor) -> Tensor:
         hidden, self._state = self._backbone(self._backbone.embed(ids[:, None]), state=self._state)
-        return self._backbone.logits(hidden[:, 0])
+        return self._predict(hidden[:, 0])
 
     def state(self) -> State:
         return self._state.fork()

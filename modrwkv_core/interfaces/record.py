@@ -32,14 +32,14 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An answer that a head other than the language model gives.
+    """What a query head should predict at this place.
 
     Attributes:
-        head: The head's name.
-        value: What it should say, in the units of the signal it is about; None asks it.
+        head: The head's name; None stands for the one head that answers queries about a signal shown before.
+        value: The prediction, in the form that the head's configuration takes; None asks for it.
     """
 
-    head: str
+    head: str | None
     value: Any
 
 

@@ -21,10 +21,9 @@ from typing import Any, Protocol
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, core_schema
 
-from modrwkv_core.interfaces.config import EncoderConfig
 from modrwkv_core.plugin import Kind
 
-__all__ = ["ComponentSection", "SectionReader", "encoder_sections"]
+__all__ = ["ComponentSection", "SectionReader"]
 
 
 class SectionReader(Protocol):
@@ -60,8 +59,3 @@ class ComponentSection:
             reader: SectionReader = info.context["components"]
             value = reader.read(self, value, info.context)
         return handler(value)
-
-
-def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig]:
-    """Return the configurations of the encoders that one is made of, by the names of its fields."""
-    return {name: value for name, value in config if isinstance(value, EncoderConfig)}

@@ -13,28 +13,28 @@ __all__ = ["State"]
 
 
 class State(ABC):
-    """Everything that a backbone knows of the tokens that it has read, for one or more rows.
+    """Everything that a backbone knows of the tokens that it has read, for a batch of sequences.
 
     Saving, forking and reusing states makes any prefix a free cache.
     """
 
     @property
     @abstractmethod
-    def rows(self) -> int:
+    def batch_size(self) -> int:
         """Number of sequences."""
 
     @abstractmethod
     def fork(self, copies: int = 1) -> Self:
-        """Return an independent copy in which every row stands ``copies`` times in a row."""
+        """Return an independent copy in which every sequence stands ``copies`` times in succession."""
 
     @classmethod
     @abstractmethod
     def stack(cls, states: Sequence[Self]) -> Self:
-        """Return one state with the rows of all ``states``."""
+        """Return one state with the sequences of all ``states``."""
 
     @abstractmethod
-    def select(self, rows: Sequence[int]) -> Self:
-        """Return an independent state of these rows, in this order."""
+    def select(self, indices: Sequence[int]) -> Self:
+        """Return an independent state of these sequences, in this order."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:

@@ -1,10 +1,10 @@
-"""The Task interface: what a trained model is evaluated on."""
+"""The Task interface: what a trained model is asked, and what the true answers are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -13,20 +13,29 @@ from numpy.typing import NDArray
 from modrwkv_core.interfaces.config import TaskConfig
 from modrwkv_core.interfaces.record import Record, Turn
 
-__all__ = ["Example", "Predictor", "Records", "Result", "Task"]
+__all__ = ["Predictor", "Records", "Task", "TaskSample"]
 
 TaskConfigT = TypeVar("TaskConfigT", bound=TaskConfig)
 
 
 class Predictor(Protocol):
-    """What a task asks of a model."""
+    """What a task asks of a model; a :class:`~modrwkv_core.inference.session.Session` is one.
 
-    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int) -> list[str]:
-        """Answer the last user turn of each conversation, greedily."""
+    ``conversations`` end with the user's turn; ``head`` names a head, None takes the only one that can answer.
+    """
+
+    def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
+        """Let a token head answer each conversation greedily, in words."""
         ...
 
-    def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
-        """Continue each series ``[points, channels]`` by ``horizon`` points, in the units of the input."""
+    def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
+        """Let a query head predict at the end of each conversation."""
+        ...
+
+    def forecast_all(
+        self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Let a forecast head continue the latest series of each conversation: ``[horizon, channels]`` each."""
         ...
 
 
@@ -38,66 +47,52 @@ class Records(Protocol):
     def __getitem__(self, index: int, /) -> Record: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One question of a task, for the report.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSample:
+    """A record taken apart for a task. A task may derive a class with more fields, for its baselines.
 
     Attributes:
-        record: The conversation, with the true answer as its last turn.
-        prediction: What the model said: a text, or an array ``[horizon, channels]``.
-        correct: Whether it was right; None where that is a matter of degree.
+        record: The record.
+        prompt: What the model is asked: turns that end with the user's.
+        truth: What it should predict, in a form that the task's metrics compare.
+        group: Samples of one group are also scored by themselves, under this name; None for none.
     """
 
     record: Record
-    prediction: Any
-    correct: bool | None
+    prompt: tuple[Turn, ...]
+    truth: Any
+    group: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a task found.
-
-    Attributes:
-        task: The task's name in the manifest.
-        metric: What the score is, for example ``accuracy`` or ``mse``.
-        score: The model's.
-        higher_is_better: Direction of the score.
-        baselines: Baselines' scores by name (``majority answer``, ``repeat last``, ...).
-        count: Number of questions.
-        details: Further metrics by name.
-        examples: Some questions with the model's answers.
-    """
-
-    task: str
-    metric: str
-    score: float
-    higher_is_better: bool
-    baselines: dict[str, float]
-    count: int
-    details: dict[str, float] = field(default_factory=dict)
-    examples: list[Example] = field(default_factory=list)
+SampleT = TypeVar("SampleT", bound=TaskSample)
 
 
-class Task(ABC, Generic[TaskConfigT]):
-    """An evaluation on held-out data.
+class Task(ABC, Generic[TaskConfigT, SampleT]):
+    """Held-out records as questions with true answers. Metrics score the predictions; the task knows none of them.
 
     Args:
-        name: The task's name in the manifest.
         config: What the manifest says of it.
         data: The records to ask, at least one.
-        baseline_data: Training data that baselines may learn from, at least one record.
+        baseline_data: Training data that baselines may learn from, at least one record; None if there is none.
     """
 
-    def __init__(self, name: str, config: TaskConfigT, data: Records, baseline_data: Records | None = None) -> None:
-        self.name = name
+    def __init__(self, config: TaskConfigT, data: Records, baseline_data: Records | None = None) -> None:
         self.config = config
         self.data = data
         self.baseline_data = baseline_data
 
     @abstractmethod
-    def run(self, model: Predictor, progress: Callable[[int, int], None]) -> Result:
-        """Evaluate ``model``; ``progress(done, all)`` is called now and then.
+    def sample(self, record: Record) -> SampleT:
+        """Take a record apart.
 
         Raises:
-            DataError: A record does not hold what the task asks about; the message names it.
+            DataError: The record does not hold what the task asks about; the message begins with its key.
         """
+
+    @abstractmethod
+    def predict(self, model: Predictor, samples: Sequence[SampleT]) -> Sequence[Any]:
+        """Ask the model about a batch of samples and return one prediction for each, in the form of ``truth``."""
+
+    def baselines(self) -> Mapping[str, Callable[[SampleT], Any]]:
+        """Return methods to compare the model with, by name: each predicts for one sample, without the model."""
+        return {}

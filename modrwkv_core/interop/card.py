@@ -66,11 +66,12 @@ def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
                 task_type=evaluated[task]["task"]["type"],
                 dataset_type=evaluated[task]["data"]["source"],
                 dataset_name=task,
-                metric_type=result["metric"],
-                metric_value=result["score"],
+                metric_type=metric,
+                metric_value=found["score"],
             )
             for task, result in results.items()
-            if task in evaluated and result["score"] is not None
+            for metric, found in result["metrics"].items()
+            if task in evaluated and found["score"] is not None
         ]
         or None,
     )
@@ -91,11 +92,12 @@ def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -
             {
                 "task": task,
                 "count": result["count"],
-                "metric": result["metric"],
-                "score": _number(result["score"]),
-                "floor": _number(result["baselines"].get(result["best_floor"])),
+                "metric": metric,
+                "model": found["text"]["model"],
+                "baseline": found["text"].get(found["best_baseline"], "none"),
             }
             for task, result in results.items()
+            for metric, found in result["metrics"].items()
         ],
     )
 
@@ -114,7 +116,3 @@ def _parts(manifest: _Values, components: _Values) -> Iterator[dict[str, str]]:
 def _length(phase: _Values) -> str:
     number, unit = (phase["steps"], "step") if phase.get("epochs") is None else (phase["epochs"], "epoch")
     return f"{number} {unit}{'' if number == 1 else 's'}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"

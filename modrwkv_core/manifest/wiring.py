@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modrwkv_core.errors import ModRWKVError, WiringError
-from modrwkv_core.interfaces.config import ComponentConfig
+from modrwkv_core.interfaces.config import ComponentConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.manifest.schema import ModalityConfig
 from modrwkv_core.plugin import Kind
@@ -72,7 +72,29 @@ def check_wiring(loaded: LoadedManifest) -> tuple[ModalityShapes, ...]:
                 f"{_called(loaded, 'backbone', manifest.backbone)} has {rows} rows",
                 hint="use the tokenizer that the backbone was trained with, or a backbone with more rows",
             )
-    return tuple(_chain(loaded, name, pipeline, hidden_size) for name, pipeline in manifest.modalities.items())
+    chains = tuple(_chain(loaded, name, pipeline, hidden_size) for name, pipeline in manifest.modalities.items())
+    for name, head in manifest.heads.items():
+        with _located(loaded, f"heads.{name}"):
+            _check_head(loaded, head)
+    return chains
+
+
+def _check_head(loaded: LoadedManifest, head: HeadConfig) -> None:
+    match head:
+        case TokenHeadConfig():
+            return
+        case QueryHeadConfig():
+            if head.modality not in loaded.manifest.modalities:
+                raise WiringError(
+                    f"{_called(loaded, 'head', head)} answers queries about {head.modality}, but the model has these "
+                    f"modalities: {', '.join(loaded.manifest.modalities) or 'none'}",
+                    hint=f"add modalities.{head.modality}, or leave the head out",
+                )
+        case _:
+            raise WiringError(
+                f"{_called(loaded, 'head', head)} says neither that it predicts tokens nor that it answers queries",
+                hint="derive its configuration from TokenHeadConfig or QueryHeadConfig",
+            )
 
 
 def _chain(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig, hidden_size: int) -> ModalityShapes:

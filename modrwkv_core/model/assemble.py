@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from modrwkv_core.data.conversation import ConversationEncoder
-from modrwkv_core.interfaces.component import Backbone, Component
+from modrwkv_core.errors import ComponentError
+from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead
+from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.tokenizer import Tokenizer
@@ -32,8 +34,8 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
     """
     manifest, registry = loaded.manifest, loaded.registry
     tokenizer: Tokenizer = registry.implementation("tokenizer", manifest.tokenizer.type)(manifest.tokenizer)
-    rows = manifest.backbone.fixed_vocab_size or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    backbone: Backbone[Any] = registry.implementation("backbone", manifest.backbone.type)(manifest.backbone, rows)
+    vocab_size = manifest.backbone.fixed_vocab_size or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    backbone: Backbone[Any] = registry.implementation("backbone", manifest.backbone.type)(manifest.backbone, vocab_size)
     embedders = {}
     for name, section in manifest.modalities.items():
         encoder = build_encoder(registry, section.encoder)
@@ -44,10 +46,8 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
             dim = section.compressor.out_dim(dim)
         adapter = registry.implementation("adapter", section.adapter.type)(section.adapter, dim, backbone.hidden_size)
         embedders[name] = MediaEmbedder(encoder, compressor, adapter)
-    heads = {
-        name: registry.implementation("head", config.type)(config, backbone) for name, config in manifest.heads.items()
-    }
-    model = MultimodalModel(tokenizer, backbone, embedders, heads, _pipelines(loaded))
+    heads = {name: _head(loaded, config, backbone) for name, config in manifest.heads.items()}
+    model = MultimodalModel(tokenizer, backbone, embedders, heads, _preprocessors(loaded))
     if pretrained:
         for part in model.parts().values():
             assert isinstance(part, Component)
@@ -55,7 +55,20 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
     return model
 
 
-def _pipelines(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
+def _head(loaded: LoadedManifest, config: HeadConfig, backbone: Backbone[Any]) -> Head[Any]:
+    head = loaded.registry.implementation("head", config.type)(config, backbone)
+    for base, interface in ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead)):
+        if isinstance(config, base) and isinstance(head, interface):
+            return head
+    raise ComponentError(
+        f"{type(head).__name__} with {type(config).__name__} is not a head",
+        component=f"head/{config.type}",
+        distribution=loaded.components["head", config.type].distribution,
+        hint="derive it from TokenHead with a TokenHeadConfig, or from QueryHead with a QueryHeadConfig",
+    )
+
+
+def _preprocessors(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
     registry = loaded.registry
     return {
         name: MediaPreprocessor(
@@ -75,8 +88,8 @@ def conversation_encoder(model: MultimodalModel, max_tokens: int | None) -> Conv
     return ConversationEncoder(
         model.tokenizer,
         model.preprocessors,
-        heads=tuple(name for name in model.heads if name != "lm"),
-        max_tokens=max_tokens,
+        {name: head.config for name, head in (model.token_heads() | model.query_heads()).items()},
+        max_tokens,
     )
 
 

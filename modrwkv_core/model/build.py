@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modrwkv_core.interfaces.component import Encoder, Processor
-from modrwkv_core.interfaces.config import EncoderConfig
-from modrwkv_core.interfaces.sections import encoder_sections
+from modrwkv_core.interfaces.config import EncoderConfig, encoder_sections
 from modrwkv_core.registry import Registry
 
 __all__ = ["build_encoder", "build_processor"]

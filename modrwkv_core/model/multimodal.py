@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia
-from modrwkv_core.interfaces.component import Adapter, Backbone, Compressor, Encoder, Head
+from modrwkv_core.interfaces.component import Adapter, Backbone, Compressor, Encoder, Head, Query, QueryHead, TokenHead
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.tokenizer import Tokenizer
@@ -51,7 +51,7 @@ class MultimodalModel(nn.Module):
         tokenizer: Text to ids.
         backbone: The backbone.
         embedders: By modality.
-        heads: By name; ``lm`` is the language model.
+        heads: By name. They are looked up by what supervises them: :meth:`token_heads`, :meth:`query_heads`.
         preprocessors: By modality: decoding, processing and counting on the CPU.
     """
 
@@ -60,7 +60,7 @@ class MultimodalModel(nn.Module):
         tokenizer: Tokenizer,
         backbone: Backbone[Any],
         embedders: Mapping[str, MediaEmbedder],
-        heads: Mapping[str, Head[Any, Any]],
+        heads: Mapping[str, Head[Any]],
         preprocessors: Mapping[str, MediaPreprocessor],
     ) -> None:
         super().__init__()
@@ -82,9 +82,13 @@ class MultimodalModel(nn.Module):
             parts |= {f"{name}.{kind}": component for kind, component in embedder.named_children()}
         return parts | {f"heads.{name}": head for name, head in self.heads.items()}
 
-    def head(self, name: str) -> Head[Any, Any]:
-        """Return the head of this name."""
-        return cast(Head[Any, Any], self.heads[name])
+    def token_heads(self) -> dict[str, TokenHead[Any]]:
+        """Return the heads that predict the next token, by name."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, TokenHead)}
+
+    def query_heads(self) -> dict[str, QueryHead[Any]]:
+        """Return the heads that answer queries, by name."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, QueryHead)}
 
     def embed(self, ids: Tensor, media: Sequence[PlacedMedia]) -> Tensor:
         """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
@@ -98,7 +102,7 @@ class MultimodalModel(nn.Module):
         }
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Read a packed batch; return hidden vectors ``[1, T, D]`` and one state row for each conversation."""
+        """Read a packed batch; return hidden vectors ``[1, T, D]`` and the state of the conversations."""
         x = self.embed(batch.ids, batch.media)
         hidden: Tensor
         hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))
@@ -131,17 +135,26 @@ class MultimodalModel(nn.Module):
         return torch.cat(last), type(states[0]).stack(states)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean loss of each head that has something to say in ``batch``."""
+        """Return the mean loss of each head that ``batch`` supervises, by the head's name."""
         hidden_TD = self(batch)[0][0]
         losses: dict[str, Tensor] = {}
         supervised = batch.targets[0] != IGNORE
-        if "lm" in self.heads and bool(supervised.any()):
+        if bool(supervised.any()):
             index = supervised.nonzero()[:, 0].to(self.device)
-            targets = batch.targets[0][supervised].to(self.device)
-            losses["lm"] = self.head("lm").loss(hidden_TD[index], targets)
+            ids = batch.targets[0][supervised].to(self.device)
+            for name, head in self.token_heads().items():
+                losses[name] = head.supervise(hidden_TD[index], ids)
+        heads = self.query_heads()
         for name, queries in batch.queries.items():
-            answered = [query for query in queries if query.target is not None]
-            if answered:
-                index = torch.tensor([query.position for query in answered], device=self.device)
-                losses[name] = self.head(name).loss(hidden_TD[index], answered)
+            losses[name] = heads[name].supervise(self._at(hidden_TD, queries), queries)
         return losses
+
+    def predict(self, batch: Batch) -> dict[str, Sequence[Any]]:
+        """Return the predictions of each head that ``batch`` queries, by the head's name, in the order of queries."""
+        hidden_TD = self(batch)[0][0]
+        heads = self.query_heads()
+        return {name: heads[name].predict(self._at(hidden_TD, asked), asked) for name, asked in batch.queries.items()}
+
+    def _at(self, hidden_TD: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Return the hidden vectors ``[n, D]`` at n queries."""
+        return hidden_TD[torch.tensor([query.position for query in queries], device=self.device)]

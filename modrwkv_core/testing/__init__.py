@@ -11,8 +11,9 @@ configurations; pytest runs the whole contract::
         name = "my_compressor"
         configs = ({}, {"stride": 3})
 
-Heads also say what answers to try. Encoders are tried on the example signals of their modality, unless they say on what
-else. ``modrwkv plugins check`` prints the outcome with a remedy for each point that does not hold.
+Query heads, tasks, metrics and sources also say what examples to try. Encoders are tried on the example signals of
+their modality, unless they say on what else. ``modrwkv plugins check`` prints the outcome with a remedy for each point
+that does not hold.
 """
 
 from modrwkv_core.testing.backbone import BackboneContract
@@ -21,9 +22,13 @@ from modrwkv_core.testing.features import AdapterContract, CompressorContract
 from modrwkv_core.testing.finetuning import FinetuningContract
 from modrwkv_core.testing.head import HeadContract
 from modrwkv_core.testing.logger import LoggerContract
+from modrwkv_core.testing.metric import MetricContract
 from modrwkv_core.testing.modality import ModalityContract
 from modrwkv_core.testing.optimizer import OptimizerContract
 from modrwkv_core.testing.scheduler import SchedulerContract
+from modrwkv_core.testing.source import SourceContract
+from modrwkv_core.testing.task import TaskContract
+from modrwkv_core.testing.tokenizer import TokenizerContract
 
 __all__ = [
     "AdapterContract",
@@ -33,7 +38,11 @@ __all__ = [
     "FinetuningContract",
     "HeadContract",
     "LoggerContract",
+    "MetricContract",
     "ModalityContract",
     "OptimizerContract",
     "SchedulerContract",
+    "SourceContract",
+    "TaskContract",
+    "TokenizerContract",
 ]

@@ -1,6 +1,6 @@
 """The contract of backbones and their states.
 
-B = rows, T = tokens, D = hidden size.
+B = batch size, T = tokens, D = hidden size.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class BackboneContract(NeuralContract):
         backbone: nn.Module = load(self.spec.implementation)(config, self.vocab_size)
         return backbone
 
-    def ids(self, rows: int = 3) -> Tensor:
-        """Make ids ``[rows, tokens]``."""
-        return torch.randint(0, self.vocab_size, (rows, self.tokens), generator=torch.Generator().manual_seed(0))
+    def ids(self, batch_size: int = 3) -> Tensor:
+        """Make ids ``[batch_size, tokens]``."""
+        return torch.randint(0, self.vocab_size, (batch_size, self.tokens), generator=torch.Generator().manual_seed(0))
 
     def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
-        """Return the logits of three rows."""
+        """Return the logits of three sequences."""
         ids = self.ids().to(device)
         hidden, state = module(module.embed(ids))
         assert list(hidden.shape) == [*ids.shape, module.hidden_size], f"{self.name} gives hidden {list(hidden.shape)}"
-        assert state.rows == len(ids), f"{self.name} gives a state of {state.rows} rows for {len(ids)}"
+        assert state.batch_size == len(ids), f"{self.name} gives a state of {state.batch_size} sequences for {len(ids)}"
         logits: Tensor = module.logits(hidden)
         assert list(logits.shape) == [*ids.shape, self.vocab_size], f"{self.name} gives logits {list(logits.shape)}"
         return logits
@@ -113,17 +113,17 @@ class BackboneContract(NeuralContract):
                 )
                 self.assert_same_state(module, state, after, f"{self.name} leaves another state after prefill")
 
-    def test_row_in_a_batch_equals_the_row_alone(self, settings: Mapping[str, Any]) -> None:
-        """Rows do not mix.
+    def test_sequence_in_a_batch_equals_the_sequence_alone(self, settings: Mapping[str, Any]) -> None:
+        """Sequences do not mix.
 
-        Remedy: normalize over features, never over rows.
+        Remedy: normalize over features, never over the batch.
         """
         module, x_BTD = self.embedded(settings)
-        alone = torch.cat([module(x_BTD[row : row + 1])[0] for row in range(len(x_BTD))])
-        assert_near(module(x_BTD)[0], alone, SAME, f"{self.name}: a batch differs from its rows alone")
+        alone = torch.cat([module(x_BTD[index : index + 1])[0] for index in range(len(x_BTD))])
+        assert_near(module(x_BTD)[0], alone, SAME, f"{self.name}: a batch differs from its sequences alone")
 
     def test_packed_sequences_equal_the_sequences_alone(self, settings: Mapping[str, Any]) -> None:
-        """The whole state resets where a packed sequence begins, or begins with that sequence's row of the state.
+        """The whole state resets where a packed sequence begins, or begins with that sequence's state.
 
         Remedy: reset the whole state, shifts included, where ``cu_seqlens`` says that a sequence begins.
         """
@@ -133,13 +133,15 @@ class BackboneContract(NeuralContract):
         _, started = module(x_BTD[:, :4])
         for state in (None, started):
             hidden, last = module(packed_1TD, state=state, cu_seqlens=cu_seqlens)
-            assert last.rows == len(bounds) - 1, f"{self.name} gives {last.rows} states for {len(bounds) - 1} sequences"
-            for row, (begin, end) in enumerate(pairwise(bounds)):
-                first = None if state is None else state.select([row])
+            assert last.batch_size == len(bounds) - 1, (
+                f"{self.name} gives {last.batch_size} states for {len(bounds) - 1} sequences"
+            )
+            for index, (begin, end) in enumerate(pairwise(bounds)):
+                first = None if state is None else state.select([index])
                 alone, after = module(packed_1TD[:, begin:end], state=first)
-                where = f"{self.name}: packed sequence {row} {'without' if state is None else 'with'} a state"
+                where = f"{self.name}: packed sequence {index} {'without' if state is None else 'with'} a state"
                 assert_near(hidden[:, begin:end], alone, SAME, f"{where} differs from the sequence alone")
-                self.assert_same_state(module, last.select([row]), after, f"{where} leaves another state")
+                self.assert_same_state(module, last.select([index]), after, f"{where} leaves another state")
 
     def test_no_state_is_the_initial_state(self, settings: Mapping[str, Any]) -> None:
         """``init_state`` is what a sequence begins with.
@@ -151,20 +153,27 @@ class BackboneContract(NeuralContract):
         assert_near(begun, module(x_BTD)[0], 0.0, f"{self.name}: init_state differs from no state")
 
     def test_states_fork_stack_and_select(self, settings: Mapping[str, Any]) -> None:
-        """Rows of a state can be copied, joined and picked.
+        """Sequences of a state can be copied, joined and picked.
 
-        Remedy: copy rows in the order that the interface says.
+        Remedy: copy sequences in the order that the interface says.
         """
         module, x_BTD = self.embedded(settings)
         _, state = module(x_BTD)
         forked = state.fork(2)
-        assert forked.rows == 2 * len(x_BTD), f"{self.name}: fork(2) of {len(x_BTD)} rows gives {forked.rows}"
-        self.assert_same_state(module, forked.select([0, 2, 4]), state, f"{self.name}: fork changes rows")
-        self.assert_same_state(module, forked.select([1, 3, 5]), state, f"{self.name}: fork changes the order of rows")
-        rows = [state.select([row]) for row in range(len(x_BTD))]
-        self.assert_same_state(module, type(state).stack(rows), state, f"{self.name}: stacked rows differ")
+        assert forked.batch_size == 2 * len(x_BTD), (
+            f"{self.name}: fork(2) of {len(x_BTD)} sequences gives {forked.batch_size}"
+        )
+        self.assert_same_state(module, forked.select([0, 2, 4]), state, f"{self.name}: fork changes sequences")
         self.assert_same_state(
-            module, state.select([2, 0]), type(state).stack([rows[2], rows[0]]), f"{self.name}: select mixes rows up"
+            module, forked.select([1, 3, 5]), state, f"{self.name}: fork changes the order of sequences"
+        )
+        alone = [state.select([index]) for index in range(len(x_BTD))]
+        self.assert_same_state(module, type(state).stack(alone), state, f"{self.name}: stacked sequences differ")
+        self.assert_same_state(
+            module,
+            state.select([2, 0]),
+            type(state).stack([alone[2], alone[0]]),
+            f"{self.name}: select mixes sequences up",
         )
 
     def test_using_a_state_leaves_it_as_it_was(self, settings: Mapping[str, Any]) -> None:
@@ -222,6 +231,8 @@ class BackboneContract(NeuralContract):
 
     def assert_same_state(self, module: Any, actual: Any, expected: Any, message: str) -> None:
         """Assert that two states lead to the same continuation."""
-        x_BTD = module.embed(self.ids(rows=1)[:, :4]).expand(expected.rows, -1, -1).detach()
-        assert actual.rows == expected.rows, f"{message}: {actual.rows} rows instead of {expected.rows}"
+        x_BTD = module.embed(self.ids(batch_size=1)[:, :4]).expand(expected.batch_size, -1, -1).detach()
+        assert actual.batch_size == expected.batch_size, (
+            f"{message}: {actual.batch_size} sequences instead of {expected.batch_size}"
+        )
         assert_near(module(x_BTD, state=actual)[0], module(x_BTD, state=expected)[0], SAME, message)

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
-from modrwkv_core.interfaces.config import EncoderConfig
-from modrwkv_core.interfaces.sections import encoder_sections
+from modrwkv_core.interfaces.config import EncoderConfig, encoder_sections
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.testing.features import assert_features

@@ -1,6 +1,6 @@
 """A small backbone for the tests of whatever stands beside one: a GRU that keeps the whole contract.
 
-B = rows, T = tokens, D = hidden size.
+B = batch size, T = tokens, D = hidden size.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FakeBackboneConfig(BackboneConfig):
 
 
 class FakeState(State):
-    """The hidden vector of each row.
+    """The hidden vector of each sequence.
 
     Args:
         hidden: ``[B, D]``.
@@ -54,22 +54,22 @@ class FakeState(State):
         self.hidden = hidden
 
     @property
-    def rows(self) -> int:
+    def batch_size(self) -> int:
         """B."""
         return len(self.hidden)
 
     def fork(self, copies: int = 1) -> Self:
-        """Repeat every row."""
+        """Repeat every sequence."""
         return type(self)(self.hidden.repeat_interleave(copies, dim=0))
 
     @classmethod
     def stack(cls, states: Sequence[Self]) -> Self:
-        """Join rows."""
+        """Join batches."""
         return cls(torch.cat([state.hidden for state in states]))
 
-    def select(self, rows: Sequence[int]) -> Self:
-        """Copy rows."""
-        return type(self)(self.hidden[list(rows)])
+    def select(self, indices: Sequence[int]) -> Self:
+        """Copy sequences."""
+        return type(self)(self.hidden[list(indices)])
 
     def to(self, device: torch.device | str) -> Self:
         """Move to ``device``."""
@@ -137,9 +137,9 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
         scores: Tensor = self.head(hidden)
         return scores
 
-    def init_state(self, rows: int) -> FakeState:
+    def init_state(self, batch_size: int) -> FakeState:
         """Return zeros."""
-        return FakeState(self.embedding.weight.new_zeros(rows, self.hidden_size))
+        return FakeState(self.embedding.weight.new_zeros(batch_size, self.hidden_size))
 
     def weight_decay_parameters(self) -> set[str]:
         """Name the matrices."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modrwkv_core.interfaces.component import Head
-from modrwkv_core.interfaces.config import HeadConfig
+from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.component import Head, Query, QueryHead, TokenHead
+from modrwkv_core.interfaces.config import ForecastHeadConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
 from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
@@ -19,7 +21,7 @@ __all__ = ["HeadContract"]
 
 
 class HeadContract(NeuralContract):
-    """A head; a subclass sets ``plugin``, ``name`` and ``configs`` and says what answers to try.
+    """A head; a subclass sets ``plugin``, ``name`` and ``configs``, and for query heads says what examples to try.
 
     Attributes:
         hidden_size: D of the backbone to try it with.
@@ -35,9 +37,13 @@ class HeadContract(NeuralContract):
 
     backbone: FakeBackbone
 
-    @abstractmethod
-    def answers(self, config: Any) -> Sequence[Any]:
-        """Return a few targets of ``loss``, of which any slice is also a target: a tensor of ids, or queries."""
+    def examples(self, config: Any) -> Sequence[tuple[Any, Any]]:
+        """Return a few signals with the targets of records; token heads need none."""
+        return ()
+
+    def bad_examples(self, config: Any) -> Sequence[tuple[Any, Any]]:
+        """Return signals and targets of which ``prepare`` must refuse each pair."""
+        return ()
 
     def build(self, config: Any) -> nn.Module:
         """Construct the head beside a small backbone, which is the same for all seeds: it is no part of the head."""
@@ -52,25 +58,42 @@ class HeadContract(NeuralContract):
         vectors = torch.randn(count, self.hidden_size, generator=torch.Generator().manual_seed(0))
         return vectors.to(device, dtype)
 
+    def targets(self, config: Any, device: str = "cpu") -> Any:
+        """Return what supervises the head, of which any slice also does: ids, or queries."""
+        if isinstance(config, TokenHeadConfig):
+            return torch.arange(5, device=device) % self.vocab_size
+        examples = self.examples(config)
+        assert len(examples) > 1, f"{type(self).__name__}.examples must give two examples or more"
+        return [Query(0, *config.prepare(signal, target)) for signal, target in examples]
+
     def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
         """Return the loss."""
-        answers = self.answers(module.config)
-        answers = answers.to(device) if isinstance(answers, Tensor) else answers
+        targets = self.targets(module.config, device)
         self.backbone.to(device, dtype)
-        loss: Tensor = module.loss(self.hidden(len(answers), dtype, device), answers)
+        loss: Tensor = module.supervise(self.hidden(len(targets), dtype, device), targets)
         assert loss.shape == (), f"the loss of {self.name} has the shape {list(loss.shape)}, not that of a scalar"
         return loss
 
-    def test_loss_is_the_mean_over_answers(self, settings: Mapping[str, Any]) -> None:
-        """The loss of several answers is the mean of their losses.
+    def test_says_what_supervises_it(self, settings: Mapping[str, Any]) -> None:
+        """The configuration and the implementation say alike whether tokens or queries supervise the head.
 
-        Remedy: average over answers, each with the same weight.
+        Remedy: derive from ``TokenHeadConfig`` and ``TokenHead``, or from ``QueryHeadConfig`` and ``QueryHead``.
+        """
+        config, head = self.config(settings), load(self.spec.implementation)
+        kinds = ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead))
+        found = [isinstance(config, base) and issubclass(head, interface) for base, interface in kinds]
+        assert sum(found) == 1, f"{head.__name__} and {type(config).__name__} are not of one kind of head"
+
+    def test_loss_is_the_mean_over_targets(self, settings: Mapping[str, Any]) -> None:
+        """The loss of several targets is the mean of their losses.
+
+        Remedy: average over targets, each with the same weight.
         """
         module = self.made(settings)
-        answers = self.answers(module.config)
-        hidden = self.hidden(len(answers))
-        single = torch.stack([module.loss(hidden[i : i + 1], answers[i : i + 1]) for i in range(len(answers))])
-        assert_near(self.outputs(module), single.mean(), SAME, f"the loss of {self.name} is not a mean over answers")
+        targets = self.targets(module.config)
+        hidden = self.hidden(len(targets))
+        single = torch.stack([module.supervise(hidden[i : i + 1], targets[i : i + 1]) for i in range(len(targets))])
+        assert_near(self.outputs(module), single.mean(), SAME, f"the loss of {self.name} is not a mean over targets")
 
     def test_gradient_reaches_the_backbone(self, settings: Mapping[str, Any]) -> None:
         """The loss trains the backbone through every hidden vector.
@@ -78,16 +101,77 @@ class HeadContract(NeuralContract):
         Remedy: use every hidden vector and ``detach`` none.
         """
         module = self.made(settings)
-        answers = self.answers(module.config)
-        hidden = self.hidden(len(answers)).requires_grad_()
-        module.loss(hidden, answers).backward()
+        targets = self.targets(module.config)
+        hidden = self.hidden(len(targets)).requires_grad_()
+        module.supervise(hidden, targets).backward()
         assert hidden.grad is not None, f"the loss of {self.name} does not depend on the hidden vectors"
         assert (hidden.grad.abs().amax(dim=1) > 0).all(), f"the loss of {self.name} ignores some hidden vectors"
 
     def test_backbone_is_not_part_of_the_head(self, settings: Mapping[str, Any]) -> None:
         """The backbone is saved and trained once, not again as a submodule of the head.
 
-        Remedy: keep a bound method of the backbone, not the module.
+        Remedy: use ``self.backbone`` of the base class and do not assign the backbone to an attribute.
         """
         held = [name for name, child in self.made(settings).named_modules() if isinstance(child, FakeBackbone)]
-        assert not held, f"{self.name} holds the backbone as its submodule {held[0]}; keep a bound method instead"
+        assert not held, f"{self.name} holds the backbone as its submodule {held[0]}; use the base's `backbone`"
+
+    def test_predicts_one_answer_for_each_hidden_vector(self, settings: Mapping[str, Any]) -> None:
+        """Predictions do not depend on their neighbors: logits for tokens, plain values in the form of targets.
+
+        Remedy: return one prediction for each query, as a text, a number or a NumPy array, which ``prepare`` accepts as
+        a target.
+        """
+        module = self.made(settings)
+        with torch.no_grad():
+            if isinstance(module.config, TokenHeadConfig):
+                self._check_logits(module)
+            else:
+                self._check_predictions(module)
+
+    def _check_logits(self, module: Any) -> None:
+        hidden = self.hidden(4)
+        logits = module.predict(hidden)
+        assert list(logits.shape) == [4, self.vocab_size], f"{self.name} gives logits {list(logits.shape)}"
+        alone = torch.cat([module.predict(hidden[i : i + 1]) for i in range(4)])
+        assert_near(logits, alone, SAME, f"{self.name} predicts something else for a batch")
+
+    def _check_predictions(self, module: Any) -> None:
+        config = module.config
+        queries = [Query(0, config.prepare(signal, None)[0], None) for signal, _ in self.examples(config)]
+        hidden = self.hidden(len(queries))
+        predictions = module.predict(hidden, queries)
+        assert len(predictions) == len(queries), f"{self.name} gives {len(predictions)} for {len(queries)} queries"
+        for index, (prediction, query) in enumerate(zip(predictions, queries, strict=True)):
+            assert not isinstance(prediction, Tensor), f"{self.name} predicts tensors: return plain values"
+            [alone] = module.predict(hidden[index : index + 1], [query])
+            assert _close(prediction, alone), f"{self.name} predicts something else for a batch: {prediction}, {alone}"
+            if isinstance(config, ForecastHeadConfig):
+                shape = np.shape(prediction)
+                assert shape == (config.horizon, config.channels), f"{self.name} forecasts an array of shape {shape}"
+            try:
+                config.prepare(query.signal, prediction)
+            except DataError as error:
+                raise AssertionError(f"{self.name} predicts what is no target: {error}") from error
+
+    def test_prepares_queries_in_workers(self, settings: Mapping[str, Any]) -> None:
+        """What ``prepare`` returns reaches the model pickled; what the head cannot use is a ``DataError`` there.
+
+        Remedy: check signals and targets in ``prepare``, and return objects that pickle.
+        """
+        config = self.config(settings)
+        if isinstance(config, TokenHeadConfig):
+            return
+        for signal, target in self.examples(config):
+            pickle.loads(pickle.dumps(config.prepare(signal, target)))
+        for signal, target in self.bad_examples(config):
+            try:
+                config.prepare(signal, target)
+            except DataError:
+                continue
+            raise AssertionError(f"`prepare` of {self.name} accepts the target {target!r}")
+
+
+def _close(first: Any, second: Any) -> bool:
+    if isinstance(first, np.ndarray | float):
+        return np.shape(first) == np.shape(second) and bool(np.allclose(first, second, rtol=1e-3, atol=1e-4))
+    return bool(first == second)

@@ -9,10 +9,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Final, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from modrwkv_core.interfaces.config import ComponentConfig
-from modrwkv_core.manifest.unions import Components
+from modrwkv_core.manifest.unions import Components, tag_key
 from modrwkv_core.plugin import PLUGIN_API, ComponentSpec, Kind
 from modrwkv_core.registry import Registry, discover
 from modrwkv_core.testing.import_cost import HEAVY, foreign_modules, import_in_subprocess
@@ -90,7 +89,7 @@ class ComponentContract(PluginContract):
     """
 
     kind: ClassVar[Kind]
-    config_base: ClassVar[type[ComponentConfig]]
+    config_base: ClassVar[type[BaseModel]]
     interface: ClassVar[type[Any]]
 
     name: ClassVar[str]
@@ -129,8 +128,9 @@ class ComponentContract(PluginContract):
         for reference, base in ((spec.config, self.config_base), (spec.implementation, self.interface)):
             found = load(reference)
             assert issubclass(found, base), f"{reference} is not a {base.__name__}"
-        default = load(spec.config).model_fields["type"].default
-        assert default == self.name, f"`type` of {spec.config} is {default!r} by default, not {self.name!r}"
+        key = tag_key(self.kind)
+        default = load(spec.config).model_fields[key].default
+        assert default == self.name, f"`{key}` of {spec.config} is {default!r} by default, not {self.name!r}"
 
     def test_configuration_never_loads_torch(self) -> None:
         """Validating a manifest must not cost seconds.
@@ -146,7 +146,7 @@ class ComponentContract(PluginContract):
 
         Remedy: keep the base's ``model_config`` and narrow ``type`` to ``Literal["its-name"]``.
         """
-        for wrong in ({"no_such_key": 1}, {"type": "no-such-type"}):
+        for wrong in ({"no_such_key": 1}, {tag_key(self.kind): "no-such-name"}):
             try:
                 self.config({**settings, **wrong})
             except ValidationError:
@@ -160,7 +160,7 @@ class ComponentContract(PluginContract):
         """
         config = self.config(settings)
         try:
-            config.type = "other"
+            setattr(config, tag_key(self.kind), "other")
         except ValidationError:
             return
         raise AssertionError(f"the configuration of {self.name} can be changed: derive it from ComponentConfig")
@@ -171,7 +171,7 @@ class ComponentContract(PluginContract):
         Remedy: write a docstring under each field.
         """
         fields = load(self.spec.config).model_fields
-        bare = [key for key, field in fields.items() if key != "type" and not field.description]
+        bare = [key for key, field in fields.items() if key != tag_key(self.kind) and not field.description]
         assert not bare, f"keys of {self.name} without a docstring: {', '.join(bare)}"
 
     def test_configuration_survives_manifest_and_pickle(self, settings: Mapping[str, Any]) -> None:

@@ -114,7 +114,7 @@ def _words(record: Record) -> Iterator[bytes]:
                     yield modality.encode()
                     yield _content(media)
                 case Target(head, value):
-                    yield head.encode()
+                    yield (head or "").encode()
                     yield _content(value)
 
 

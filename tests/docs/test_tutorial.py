@@ -12,8 +12,9 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_a_reader_trains_asks_evaluates_and_resumes(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "tutorial" / "first-model.md", tmp_path)
     tasks = json.loads((tmp_path / "runs/first/results.json").read_text())["tasks"]
-    assert tasks["talks"]["score"] >= 0.9 > 0.7 > tasks["talks"]["baselines"]["majority answer"]
-    assert tasks["forecasts"]["score"] < 0.5 * tasks["forecasts"]["baselines"]["repeat last"]
+    talks, forecasts = tasks["talks"]["metrics"]["exact_match"], tasks["forecasts"]["metrics"]["mse"]
+    assert talks["score"] >= 0.9 > 0.7 > talks["baselines"]["majority answer"]
+    assert forecasts["score"] < 0.5 * forecasts["baselines"]["repeat last"]
 
     follow(DOCS / "explanation" / "data-flow.md", tmp_path)
     follow(DOCS / "how-to" / "checkpoints.md", tmp_path)

@@ -28,8 +28,8 @@ def test_the_compiled_decoder_answers_as_the_backbone_does(tiny_manifest: Callab
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     session = Session(loaded, model, tmp_path)
     found = session.answer(QUESTIONS, 20), session.generate("Say yes twice.", max_tokens=20)
-    assert not isinstance(session.decoder, BackboneDecoder)
-    session.decoder = BackboneDecoder(model.backbone)
+    assert not isinstance(session.decoders["lm"], BackboneDecoder)
+    session.decoders["lm"] = BackboneDecoder(model.backbone)
     assert found == (session.answer(QUESTIONS, 20), session.generate("Say yes twice.", max_tokens=20))
     assert len(set(found[0])) > 1
 

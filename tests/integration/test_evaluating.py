@@ -26,7 +26,7 @@ WAVES = {
 }
 EVALUATION = {
     "talks": {"task": {"type": "exact_match", "max_tokens": 4}, "data": {"source": "chat", "path": "talks.jsonl"}},
-    "waves": {"task": {"type": "forecast", "period": 24, "batch": 5}, "data": WAVES, "baseline_data": WAVES},
+    "waves": {"task": {"type": "forecast", "period": 24, "batch_size": 5}, "data": WAVES, "baseline_data": WAVES},
 }
 
 
@@ -46,18 +46,18 @@ def test_a_run_is_evaluated_on_all_its_tasks(run: Path) -> None:
     result = invoke(run)
     answered, _, table_and_path = result.stdout.partition("\n\n")
     assert answered.startswith("talks:\n  Say ")
-    assert [line.split()[0] for line in table_and_path.splitlines()] == ["task", "talks", "waves", "report:"]
+    assert [line.split()[0] for line in table_and_path.splitlines()] == ["task", "talks", "waves", "mae", "report:"]
     found = json.loads((run / "results.json").read_text(encoding="utf-8"))
     assert found["run"] == "tiny"
-    talks, waves = found["tasks"]["talks"], found["tasks"]["waves"]
+    assert (found["tasks"]["talks"]["count"], list(found["tasks"]["waves"]["metrics"])) == (9, ["mse", "mae"])
+    talks, waves = found["tasks"]["talks"]["metrics"]["exact_match"], found["tasks"]["waves"]["metrics"]["mse"]
     # nine different questions with nine different answers
-    assert talks["count"] == 9
     assert talks["baselines"] == {"majority answer": pytest.approx(1 / 9), "question only": 1.0}
 
     table = np.loadtxt(run.parent / "project" / "waves.csv", delimiter=",", skiprows=1)[:, 1:].astype(np.float32)
     starts = range(24, len(table) - 6 + 1, 10)
     ahead = np.stack([table[start : start + 6] for start in starts])
-    assert waves["count"] == 2 * len(starts)
+    assert found["tasks"]["waves"]["count"] == 2 * len(starts)
     last = np.stack([table[start - 1 : start] for start in starts])
     assert waves["baselines"]["repeat last"] == pytest.approx(float(np.mean((ahead - last) ** 2)), rel=1e-4)
     season = np.stack([table[start - 24 : start - 18] for start in starts])

@@ -221,13 +221,13 @@ def test_the_card_says_what_the_run_is(run: RunFolder) -> None:
     manifest = run.manifest.read_text().replace("evaluation: {}", EVALUATION)
     run.manifest.write_text(manifest)
     scores = {
-        "metric": "mse",
         "score": 0.25,
-        "count": 40,
         "baselines": {"repeat last": 0.5},
-        "best_floor": "repeat last",
+        "best_baseline": "repeat last",
+        "text": {"model": "0.25 kW²", "repeat last": "0.5 kW²"},
     }
-    (run.path / "results.json").write_text(json.dumps({"run": "tiny", "tasks": {"forecast": scores}}))
+    tasks = {"forecast": {"count": 40, "metrics": {"mse": scores}}}
+    (run.path / "results.json").write_text(json.dumps({"run": "tiny", "tasks": tasks}))
     card = ModelCard.load(write_card(run, REPOSITORY))
     assert card.data.library_name == "modrwkv"
     assert card.data.tags == ["modrwkv", "rwkv7", "series"]
@@ -235,7 +235,7 @@ def test_the_card_says_what_the_run_is(run: RunFolder) -> None:
     assert (result.dataset_name, result.metric_type, result.metric_value) == ("forecast", "mse", 0.25)
     assert "| series.encoder | wavenet | modrwkv-wavenet " in card.text
     assert "| align | adapter | 1 step | 0.001 |" in card.text
-    assert "| forecast | 40 | mse | 0.25 | 0.5 |" in card.text
+    assert "| forecast | 40 | mse | 0.25 kW² | 0.5 kW² |" in card.text
     assert f"modrwkv pull {REPOSITORY} runs/tiny" in card.text
 
 

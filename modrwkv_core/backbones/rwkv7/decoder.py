@@ -74,7 +74,7 @@ class _CompiledDecoding(Decoding):
             tensor.detach().to(torch.float32, copy=True).contiguous()
             for tensor in (state.matrix, state.time_shift, state.channel_shift)
         )
-        self._slots = torch.arange(state.rows)
+        self._slots = torch.arange(state.batch_size)
 
     @torch.inference_mode()
     def step(self, ids: Tensor) -> Tensor:

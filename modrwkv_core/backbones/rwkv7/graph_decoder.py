@@ -73,9 +73,9 @@ class GraphDecoder(Decoder):
     def start(self, state: State) -> Decoding:
         """Continue the sequences of ``state`` in slots of the pool."""
         assert isinstance(state, RWKV7State), type(state).__name__
-        while len(self._free) < state.rows:
+        while len(self._free) < state.batch_size:
             self._grow()
-        slots = [self._free.pop() for _ in range(state.rows)]
+        slots = [self._free.pop() for _ in range(state.batch_size)]
         index = torch.tensor(slots, device=self.pool.matrix.device)
         for pool, tensor in zip(_tensors(self.pool), _tensors(state), strict=True):
             pool.index_copy_(1, index, tensor.detach().to(pool.dtype))
@@ -94,7 +94,7 @@ class GraphDecoder(Decoder):
     def _grow(self) -> None:
         # Captured steps hold the addresses of the former pool.
         self._steps.clear()
-        slots = self.pool.rows
+        slots = self.pool.batch_size
         # The contents of new slots do not matter: sequences that start overwrite them.
         self.pool = RWKV7State.stack([self.pool, self.pool])
         self._free += range(slots, 2 * slots)

@@ -173,7 +173,11 @@ class RWKV7(Backbone[RWKV7Config]):
         On a GPU a single sequence is prefilled in a CUDA graph from the second call on, without gradients.
         """
         before = self._checked(x, state, cu_seqlens)
-        if before.rows == 1 and x.shape[1] <= MAX_PREFILL_TOKENS and (graph := self._prefill_graph(x)) is not None:
+        if (
+            before.batch_size == 1
+            and x.shape[1] <= MAX_PREFILL_TOKENS
+            and (graph := self._prefill_graph(x)) is not None
+        ):
             return graph(x, before)
         return self.run(x, before, cu_seqlens, Tail(cu_seqlens))
 
@@ -206,15 +210,15 @@ class RWKV7(Backbone[RWKV7Config]):
         scores: Tensor = self.head(hidden)
         return scores
 
-    def init_state(self, rows: int) -> RWKV7State:
-        """Return the state of ``rows`` sequences that have read nothing: zeros."""
+    def init_state(self, batch_size: int) -> RWKV7State:
+        """Return the state of ``batch_size`` sequences that have read nothing: zeros."""
         like = self.emb.weight
         sizes = self.sizes
         matrix = like.new_zeros(
-            (sizes.num_layers, rows, sizes.num_heads, sizes.head_dim, sizes.head_dim),
+            (sizes.num_layers, batch_size, sizes.num_heads, sizes.head_dim, sizes.head_dim),
             dtype=torch.promote_types(like.dtype, torch.float32),
         )
-        return RWKV7State(matrix, *(like.new_zeros(sizes.num_layers, rows, sizes.hidden_size) for _ in range(2)))
+        return RWKV7State(matrix, *(like.new_zeros(sizes.num_layers, batch_size, sizes.hidden_size) for _ in range(2)))
 
     def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch: the large matrices.

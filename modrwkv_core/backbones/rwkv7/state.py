@@ -34,7 +34,7 @@ class RWKV7State(State):
     channel_shift: Tensor
 
     @property
-    def rows(self) -> int:
+    def batch_size(self) -> int:
         """Number of sequences."""
         return self.matrix.shape[1]
 
@@ -50,9 +50,9 @@ class RWKV7State(State):
             *(torch.cat(tensors, dim=1) for tensors in zip(*(state._tensors() for state in states), strict=True))
         )
 
-    def select(self, rows: Sequence[int]) -> Self:
+    def select(self, indices: Sequence[int]) -> Self:
         """Return an independent state of these rows, in this order."""
-        index = torch.tensor(rows, dtype=torch.int64, device=self.matrix.device)
+        index = torch.tensor(indices, dtype=torch.int64, device=self.matrix.device)
         return type(self)(*(tensor.index_select(1, index) for tensor in self._tensors()))
 
     def to(self, device: torch.device | str) -> Self:

@@ -6,7 +6,8 @@ A line is ``{"messages": [{"role": ..., "content": ...}, ...]}``; content is a t
 - ``{"type": "image_url", "image_url": {"url": ...}}``: a path, a ``file://`` or a ``data:`` URL
 - ``{"type": "input_audio", "input_audio": {"data": base64, "format": ...}}``
 - ``{"type": MODALITY, ...}`` with one of ``path``, ``data`` (base64 of a file) and ``values`` (numbers)
-- ``{"type": "target", "head": ..., "values": [...]}``: what another head than the language model is supervised with
+- ``{"type": "target", "head": NAME, ...}`` with ``values`` (numbers) or ``value`` (whatever the head predicts: a label,
+  a number): what a query head is supervised with; without ``head``, the one that answers queries about the media before
 
 Beside ``messages``, ``images``, ``audios`` and ``videos`` may list files, as LLaMA-Factory and ms-swift write them:
 ``<image>`` in a question then gives the place of the next one. Without such lists, text is text.
@@ -81,7 +82,7 @@ class ChatSource(Source[ChatConfig]):
             case "input_audio":
                 return Media("audio", decode_base64(_take(_take(part, "input_audio", dict), "data", str)))
             case "target":
-                return Target(_take(part, "head", str), _columns(_take(part, "values", list)))
+                return Target(_take(part, "head", str) if "head" in part else None, _target(part))
             case modality:
                 return Media(modality, self._medium(part, modality))
 
@@ -144,7 +145,10 @@ def _numbers(values: list[Any]) -> NDArray[np.float32]:
     return numbers
 
 
-def _columns(values: list[Any]) -> NDArray[np.float32]:
-    """Return ``[points, channels]``; plain numbers are one channel."""
-    numbers = _numbers(values)
-    return numbers[:, None] if numbers.ndim == 1 else numbers
+def _target(part: Mapping[str, Any]) -> Any:
+    match [name for name in ("value", "values") if part.get(name) is not None]:
+        case ["value"]:
+            return part["value"]
+        case ["values"]:
+            return _numbers(_take(part, "values", list))
+    raise DataError(f"a target has not one of value and values in {str(part)[:80]}", hint="give one of them")

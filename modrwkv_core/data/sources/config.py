@@ -80,6 +80,9 @@ class CsvWindowsConfig(SourceConfig):
     horizon: int = Field(ge=1)
     """Points that it shall forecast."""
 
+    head: str | None = None
+    """Name of the head that forecasts them; by default the one that answers queries about series."""
+
     rows: RowRange | None = None
     """Rows that forecasts may lie in; a window may look back before them. By default all."""
 

@@ -21,7 +21,7 @@ __all__ = ["CsvWindowsSource"]
 
 
 class CsvWindowsSource(Source[CsvWindowsConfig]):
-    """Shows ``context_length`` points of one column and asks the head ``forecast`` for the next ``horizon`` points.
+    """Shows ``context_length`` points of one column and asks a head for the next ``horizon`` points.
 
     Raises:
         DataError: The table is missing or is not one of numbers, see :func:`~modrwkv_core.readers.tables.read_table`;
@@ -63,7 +63,7 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
         if self.config.prompt:
             question.append(Text(self.config.prompt))
         key = f"{self.config.path}: {self._columns[column]} from row {at} on"
-        return Record(key, (Turn("user", tuple(question)), Turn("assistant", (Target("forecast", ahead),))))
+        return Record(key, (Turn("user", tuple(question)), Turn("assistant", (Target(self.config.head, ahead),))))
 
     def _checked(self, rows: tuple[int, int], count: int) -> tuple[int, int]:
         if rows[1] > count:

@@ -52,12 +52,12 @@ def errors(device: str) -> dict[str, float]:
     follow("three beside it", three, states["three"], torch.tensor([2, 3, 4]))
     follow("alone in a larger pool", alone, states["alone"], torch.tensor([5]))
     follow("three again", three, states["three"], torch.tensor([6, 7, 8]))
-    rows = decoder.pool.rows
+    rows = decoder.pool.batch_size
     three.close()
     states["next"] = read.select([3, 2, 1])
     follow("next in the same slots", decoder.start(states["next"]), states["next"], torch.tensor([9, 9, 1]))
     follow("alone at last", alone, states["alone"], torch.tensor([2]))
-    found["slots that were added for nothing"] = float(decoder.pool.rows - rows)
+    found["slots that were added for nothing"] = float(decoder.pool.batch_size - rows)
     return found
 
 

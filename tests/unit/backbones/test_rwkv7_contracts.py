@@ -68,7 +68,7 @@ def test_token_by_token_equals_one_go(model: RWKV7) -> None:
 
 
 @torch.no_grad()
-def test_a_row_in_a_batch_equals_the_row_alone(model: RWKV7) -> None:
+def test_a_sequence_in_a_batch_equals_the_sequence_alone(model: RWKV7) -> None:
     x, state = inputs(3), random_state(model, 3)
     hidden, after = model(x, state)
     for row in range(3):

@@ -31,7 +31,7 @@ def assert_same(ours: RWKV7State, expected: RWKV7State) -> None:
 @given(rows=st.integers(1, 5))
 def test_stacking_single_rows_gives_the_state_back(rows: int) -> None:
     state = random_state(rows)
-    assert state.rows == rows
+    assert state.batch_size == rows
     assert_same(RWKV7State.stack([state.select([row]) for row in range(rows)]), state)
 
 

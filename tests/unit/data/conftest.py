@@ -10,8 +10,9 @@ from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
 from modrwkv_core.data.tokenizers.config import BytesConfig
 from modrwkv_core.errors import ComponentError, DataError
+from modrwkv_core.heads.config import LanguageModelConfig
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig, QueryHeadConfig
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.values import MediaItem
@@ -54,6 +55,19 @@ class PlainAdapterConfig(AdapterConfig):
     type: Literal["plain"] = "plain"
 
 
+class MoodConfig(QueryHeadConfig):
+    """Of sounds: ``calm`` or ``wild``."""
+
+    type: Literal["mood"] = "mood"
+
+    modality: str = "sound"
+
+    def prepare(self, signal: Any, target: Any) -> tuple[Any, Any]:
+        if target not in ("calm", "wild", None):
+            raise DataError(f"no mood: {target}")
+        return signal * 10, target
+
+
 def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPreprocessor:
     config = ListEncoderConfig()
     return MediaPreprocessor(name, ListModality(), ListProcessor(config), config, compressor, PlainAdapterConfig())
@@ -61,6 +75,8 @@ def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPreprocesso
 
 @pytest.fixture
 def encoder() -> ConversationEncoder:
-    """Bytes, two modalities (sounds are halved, pictures are not) and the head ``forecast``."""
+    """Bytes, two modalities (sounds are halved, pictures are not), the language model and a head about sounds."""
     pipelines = {"sound": pipeline("sound", HalvingConfig()), "picture": pipeline("picture", None)}
-    return ConversationEncoder(BytesTokenizer(BytesConfig()), pipelines, heads=["forecast"])
+    return ConversationEncoder(
+        BytesTokenizer(BytesConfig()), pipelines, {"lm": LanguageModelConfig(), "mood": MoodConfig()}
+    )

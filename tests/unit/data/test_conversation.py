@@ -1,5 +1,6 @@
 import pickle
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,9 +14,17 @@ from modrwkv_core.data.packing import pack
 from modrwkv_core.data.tokenizers.config import WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import DataError
+from modrwkv_core.heads.config import LanguageModelConfig
+from modrwkv_core.interfaces.config import QueryHeadConfig
 from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
 
 START, END, OPEN, CLOSE, PAD, QUERY = 23, 24, 257, 258, 259, 260
+
+
+class MoodConfig(QueryHeadConfig):
+    type: Literal["mood"] = "mood"
+
+    modality: str = "sound"
 
 
 def ids(text: str) -> list[int]:
@@ -126,42 +135,69 @@ def test_a_prompt_is_the_beginning_of_its_sample(encoder: ConversationEncoder) -
     sample = encoder.sample(record(question, turn("assistant", "that")))
     assert sample.ids.tolist() == [*prompt.ids.tolist(), *ids("that"), END]
 
-    asked = encoder.prompt([question], head="forecast")
-    answered = encoder.sample(record(question, turn("assistant", Target("forecast", [1.0]))))
+    asked = encoder.query([question], "mood")
+    answered = encoder.sample(record(question, turn("assistant", Target("mood", "calm"))))
     assert answered.ids.tolist() == [*asked.ids.tolist(), END]
     assert asked.ids.tolist() == [*prompt.ids.tolist(), QUERY]
 
 
-def test_answers_of_heads(encoder: ConversationEncoder) -> None:
-    value = np.ones((3, 1), dtype=np.float32)
+def test_targets_of_heads(encoder: ConversationEncoder) -> None:
     sample = encoder.sample(
         record(
-            turn("user", Media("picture", [7]), Media("sound", [1, 2]), "go on"),
-            turn("assistant", "so: ", Target("forecast", value)),
+            turn("user", Media("picture", [7]), Media("sound", [1, 2]), "how is it?"),
+            turn("assistant", "so: ", Target("mood", "calm")),
         )
     )
-    [query] = sample.queries["forecast"]
+    [query] = sample.queries["mood"]
     assert sample.ids[query.position] == QUERY
-    assert query.context.tolist() == [1, 2]
-    assert query.target is value
+    # what the head's configuration made of signal and target
+    assert query.signal.tolist() == [10, 20]
+    assert query.target == "calm"
     # The words before and the end of the turn are learned; the query is inserted by the program.
     assert supervised(sample) == [*ids("so: "), END]
 
     batch = pack([sample, sample])
-    assert [asked.position for asked in batch.queries["forecast"]] == [
-        query.position,
-        query.position + len(sample.ids),
-    ]
-    [open_query] = encoder.prompt([turn("user", Media("sound", [3, 4]))], head="forecast").queries["forecast"]
+    assert [asked.position for asked in batch.queries["mood"]] == [query.position, query.position + len(sample.ids)]
+    [open_query] = encoder.query([turn("user", Media("sound", [3, 4]))]).queries["mood"]
     assert open_query.target is None
-    assert open_query.context.tolist() == [3, 4]
+    assert open_query.signal.tolist() == [30, 40]
+
+
+def test_a_query_is_about_the_latest_signal_of_its_heads_modality(encoder: ConversationEncoder) -> None:
+    shown = turn("user", Media("sound", [1, 2]), Media("sound", [3, 4]), Media("picture", [9]))
+    for head in ("mood", None):
+        [query] = encoder.query([shown], head).queries["mood"]
+        assert query.signal.tolist() == [30, 40]
+
+
+def test_a_target_may_leave_its_head_out_where_one_can_be_meant(encoder: ConversationEncoder) -> None:
+    heads = {name: MoodConfig(modality=of) for name, of in (("a", "sound"), ("b", "sound"), ("c", "picture"))}
+    several = ConversationEncoder(encoder.tokenizer, encoder.preprocessors, heads)
+    sound, picture = turn("user", Media("sound", [1, 2])), turn("user", Media("picture", [7]))
+    calm = turn("assistant", Target(None, "calm"))
+    assert list(several.sample(record(picture, calm)).queries) == ["c"]
+    with pytest.raises(DataError, match="asks about sound without naming a head; these could answer: a, b"):
+        several.sample(record(sound, calm))
+    with pytest.raises(DataError, match=r"asks about picture, but .* answer queries: mood \(sound\)"):
+        encoder.sample(record(picture, calm))
+    assert list(several.sample(record(sound, turn("assistant", Target("b", "calm")))).queries) == ["b"]
+
+
+def test_without_a_token_head_a_conversation_needs_a_target(encoder: ConversationEncoder) -> None:
+    silent = ConversationEncoder(encoder.tokenizer, encoder.preprocessors, {"mood": MoodConfig()})
+    sound = turn("user", Media("sound", [1, 2]))
+    assert list(silent.sample(record(sound, turn("assistant", Target("mood", "calm")))).queries) == ["mood"]
+    with pytest.raises(DataError, match=r"^file.jsonl:7: no head of the model learns"):
+        silent.sample(record(sound, turn("assistant", "calm")))
 
 
 def test_markers_survive_greedy_matching() -> None:
     # The vocabulary has entries such as " <" and "=<", which swallow markers that are written as text.
     world = WorldTokenizer(WorldConfig())
     for before in [" ", '"', "'", ")", ".", "/", ";", "<", "=", ">", "\\", "]", "_", "}"]:
-        prompt = ConversationEncoder(world, {}).prompt([turn("user", f"Look at this:{before}")])
+        prompt = ConversationEncoder(world, {}, {"lm": LanguageModelConfig()}).prompt(
+            [turn("user", f"Look at this:{before}")]
+        )
         assert prompt.ids.tolist() == [
             *[23, 24281, 59],
             *world.encode(f"Look at this:{before}"),
@@ -185,10 +221,11 @@ def test_text_cannot_forge_placeholders(encoder: ConversationEncoder) -> None:
         ([turn("user", Media("sound", [])), turn("assistant", "a")], "sound is too short: its length of 0"),
         ([turn("user", Media("sound", [-1])), turn("assistant", "a")], "negative numbers\nhint: use others"),
         ([turn("user", Media("sound", [[1]])), turn("assistant", "a")], r"a list of lists \(encoder/list\)"),
-        ([turn("user", "q"), turn("assistant", Target("mood", 1))], "asks the head mood.*these heads: forecast"),
-        ([turn("user", "q"), turn("assistant", Target("forecast", [1]))], "before any signal"),
-        ([turn("user", Media("sound", [1, 2])), turn("assistant", Target("forecast", None))], "no value"),
-        ([turn("user", Target("forecast", [1])), turn("assistant", "a")], "the user gives an answer"),
+        ([turn("user", "q"), turn("assistant", Target("colour", 1))], "asks the head colour, but these heads.*: mood"),
+        ([turn("user", "q"), turn("assistant", Target("mood", "calm"))], "before any sound"),
+        ([turn("user", Media("sound", [1, 2])), turn("assistant", Target("mood", None))], "no value"),
+        ([turn("user", Media("sound", [1, 2])), turn("assistant", Target("mood", 1))], "heads.mood: no mood: 1"),
+        ([turn("user", Target("mood", "calm")), turn("assistant", "a")], "the user gives a target"),
         ([turn("user", 5), turn("assistant", "a")], "a int is not a part of a turn"),
         ([turn("user", ""), turn("assistant", "a")], "the user says nothing"),
         ([turn("user", "q"), turn("assistant", " ", "\n")], "the assistant says nothing"),
@@ -238,16 +275,16 @@ def test_a_prompt_ends_with_the_user(encoder: ConversationEncoder) -> None:
             encoder.prompt(turns)
     with pytest.raises(DataError, match="a int is not a part of a turn"):
         encoder.prompt([Turn("user", (Text("q"), 5))])  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="asks the head mood"):
-        encoder.prompt([turn("user", Media("sound", [1, 2]))], head="mood")
+    with pytest.raises(DataError, match="asks the head colour"):
+        encoder.query([turn("user", Media("sound", [1, 2]))], "colour")
 
 
 def test_too_long(encoder: ConversationEncoder) -> None:
     said = record(turn("user", "q"), turn("assistant", "a"))
     length = len(encoder.sample(said).ids)
-    exact = ConversationEncoder(encoder.tokenizer, {}, max_tokens=length)
+    exact = ConversationEncoder(encoder.tokenizer, {}, {"lm": LanguageModelConfig()}, max_tokens=length)
     assert len(exact.sample(said).ids) == length
-    tight = ConversationEncoder(encoder.tokenizer, {}, max_tokens=length - 1)
+    tight = ConversationEncoder(encoder.tokenizer, {}, {"lm": LanguageModelConfig()}, max_tokens=length - 1)
     with pytest.raises(
         DataError, match=f"file.jsonl:7: the conversation has {length} tokens, more than the {length - 1}"
     ):

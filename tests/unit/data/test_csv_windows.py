@@ -34,7 +34,7 @@ def shown(source: CsvWindowsSource, index: int) -> tuple[list[float], list[float
     assert isinstance(answer, Target)
     assert series.media.values.shape == (source.config.context_length, 1)
     assert answer.value.shape == (source.config.horizon, 1)
-    assert (series.modality, answer.head) == ("series", "forecast")
+    assert (series.modality, answer.head) == ("series", None)
     assert series.media.values.dtype == answer.value.dtype == np.float32
     return series.media.values[:, 0].tolist(), answer.value[:, 0].tolist()
 

@@ -38,7 +38,7 @@ class CountingSource(Source[CountingConfig]):
         if index == self.config.broken:
             raise DataError(f"{key}: broken", component="source/counting", hint="fix it")
         question = Turn("user", (Media("sound", list(range(index % 5 + 2))), Text(f"{index}?")))
-        answer = Target("forecast", np.array([index])) if index % 2 else Text(str(index))
+        answer = Target("mood", ("calm", "wild")[index // 2 % 2]) if index % 2 else Text(str(index))
         return Record(key, (question, Turn("assistant", (answer,))))
 
 
@@ -62,7 +62,7 @@ def content(batch: Batch) -> object:
         batch.cu_seqlens.on_host().tolist(),
         [(item.position, item.count, item.item.tensors["values"].tolist()) for item in batch.media],
         {
-            head: [(query.position, query.context.tolist(), query.target.tolist()) for query in asked]
+            head: [(query.position, query.signal.tolist(), query.target) for query in asked]
             for head, asked in batch.queries.items()
         },
     )

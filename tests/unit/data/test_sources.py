@@ -88,7 +88,7 @@ def test_chat_with_every_kind_of_part(tmp_path: Path) -> None:
     [answer] = record.turns[2].parts
     assert isinstance(answer, Target)
     assert answer.head == "forecast"
-    assert answer.value.tolist() == [[3], [4]]
+    assert answer.value.tolist() == [3, 4]
 
 
 def test_media_in_another_folder_or_an_archive(tmp_path: Path) -> None:

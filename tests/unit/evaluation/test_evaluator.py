@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import pytest
 
-from modrwkv_core.errors import DataError
-from modrwkv_core.evaluation.config import ExactMatchConfig
+from modrwkv_core.errors import ComponentError, DataError, ManifestError
+from modrwkv_core.evaluation.config import ExactMatchConfig, ExactMatchMetricConfig, MeanAbsoluteErrorConfig
 from modrwkv_core.evaluation.evaluator import evaluate
 from modrwkv_core.evaluation.exact_match import ExactMatchTask
+from modrwkv_core.evaluation.metrics import ExactMatch, MeanAbsoluteError
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.record import Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
@@ -31,24 +32,34 @@ class PairsSource(Source[PairsConfig]):
 
 class Registry:
     def implementation(self, kind: str, name: str) -> Any:
-        return {("source", "pairs"): PairsSource, ("task", "exact_match"): ExactMatchTask}[kind, name]
+        return {
+            ("source", "pairs"): PairsSource,
+            ("task", "exact_match"): ExactMatchTask,
+            ("metric", "exact_match"): ExactMatch,
+            ("metric", "mae"): MeanAbsoluteError,
+        }[kind, name]
 
 
 class Echo:
     """Answers every question with its own words."""
 
-    def __init__(self, data: list[tuple[str, str]], baseline_data: list[tuple[str, str]] | None = None) -> None:
+    def __init__(
+        self, data: list[tuple[str, str]], baseline_data: list[tuple[str, str]] | None = None, **task: Any
+    ) -> None:
         section = SimpleNamespace(
-            task=ExactMatchConfig(batch=2),
+            task=ExactMatchConfig(batch_size=2, **task),
             data=PairsConfig(pairs=tuple(data)),
             baseline_data=None if baseline_data is None else PairsConfig(pairs=tuple(baseline_data)),
         )
         self.loaded: Any = SimpleNamespace(manifest=SimpleNamespace(evaluation={"echo": section}), registry=Registry())
 
-    def answer(self, conversations: Any, max_tokens: int) -> list[str]:
+    def answer(self, conversations: Any, max_tokens: int, head: str | None = None) -> list[str]:
         return [turns[-1].parts[0].text for turns in conversations]
 
-    def forecast_all(self, series: Any, horizon: int) -> list[Any]:
+    def predict(self, conversations: Any, head: str | None = None) -> list[Any]:
+        raise AssertionError("nobody asks a query head")
+
+    def forecast_all(self, conversations: Any, horizon: int, head: str | None = None) -> list[Any]:
         raise AssertionError("nobody asks for a forecast")
 
 
@@ -57,18 +68,19 @@ DATA = [("a", "a"), ("b", "c"), ("c", "c"), ("d", "c")]
 
 def test_the_tasks_data_are_asked() -> None:
     result = evaluate(Echo(DATA), "echo")
-    assert (result.task, result.score, result.count) == ("echo", 0.5, 4)
-    assert result.baselines["majority answer"] == 0.75
+    [score] = result.scores
+    assert (result.task, score.metric.name, score.model, result.count) == ("echo", "exact_match", 0.5, 4)
+    assert score.baselines["majority answer"] == 0.75
 
 
 def test_baselines_learn_from_the_reference() -> None:
-    assert evaluate(Echo(DATA, [("a", "a")]), "echo").baselines["majority answer"] == 0.25
+    assert evaluate(Echo(DATA, [("a", "a")]), "echo").scores[0].baselines["majority answer"] == 0.25
 
 
 def test_a_limit_draws_records() -> None:
     many = [(str(index), str(index)) for index in range(100)]
     result = evaluate(Echo(many), "echo", limit=10)
-    assert (result.count, result.score) == (10, 1.0)
+    assert (result.count, result.scores[0].model) == (10, 1.0)
     asked = [example.record.key for example in result.examples]
     assert asked == [example.record.key for example in evaluate(Echo(many), "echo", limit=10).examples]
     assert max(map(int, asked)) >= 10
@@ -79,6 +91,23 @@ def test_a_limit_draws_records() -> None:
 def test_empty_data_are_refused(data: Any, baseline_data: Any, where: str) -> None:
     with pytest.raises(DataError, match=rf"evaluation\.echo\.{where} holds no records"):
         evaluate(Echo(data, baseline_data), "echo")
+
+
+def test_metrics_of_one_name_are_refused() -> None:
+    twice = (ExactMatchMetricConfig(), ExactMatchMetricConfig())
+    with pytest.raises(ManifestError, match=r"evaluation\.echo\.task\.metrics: two metrics are called 'exact_match'"):
+        evaluate(Echo(DATA, metrics=twice), "echo")
+
+
+def test_a_metric_that_cannot_compare_is_named() -> None:
+    with pytest.raises(ComponentError, match=r"numbers of one shape.*\(metric/mae\)"):
+        evaluate(Echo(DATA, metrics=(MeanAbsoluteErrorConfig(),)), "echo")
+
+
+def test_a_task_that_loses_predictions_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExactMatchTask, "predict", lambda self, model, samples: ["a"])
+    with pytest.raises(ComponentError, match=r"1 predictions for 2 samples \(task/exact_match\)"):
+        evaluate(Echo(DATA), "echo")
 
 
 def test_the_progress_bar_ends_at_the_last_record(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.evaluation.config import ForecastTaskConfig
+from modrwkv_core.evaluation.config import ForecastTaskConfig, MeanAbsoluteErrorConfig, MeanSquaredErrorConfig
+from modrwkv_core.evaluation.evaluator import run_task
 from modrwkv_core.evaluation.forecast import ForecastTask
+from modrwkv_core.evaluation.metrics import MeanAbsoluteError, MeanSquaredError
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
-from modrwkv_core.interfaces.task import Result
+from modrwkv_core.interfaces.result import Result
+from modrwkv_core.testing import TaskContract
 
 
 class Constant:
@@ -22,25 +25,49 @@ class Constant:
     def __init__(self, value: float) -> None:
         self.value = value
         self.batches: list[int] = []
+        self.asked: list[Any] = []
 
-    def answer(self, conversations: object, max_tokens: int) -> list[str]:
+    def answer(self, conversations: object, max_tokens: int, head: str | None = None) -> list[str]:
         raise AssertionError("a forecast task asks for numbers")
 
-    def forecast_all(self, series: Sequence[NDArray[np.float32]], horizon: int) -> list[NDArray[np.float32]]:
-        self.batches.append(len(series))
-        return [np.full((horizon, past.shape[1]), self.value, np.float32) for past in series]
+    def predict(self, conversations: object, head: str | None = None) -> list[Any]:
+        raise AssertionError("a forecast task asks for continuations")
+
+    def forecast_all(
+        self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
+    ) -> list[NDArray[np.float32]]:
+        self.batches.append(len(conversations))
+        self.asked.append((conversations, head))
+        pasts = [turns[-1].parts[0].media for turns in conversations]  # type: ignore[union-attr]
+        return [np.full((horizon, past.shape[1]), self.value, np.float32) for past in pasts]
 
 
-def window(past: Any, truth: Any, key: str = "w") -> Record:
+def window(past: Any, truth: Any, key: str = "w", head: str | None = "forecast") -> Record:
     asked = Turn("user", (Media("series", np.asarray(past, np.float32)), Text("Go on.")))
-    return Record(key, (asked, Turn("assistant", (Target("forecast", np.asarray(truth, np.float32)),))))
+    return Record(key, (asked, Turn("assistant", (Target(head, np.asarray(truth, np.float32)),))))
+
+
+class TestContract(TaskContract):
+    plugin = "modrwkv_core.builtin"
+    name = "forecast"
+    configs = ({}, {"period": 2})
+
+    def records(self, config: ForecastTaskConfig) -> list[Record]:
+        return WINDOWS
+
+    def bad_records(self, config: ForecastTaskConfig) -> list[Record]:
+        return [Record("bad", (Turn("user", (Text("?"),)),)), window([[1, 1]], [[1, 1]], "bad")]
 
 
 def evaluate(
-    data: list[Record], value: float = 0.0, baseline_data: list[Record] | None = None, **options: int
+    data: list[Record], value: float = 0.0, baseline_data: list[Record] | None = None, **options: Any
 ) -> Result:
-    task = ForecastTask("ett", ForecastTaskConfig(**options), data, baseline_data)
-    return task.run(Constant(value), lambda done, of: None)
+    return ask(ForecastTask(ForecastTaskConfig(**options), data, baseline_data), Constant(value))
+
+
+def ask(task: ForecastTask, model: Constant) -> Result:
+    metrics = [MeanSquaredError(MeanSquaredErrorConfig()), MeanAbsoluteError(MeanAbsoluteErrorConfig())]
+    return run_task("ett", task, metrics, model)
 
 
 WINDOWS = [
@@ -51,29 +78,38 @@ WINDOWS = [
 
 def test_errors_are_averaged_over_windows_steps_and_columns() -> None:
     result = evaluate(WINDOWS, value=1.0)
+    mse, mae = result.scores
     # squared: 9, 81, 16, 121 and 0, 0, 1, 1; absolute: 3, 9, 4, 11 and 0, 0, 1, 1
-    assert result.score == pytest.approx(229 / 8)
-    assert result.details["model, mae"] == pytest.approx(29 / 8)
-    assert (result.metric, result.higher_is_better, result.count) == ("mse", False, 2)
+    assert (mse.model, mae.model) == (pytest.approx(229 / 8), pytest.approx(29 / 8))
+    assert result.count == 2
 
 
-def test_repeat_last_is_a_floor() -> None:
-    result = evaluate(WINDOWS)
+def test_repeat_last_is_a_baseline() -> None:
+    mse, mae = evaluate(WINDOWS).scores
     # errors against (3, 10): 1, 0, 2, 2; against (1, 2): 0, -1, -1, 0
-    assert result.baselines == {"repeat last": pytest.approx(11 / 8)}
-    assert result.details["repeat last, mae"] == pytest.approx(7 / 8)
+    assert mse.baselines == {"repeat last": pytest.approx(11 / 8)}
+    assert mae.baselines == {"repeat last": pytest.approx(7 / 8)}
 
 
 def test_the_last_season_is_repeated_cyclically() -> None:
     record = window([[9, 9], [1, 10], [2, 20]], [[1, 10], [2, 20], [1, 10], [2, 20], [4, 10]])
-    assert evaluate([record], period=2).baselines["repeat last season"] == pytest.approx(9 / 10)
+    assert evaluate([record], period=2).scores[0].baselines["repeat last season"] == pytest.approx(9 / 10)
 
 
-def test_the_training_mean_is_that_of_the_references_points() -> None:
+def test_the_training_mean_is_that_of_the_baseline_datas_points() -> None:
     baseline_data = [window([[1, 10], [3, 30]], [[99, 99], [99, 99]]), window([[5, 20]] * 2, [[99, 99], [99, 99]])]
     # the mean of the contexts is (3.5, 20)
     expected = (0.5**2 + 10**2 + 1.5**2 + 8**2 + 2.5**2 + 19**2 + 3.5**2 + 18**2) / 8
-    assert evaluate(WINDOWS, baseline_data=baseline_data).baselines["training mean"] == pytest.approx(expected)
+    score = evaluate(WINDOWS, baseline_data=baseline_data).scores[0]
+    assert score.baselines["training mean"] == pytest.approx(expected)
+
+
+def test_the_conversation_before_the_target_is_asked_of_the_head_that_it_names() -> None:
+    for named, configured, head in ((None, None, None), ("a", None, "a"), ("a", "b", "b")):
+        model = Constant(0.0)
+        record = window([[1]], [[2]], head=named)
+        ask(ForecastTask(ForecastTaskConfig(head=configured), [record]), model)
+        assert model.asked == [([record.turns[:-1]], head)]
 
 
 @given(st.integers(1, 30), st.integers(1, 12))
@@ -82,13 +118,10 @@ def test_the_last_incomplete_batch_counts(count: int, batch: int) -> None:
     pasts, truths = rng.normal(size=(count, 5, 2)), rng.normal(size=(count, 3, 2))
     data = [window(past, truth) for past, truth in zip(pasts, truths, strict=True)]
     model = Constant(0.5)
-    seen: list[tuple[int, int]] = []
-    task = ForecastTask("t", ForecastTaskConfig(batch=batch), data)
-    result = task.run(model, lambda done, of: seen.append((done, of)))
-    assert result.score == pytest.approx(float(np.mean((truths - 0.5) ** 2)), rel=1e-5)
-    assert result.baselines["repeat last"] == pytest.approx(float(np.mean((truths - pasts[:, -1:]) ** 2)), rel=1e-5)
+    mse = ask(ForecastTask(ForecastTaskConfig(batch_size=batch), data), model).scores[0]
+    assert mse.model == pytest.approx(float(np.mean((truths - 0.5) ** 2)), rel=1e-5)
+    assert mse.baselines["repeat last"] == pytest.approx(float(np.mean((truths - pasts[:, -1:]) ** 2)), rel=1e-5)
     assert sum(model.batches) == count
-    assert seen[-1] == (count, count)
 
 
 def test_examples_hold_the_forecasts() -> None:
@@ -105,6 +138,7 @@ def test_examples_hold_the_forecasts() -> None:
         (Record("bad", (Turn("user", (Text("?"),)), Turn("assistant", (Text("!"),)))), "no series"),
         (Record("bad", (Turn("assistant", (Target("forecast", [1.0]),)),)), "no series"),
         (Record("bad", (Turn("user", (Media("series", [1.0]), Target("forecast", None))),)), "no series"),
+        (window([[1, 1]] * 3, [[1, 1], [2, 2]], "bad", "other"), "asks the head other, the first record asks forecast"),
         (window([[1, 1]], [[1], [2]], "bad"), "2 columns and a continuation of 1"),
         (window([[1, 1]], [[1, 1]], "bad"), "asks for 1 points of 2 columns"),
         (window([[1]], [[1], [2]], "bad"), "asks for 2 points of 1 columns"),
@@ -121,6 +155,6 @@ def test_a_look_back_shorter_than_the_period_is_named() -> None:
 
 
 def test_a_diverged_model_scores_nan() -> None:
-    result = evaluate(WINDOWS, value=float("nan"))
-    assert np.isnan(result.score)
-    assert np.isfinite(result.baselines["repeat last"])
+    mse = evaluate(WINDOWS, value=float("nan")).scores[0]
+    assert np.isnan(mse.model)
+    assert np.isfinite(mse.baselines["repeat last"])

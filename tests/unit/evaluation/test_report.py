@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredErrorConfig
+from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
 from modrwkv_core.evaluation.report import write_report
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
+from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
-from modrwkv_core.interfaces.task import Example, Result
 
+MATCH, MSE = ExactMatch(ExactMatchMetricConfig()), MeanSquaredError(MeanSquaredErrorConfig())
 VOID = {"meta", "img", "br"}
 PICTURE = Image(np.zeros((4, 4, 3), np.uint8))
 METRICS: list[dict[str, float | str]] = [
@@ -59,9 +62,22 @@ class Page(HTMLParser):
             self.rows[-1][-1] = " ".join([*self.rows[-1][-1].split(), *data.split()])
 
 
+class Hostile(ExactMatch):
+    def __init__(self, config: ExactMatchMetricConfig, text: str) -> None:
+        super().__init__(config)
+        self.text = text
+
+    @property
+    def name(self) -> str:
+        return self.text
+
+    def format(self, score: float) -> str:
+        return self.text
+
+
 def asked(prompt: Sequence[Turn], truth: str, said: str) -> Example:
     record = Record("asked.jsonl:1", (*prompt, Turn("assistant", (Text(truth),))))
-    return Example(record, said, said == truth)
+    return Example(record, said, truth, said == truth)
 
 
 def user(*parts: Any) -> Turn:
@@ -76,28 +92,32 @@ def report(path: Path, results: Sequence[Result] = (), title: str = "demo", **op
 
 def accuracy(*examples: Example) -> Result:
     baselines = {"majority answer": 0.373, "question only": 0.67}
-    return Result("vqa", "accuracy", 0.912, True, baselines, 9673, {"model, other questions": 0.85}, list(examples))
+    groups = {"other questions": (Score(MATCH, 0.85, {}),)}
+    return Result("vqa", 9673, (Score(MATCH, 0.912, baselines),), groups, examples)
 
 
 def test_scores_stand_above_the_baselines(tmp_path: Path) -> None:
-    ett = Result("ett", "mse", 0.39, False, {"repeat last": 1.294}, 2785)
-    bare = Result("bare", "wer", 0.2, False, {}, 3)
+    ett = Result("ett", 2785, (Score(MSE, 0.39, {"repeat last": 1.294}), Score(MATCH, 0.2, {"repeat last": 0.3})))
+    bare = Result("bare", 3, (Score(MSE, 0.2, {}),))
     page = report(tmp_path, [accuracy(), ett, bare])
     assert page.rows[1:] == [
-        ["vqa accuracy, higher is better 9,673 records", "model", "91.2 %", "", "+24.2 points"],
+        ["vqa exact_match, higher is better 9,673 samples", "model", "91.2 %", "", "+24.2 points"],
         ["majority answer", "37.3 %", ""],
         ["question only", "67.0 %", ""],
-        ["ett mse, lower is better 2,785 records", "model", "0.39", "", "+0.904"],
+        ["ett mse, lower is better 2,785 samples", "model", "0.39", "", "+0.904"],
         ["repeat last", "1.294", ""],
-        ["bare wer, lower is better 3 records", "model", "0.2", "", ""],
-        ["model, other questions", "85.0 %"],
+        ["ett exact_match, higher is better", "model", "20.0 %", "", "-10.0 points"],
+        ["repeat last", "30.0 %", ""],
+        ["bare mse, lower is better 3 samples", "model", "0.2", "", ""],
+        ["other questions exact_match, higher is better", "model", "85.0 %", "", ""],
     ]
     bars = [value for name, value in page.attributes if name == "style"]
-    assert bars == [f"width: {width}%" for width in ("100.0", "40.9", "73.5", "30.1", "100.0", "100.0")]
+    widths = ("91.2", "37.3", "67.0", "30.1", "100.0", "20.0", "30.0", "100.0", "85.0")
+    assert bars == [f"width: {width}%" for width in widths]
 
 
 def test_a_diverged_score_has_no_bar(tmp_path: Path) -> None:
-    page = report(tmp_path, [Result("ett", "mse", float("nan"), False, {"repeat last": 0.0}, 2)])
+    page = report(tmp_path, [Result("ett", 2, (Score(MSE, float("nan"), {"repeat last": 0.0}),))])
     assert [value for name, value in page.attributes if name == "style"] == ["width: 0.0%"] * 2
 
 
@@ -147,10 +167,12 @@ def test_earlier_turns_say_whose_they_are(tmp_path: Path) -> None:
 
 
 def test_a_forecast_is_drawn_over_the_truth(tmp_path: Path) -> None:
-    decode = {b"past": TimeSeries(np.zeros((8, 2), np.float32)), b"truth": TimeSeries(np.ones((3, 2), np.float32))}
-    turns = (user(Media("series", b"past"), Text("Go on.")), Turn("assistant", (Target("forecast", b"truth"),)))
-    example = Example(Record("waves.csv: from row 8 on", turns), np.full((3, 2), 0.9, np.float32), None)
-    result = Result("ett", "mse", 0.01, False, {"repeat last": 1.0}, 1, examples=[example])
+    decode = {b"past": TimeSeries(np.zeros((8, 2), np.float32)), b"chart": PICTURE}
+    asked = user(Media("series", b"past"), Media("image", b"chart"), Text("Go on."))
+    turns = (asked, Turn("assistant", (Target("demand", b"truth"),)))
+    forecast, truth = np.full((3, 2), 0.9, np.float32), np.ones((3, 2), np.float32)
+    example = Example(Record("waves.csv: from row 8 on", turns), forecast, truth, None)
+    result = Result("ett", 1, (Score(MSE, 0.01, {"repeat last": 1.0}),), examples=(example,))
     page = report(tmp_path, [result], decode=lambda media: decode[media.media])
     assert [image["alt"] for image in page.images] == [
         "forecast of 3 points drawn over the true series, 2 of 2 columns"
@@ -167,7 +189,9 @@ def test_a_modality_without_a_drawing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])
 def test_hostile_text_stays_text(tmp_path: Path, hostile: str) -> None:
     example = asked([user(Media(hostile, object()), Text(hostile))], hostile, hostile + "!")
-    result = Result(hostile, hostile, 0.1, True, {hostile: 0.2}, 1, {hostile: 0.3}, [example])
+    metric = Hostile(ExactMatchMetricConfig(), hostile)
+    scores = (Score(metric, 0.1, {hostile: 0.2}),)
+    result = Result(hostile, 1, scores, {hostile: scores}, (example,))
     metrics: list[dict[str, float | str]] = [{"step": 1, "phase": hostile, f"loss/{hostile}": 1.0}]
     page = report(tmp_path, [result], title=hostile, summary={hostile: hostile}, metrics=metrics)
     assert "script" not in page.placeholders

@@ -2,90 +2,109 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 
-from modrwkv_core.evaluation.results import (
-    as_json,
-    best_floor,
-    in_words,
-    margin,
-    margin_in_words,
-    questions,
-    table,
-    write_results,
-)
+from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredErrorConfig
+from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
+from modrwkv_core.evaluation.results import as_json, format_margin, questions, table, write_results
+from modrwkv_core.interfaces.config import MetricConfig
+from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
-from modrwkv_core.interfaces.task import Example, Result
-
-VQA = Result("vqa", "accuracy", 0.912, True, {"majority answer": 0.373, "question only": 0.67}, 9673, {"other": 0.5})
-ETT = Result("ett", "mse", 0.39, False, {"repeat last": 1.294, "training mean": 1.1}, 2785)
-BARE = Result("bare", "accuracy", 0.5, True, {}, 2)
+from modrwkv_core.interfaces.result import Example, Result, Score
 
 
-def test_the_best_floor_is_the_nearest_to_perfection() -> None:
-    assert [best_floor(result) for result in (VQA, ETT, BARE)] == ["question only", "training mean", None]
+class LatencyConfig(MetricConfig):
+    type: Literal["latency"] = "latency"
+
+
+class Latency(Metric[LatencyConfig]):
+    """A metric of somebody else's."""
+
+    higher_is_better = False
+    unit = "ms"
+
+    def update(self, prediction: object, truth: object) -> None: ...
+
+    def compute(self) -> float:
+        return 0.0
+
+
+MATCH, MSE, LATENCY = (
+    ExactMatch(ExactMatchMetricConfig()),
+    MeanSquaredError(MeanSquaredErrorConfig()),
+    Latency(LatencyConfig()),
+)
+VQA = Score(MATCH, 0.912, {"majority answer": 0.373, "question only": 0.67})
+ETT = Score(MSE, 0.39, {"repeat last": 1.294, "training mean": 1.1})
+BARE = Score(LATENCY, 12.5, {})
+RESULTS = [Result("vqa", 9673, (VQA, BARE), {"other": (Score(MATCH, 0.5, {}),)}), Result("ett", 2785, (ETT,))]
+
+
+def test_the_best_baseline_is_the_nearest_to_perfection() -> None:
+    assert [score.best_baseline for score in (VQA, ETT, BARE)] == ["question only", "training mean", None]
 
 
 def test_the_margin_is_positive_where_the_model_is_better() -> None:
-    assert margin(VQA) == pytest.approx(0.242)
-    assert margin(ETT) == pytest.approx(0.71)
-    assert margin(Result("t", "mse", 2.0, False, {"repeat last": 1.5}, 1)) == pytest.approx(-0.5)
-    assert margin(BARE) is None
-    assert [margin_in_words(result) for result in (VQA, ETT, BARE)] == ["+24.2 points", "+0.71", ""]
+    assert VQA.margin == pytest.approx(0.242)
+    assert ETT.margin == pytest.approx(0.71)
+    assert Score(MSE, 2.0, {"repeat last": 1.5}).margin == pytest.approx(-0.5)
+    assert BARE.margin is None
+    assert [format_margin(score) for score in (VQA, ETT, BARE)] == ["+24.2 points", "+0.71", ""]
+    assert format_margin(Score(LATENCY, 10.0, {"idle": 12.5})) == "+2.5 ms"
 
 
-def test_accuracies_are_written_in_per_cent() -> None:
-    assert in_words("accuracy", 0.9996) == "100.0 %"
-    assert in_words("mse", 0.38337) == "0.3834"
-    assert in_words("mse", float("nan")) == "nan"
-
-
-def test_the_table_aligns_its_columns() -> None:
-    assert table([VQA, ETT, BARE]).splitlines() == [
-        "task  records  metric                 model   margin        baselines",
-        "vqa   9673     accuracy               91.2 %  +24.2 points  majority answer 37.3 %, question only 67.0 %",
-        "ett   2785     mse (lower is better)  0.39    +0.71         repeat last 1.294, training mean 1.1",
-        "bare  2        accuracy               50.0 %",
+def test_the_table_has_a_line_for_each_metric() -> None:
+    assert table(RESULTS).splitlines() == [
+        "task  samples  metric                     model    margin        baselines",
+        "vqa   9673     exact_match                91.2 %   +24.2 points  majority answer 37.3 %, question only 67.0 %",
+        "               latency (lower is better)  12.5 ms",
+        "ett   2785     mse (lower is better)      0.39     +0.71         repeat last 1.294, training mean 1.1",
     ]
 
 
 def test_programs_read_the_scores(tmp_path: Path) -> None:
-    diverged = Result("bad", "mse", float("nan"), False, {"repeat last": 1.0}, 1)
-    write_results(tmp_path / "results.json", "demo", [VQA, diverged])
+    diverged = Result("bad", 1, (Score(MSE, float("nan"), {"repeat last": 1.0}),))
+    write_results(tmp_path / "results.json", "demo", [*RESULTS, diverged])
     text = (tmp_path / "results.json").read_text(encoding="utf-8")
-    assert text == as_json("demo", [VQA, diverged]) + "\n"
+    assert text == as_json("demo", [*RESULTS, diverged]) + "\n"
     found = json.loads(text, parse_constant=pytest.fail)
     assert found["run"] == "demo"
-    assert found["tasks"]["vqa"] == {
-        "metric": "accuracy",
+    vqa = found["tasks"]["vqa"]
+    assert vqa["count"] == 9673
+    assert vqa["metrics"]["exact_match"] == {
         "score": 0.912,
         "higher_is_better": True,
-        "count": 9673,
+        "unit": "",
         "baselines": {"majority answer": 0.373, "question only": 0.67},
-        "best_floor": "question only",
+        "best_baseline": "question only",
         "margin": pytest.approx(0.242),
-        "details": {"other": 0.5},
+        "text": {"model": "91.2 %", "majority answer": "37.3 %", "question only": "67.0 %"},
     }
-    assert found["tasks"]["bad"]["score"] is None
+    assert vqa["metrics"]["latency"]["text"] == {"model": "12.5 ms"}
+    assert vqa["groups"]["other"]["exact_match"]["score"] == 0.5
+    assert found["tasks"]["bad"]["metrics"]["mse"]["score"] is None
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_questions_show_the_answer_and_the_truth_where_it_was_missed() -> None:
-    def example(prediction: str, *, correct: bool) -> Example:
-        turns = (Turn("user", (Media("image", b""), Text("Which digit?"))), Turn("assistant", (Text("seven"),)))
-        return Example(Record("k", turns), prediction, correct)
-
-    result = Result(
-        "digits", "accuracy", 0.5, True, {}, 2, {}, [example("seven", correct=True), example("one", correct=False)]
+    turns = (Turn("user", (Media("image", b""), Text("Which digit?"))), Turn("assistant", (Text("seven"),)))
+    examples = (
+        Example(Record("k", turns), "seven", "seven", True),
+        Example(Record("k", turns), "one", "seven", False),
+        Example(Record("k", turns), 6, 7, None),
     )
-    assert questions(result).splitlines() == [
+    assert questions(Result("digits", 3, (VQA,), examples=examples)).splitlines() == [
         "digits:",
         "  [image] Which digit? -> seven",
         "  [image] Which digit? -> one   (true: seven)",
+        "  [image] Which digit? -> 6   (true: 7)",
     ]
 
 
 def test_forecasts_are_not_written_as_questions() -> None:
     turns = (Turn("user", (Media("series", b""),)), Turn("assistant", (Target("forecast", [1.0]),)))
-    assert questions(Result("ett", "mse", 0.1, False, {}, 1, {}, [Example(Record("k", turns), [1.0], None)])) == ""
+    example = Example(Record("k", turns), np.ones((1, 1)), np.ones((1, 1)), None)
+    assert questions(Result("ett", 1, (ETT,), examples=(example,))) == ""

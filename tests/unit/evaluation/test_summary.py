@@ -14,9 +14,9 @@ def test_a_summary_names_all_parts_and_phases(tiny_manifest: Callable[..., Path]
     ]
     manifest = load_manifest(tiny_manifest(phases=phases)).manifest
     assert summarize(manifest, 1234567) == {
-        "backbone": "rwkv7, width 64",
+        "backbone": "rwkv7, hidden size 64",
         "series": "wavenet → conv1d → mlp",
-        "num_heads": "lm, forecast",
+        "heads": "lm, forecast",
         "parameters": "1,234,567",
         "training": "align, 1 epoch of encoder, adapter; finetune, 6 steps of backbone",
     }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,21 +33,26 @@ def query(context: NDArray[np.float32], target: NDArray[np.float32]) -> Query:
     return Query(0, TimeSeries(context), target)
 
 
+def predict(module: ForecastHead, contexts: list[NDArray[np.float32]], hidden: torch.Tensor = HIDDEN) -> torch.Tensor:
+    queries = [Query(0, TimeSeries(context), None) for context in contexts]
+    return torch.from_numpy(np.stack(module.predict(hidden[: len(contexts)], queries)))
+
+
 def test_forecasts_come_in_the_units_of_the_input() -> None:
     module = head(channels=2)
     contexts = [wave(30, 2), wave(50, 2, seed=1), wave(9, 2, seed=2)]
-    plain = module.forecast(HIDDEN, contexts)
+    plain = predict(module, contexts)
     assert plain.shape == (3, 4, 2)
-    kilo = module.forecast(HIDDEN, [context * 1000 - 7 for context in contexts])
+    kilo = predict(module, [context * 1000 - 7 for context in contexts])
     torch.testing.assert_close(kilo, plain * 1000 - 7, rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize(("origin", "floor"), [("mean", np.mean), ("last", lambda values, axis: values[-1])])
-def test_a_fresh_head_repeats_the_mean_or_the_last_point(origin: str, floor: object) -> None:
+@pytest.mark.parametrize(("origin", "baseline"), [("mean", np.mean), ("last", lambda values, axis: values[-1])])
+def test_a_fresh_head_repeats_the_mean_or_the_last_point(origin: str, baseline: object) -> None:
     module = ForecastHead(ForecastConfig(horizon=4, statistics=origin), FakeBackbone(FakeBackboneConfig()))
     context = wave(30)
-    forecast = module.forecast(HIDDEN[:1], [context])[0].detach().numpy()
-    np.testing.assert_allclose(forecast, np.tile(floor(context, axis=0), (4, 1)), atol=0.5 * context.std())
+    forecast = predict(module, [context])[0].numpy()
+    np.testing.assert_allclose(forecast, np.tile(baseline(context, axis=0), (4, 1)), atol=0.5 * context.std())
 
 
 @pytest.mark.parametrize(
@@ -59,38 +66,38 @@ def test_a_fresh_head_repeats_the_mean_or_the_last_point(origin: str, floor: obj
 def test_loss_is_the_error_in_deviations_of_the_context(loss: str, error: object) -> None:
     module = head(loss=loss, statistics="last")
     contexts, targets = [wave(30, seed=i) for i in range(3)], [wave(4, seed=9 + i) for i in range(3)]
-    forecasts = module.forecast(HIDDEN, contexts).detach().double().numpy()
+    forecasts = predict(module, contexts).double().numpy()
     expected = np.mean(
         [error((forecasts[i] - targets[i]) / contexts[i].std(dtype=np.float64)).mean() for i in range(3)]
     )
-    actual = module.loss(HIDDEN, [query(c, t) for c, t in zip(contexts, targets, strict=True)])
+    actual = module.supervise(HIDDEN, [query(c, t) for c, t in zip(contexts, targets, strict=True)])
     assert actual.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_points_beyond_a_short_target_do_not_count() -> None:
     module = head()
     contexts, target = [wave(30), wave(30, seed=1)], wave(4, seed=5)
-    short = module.loss(HIDDEN[:1], [query(contexts[0], target[:2])])
-    full = module.loss(HIDDEN[1:2], [query(contexts[1], target)])
-    both = module.loss(HIDDEN[:2], [query(contexts[0], target[:2]), query(contexts[1], target)])
+    short = module.supervise(HIDDEN[:1], [query(contexts[0], target[:2])])
+    full = module.supervise(HIDDEN[1:2], [query(contexts[1], target)])
+    both = module.supervise(HIDDEN[:2], [query(contexts[0], target[:2]), query(contexts[1], target)])
     assert both.item() == pytest.approx((short.item() + full.item()) / 2, rel=1e-6)
-    deviation = (module.forecast(HIDDEN[:1], contexts[:1])[0, :2] - torch.from_numpy(target[:2])) / contexts[0].std()
+    deviation = (predict(module, contexts[:1])[0, :2] - torch.from_numpy(target[:2])) / contexts[0].std()
     assert short.item() == pytest.approx(deviation.square().mean().item(), rel=1e-4)
 
 
 def test_constant_contexts_carry_no_weight() -> None:
     module = head()
     flat, moving = query(np.full((30, 1), 5.0, np.float32), wave(4)), query(wave(30), wave(4, seed=1))
-    alone = module.loss(HIDDEN[1:2], [moving])
-    assert module.loss(HIDDEN[:2], [flat, moving]).item() == pytest.approx(alone.item(), rel=1e-6)
-    nothing = module.loss(HIDDEN[:1], [flat])
+    alone = module.supervise(HIDDEN[1:2], [moving])
+    assert module.supervise(HIDDEN[:2], [flat, moving]).item() == pytest.approx(alone.item(), rel=1e-6)
+    nothing = module.supervise(HIDDEN[:1], [flat])
     nothing.backward()
     assert nothing.item() == 0.0
     assert module.project.weight.grad.abs().max().item() == 0.0
 
 
 def test_a_constant_series_is_continued_by_the_constant() -> None:
-    forecast = head().forecast(HIDDEN[:1], [np.full((30, 1), 30.531, np.float32)])
+    forecast = predict(head(), [np.full((30, 1), 30.531, np.float32)])
     assert (forecast == np.float32(30.531)).all()
 
 
@@ -99,9 +106,9 @@ def test_the_normalization_is_saved_with_the_weights() -> None:
     torch.nn.init.constant_(trained.instance_norm.gain, 3.0)
     torch.nn.init.constant_(trained.instance_norm.bias, -1.0)
     context = [wave(30)]
-    assert not torch.allclose(trained.forecast(HIDDEN[:1], context), fresh.forecast(HIDDEN[:1], context))
+    assert not torch.allclose(predict(trained, context), predict(fresh, context))
     fresh.load_state_dict(trained.state_dict())
-    assert torch.equal(trained.forecast(HIDDEN[:1], context), fresh.forecast(HIDDEN[:1], context))
+    assert torch.equal(predict(trained, context), predict(fresh, context))
 
 
 def test_reaches_a_forecast_that_depends_on_the_hidden_vector() -> None:
@@ -110,25 +117,42 @@ def test_reaches_a_forecast_that_depends_on_the_hidden_vector() -> None:
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        loss = module.loss(HIDDEN, queries)
+        loss = module.supervise(HIDDEN, queries)
         loss.backward()
         optimizer.step()
     assert loss.item() < 1e-3
 
 
 def test_hidden_vectors_in_half_precision_are_accepted() -> None:
-    assert head().forecast(HIDDEN.bfloat16(), [wave(30)] * 3).dtype is torch.float32
+    assert predict(head(), [wave(30)] * 3, HIDDEN.bfloat16()).dtype is torch.float32
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("series", "target", "message"),
     [
-        (np.zeros((5, 1), np.float32), r"has the shape \[5, 1\], the head predicts 1 to 4 points of 1 channels"),
-        (np.zeros((4, 2), np.float32), r"has the shape \[4, 2\]"),
-        (np.zeros((0, 1), np.float32), r"has the shape \[0, 1\]"),
-        (np.full((4, 1), np.nan, np.float32), "holds NaN"),
+        (wave(30), np.zeros((5, 1)), r"has the shape \[5, 1\], the head takes 1 to 4 points of 1 channels"),
+        (wave(30), np.zeros((4, 2)), r"has the shape \[4, 2\]"),
+        (wave(30), np.zeros((0, 1)), r"has the shape \[0, 1\]"),
+        (wave(30), np.full((4, 1), np.nan), "a target holds NaN"),
+        (wave(30), [[1.0], [2.0, 3.0]], "rows of equal lengths"),
+        (wave(30), "rising", "not numbers"),
+        (
+            wave(30, 3),
+            np.zeros((4, 1)),
+            r"the series has the shape \[30, 3\], the head takes any number of points of 1",
+        ),
+        (np.zeros((0, 1)), None, r"the series has the shape \[0, 1\]"),
+        (np.array([[1.0], [np.nan]]), None, "the series holds NaN"),
     ],
 )
-def test_targets_that_cannot_be_used_are_refused(target: NDArray[np.float32], message: str) -> None:
+def test_series_and_targets_that_cannot_be_used_are_refused(series: Any, target: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        head().loss(HIDDEN[:1], [query(wave(30), target)])
+        ForecastConfig(horizon=4).prepare(TimeSeries(series), target)
+
+
+def test_plain_numbers_are_one_channel() -> None:
+    series = TimeSeries(wave(30))
+    kept, target = ForecastConfig(horizon=4).prepare(series, [1, 2, 3])
+    assert kept is series
+    np.testing.assert_array_equal(target, np.array([[1], [2], [3]], np.float32))
+    assert ForecastConfig(horizon=4).prepare(series, None) == (series, None)

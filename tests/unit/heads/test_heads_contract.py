@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
-import torch
+from typing import Any
 
-from modrwkv_core.heads.config import ForecastConfig, LanguageModelConfig
-from modrwkv_core.interfaces.component import Query
+import numpy as np
+
+from modrwkv_core.heads.config import ForecastConfig
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.testing import HeadContract
 
@@ -13,20 +13,26 @@ class TestLanguageModel(HeadContract):
     plugin = "modrwkv_core.builtin"
     name = "lm"
 
-    def answers(self, config: LanguageModelConfig) -> torch.Tensor:
-        return torch.tensor([3, 1, 4, 1, 5])
-
 
 class TestForecast(HeadContract):
     plugin = "modrwkv_core.builtin"
     name = "forecast"
     configs = ({"horizon": 5}, {"horizon": 3, "channels": 2, "loss": "huber", "statistics": "last", "dropout": 0.1})
 
-    def answers(self, config: ForecastConfig) -> list[Query]:
+    def examples(self, config: ForecastConfig) -> list[tuple[TimeSeries, Any]]:
         draw = np.random.default_rng(0).normal
         return [
-            Query(
-                0, TimeSeries(draw(size=(20, config.channels)).astype(np.float32)), draw(size=(points, config.channels))
-            )
+            (TimeSeries(draw(size=(20, config.channels)).astype(np.float32)), draw(size=(points, config.channels)))
             for points in (config.horizon, 1, config.horizon - 1)
+        ]
+
+    def bad_examples(self, config: ForecastConfig) -> list[tuple[TimeSeries, Any]]:
+        series = TimeSeries(np.ones((20, config.channels), np.float32))
+        nowhere = TimeSeries(np.full((20, config.channels), np.nan, np.float32))
+        right = np.ones((config.horizon, config.channels))
+        return [
+            (series, np.ones((config.horizon + 1, config.channels))),
+            (series, right * np.inf),
+            (series, "up"),
+            (nowhere, right),
         ]

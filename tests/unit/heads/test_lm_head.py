@@ -31,7 +31,7 @@ def test_loss_and_gradients_are_those_of_the_scores(backbone: FakeBackbone) -> N
     head = LanguageModelHead(LanguageModelConfig(), backbone)
     hidden, ids = answers(23)
     variables = [hidden, backbone.head.weight]
-    loss, expected = head.loss(hidden, ids), by_hand(backbone, hidden, ids)
+    loss, expected = head.supervise(hidden, ids), by_hand(backbone, hidden, ids)
     torch.testing.assert_close(loss, expected)
     for actual, wanted in zip(
         torch.autograd.grad(loss, variables), torch.autograd.grad(expected, variables), strict=True
@@ -43,7 +43,7 @@ def test_a_copy_scores_with_its_own_backbone(backbone: FakeBackbone) -> None:
     copy, head = deepcopy((backbone, LanguageModelHead(LanguageModelConfig(), backbone)))
     torch.nn.init.zeros_(backbone.head.weight)
     hidden, ids = answers(3)
-    torch.testing.assert_close(head.loss(hidden, ids), by_hand(copy, hidden, ids))
+    torch.testing.assert_close(head.supervise(hidden, ids), by_hand(copy, hidden, ids))
 
 
 def test_the_backbone_is_neither_saved_nor_trained_twice(backbone: FakeBackbone) -> None:
@@ -56,5 +56,11 @@ def test_the_backbone_is_neither_saved_nor_trained_twice(backbone: FakeBackbone)
 def test_half_precision_is_summed_in_single(backbone: FakeBackbone) -> None:
     backbone.bfloat16()
     hidden, ids = answers(5)
-    loss = LanguageModelHead(LanguageModelConfig(), backbone).loss(hidden.bfloat16(), ids)
+    loss = LanguageModelHead(LanguageModelConfig(), backbone).supervise(hidden.bfloat16(), ids)
     assert loss.dtype is torch.float32
+
+
+def test_predicts_the_backbones_logits(backbone: FakeBackbone) -> None:
+    hidden, _ = answers(3)
+    head = LanguageModelHead(LanguageModelConfig(), backbone)
+    torch.testing.assert_close(head.predict(hidden), hidden @ backbone.head.weight.T)

@@ -18,12 +18,15 @@ from modrwkv_core.interfaces.config import (
     DataPath,
     EncoderConfig,
     FinetuningConfig,
-    HeadConfig,
     ManifestPath,
+    MetricConfig,
+    Metrics,
     OptimizerConfig,
+    QueryHeadConfig,
     SchedulerConfig,
     SourceConfig,
     TaskConfig,
+    TokenHeadConfig,
     TokenizerConfig,
 )
 from modrwkv_core.manifest import LoadedManifest, load_manifest
@@ -116,8 +119,13 @@ class WordsConfig(TokenizerConfig):
         return 100
 
 
-class TalkConfig(HeadConfig):
+class TalkConfig(TokenHeadConfig):
     type: Literal["lm"] = "lm"
+
+
+class AskConfig(QueryHeadConfig):
+    type: Literal["ask"] = "ask"
+    modality: str = "audio"
 
 
 class FilesConfig(SourceConfig):
@@ -130,8 +138,13 @@ class NumbersConfig(SourceConfig):
     count: int = 3
 
 
+class GradeConfig(MetricConfig):
+    type: Literal["grade"] = "grade"
+
+
 class ExamConfig(TaskConfig):
     type: Literal["exam"] = "exam"
+    metrics: Metrics = (GradeConfig(),)
 
 
 class PlainOptimizerConfig(OptimizerConfig):
@@ -175,12 +188,14 @@ TOYS = Plugin(
         component("backbone", "backbone", BackboneConfig),
         component("tokenizer", "world", WordsConfig),
         component("head", "lm", TalkConfig),
+        component("head", "ask", AskConfig),
         component("source", "files", FilesConfig),
         component("source", "numbers", NumbersConfig),
         component("task", "exam", ExamConfig),
         component("optimizer", "adamw", PlainOptimizerConfig),
         component("scheduler", "cosine", PlainSchedulerConfig),
         component("finetuning", "full", PlainFinetuningConfig),
+        component("metric", "grade", GradeConfig),
     ),
     modalities=tuple(
         ModalitySpec(name=name, summary="toy signals", implementation="toys:Unused") for name in ("image", "audio")

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SerializeAsAny
 
 from modrwkv_core.errors import ManifestError
-from modrwkv_core.interfaces.config import EncoderConfig
-from modrwkv_core.interfaces.sections import ComponentSection, encoder_sections
+from modrwkv_core.interfaces.config import EncoderConfig, encoder_sections
+from modrwkv_core.interfaces.sections import ComponentSection
 from modrwkv_core.manifest import LoadedManifest, dump_manifest, load_manifest
 from modrwkv_core.manifest.json_schema import manifest_schema
 from modrwkv_core.manifest.wiring import check_wiring

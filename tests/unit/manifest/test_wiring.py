@@ -63,6 +63,12 @@ def test_a_backbone_with_enough_rows_fits(load):
             "use the tokenizer that the backbone was trained with",
         ),
         (
+            ["heads.asked={type: ask, modality: smell}"],
+            "command line: heads.asked: head 'ask' (toys) answers queries about smell, but the model has these "
+            "modalities: image, audio",
+            "add modalities.smell",
+        ),
+        (
             ["backbone.hidden_size=-1"],
             "toy.yaml:3: backbone: a backbone cannot be -1 wide",
             "give a positive width",

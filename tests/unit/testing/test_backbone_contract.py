@@ -139,7 +139,7 @@ def test_the_fake_backbone_keeps_the_contract(broken: Broken) -> None:
         (Forgetful, "prefill_in_chunks_equals_prefill_in_one_go"),
         (Careless, "packed_sequences_equal_the_sequences_alone"),
         (Clairvoyant, "the_future_changes_nothing_before_it"),
-        (Mixing, "row_in_a_batch_equals_the_row_alone"),
+        (Mixing, "sequence_in_a_batch_equals_the_sequence_alone"),
         (InPlace, "using_a_state_leaves_it_as_it_was"),
         (Misnaming, "optimizer_settings_name_parameters"),
     ],

@@ -163,7 +163,7 @@ def window(record: Record) -> tuple[np.ndarray, np.ndarray]:
     seen, answer = signal(record), record.turns[1].parts[0]
     assert isinstance(seen, TimeSeries)
     assert isinstance(answer, Target)
-    assert answer.head == "forecast"
+    assert answer.head is None
     assert seen.values.dtype == answer.value.dtype == np.float32
     return seen.values[:, 0], answer.value[:, 0]
 

@@ -85,7 +85,7 @@ class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
         window = self._windows[index]
         values = self._values[window.series][:, None]
         seen = Media("series", TimeSeries(values[window.at - self.config.context_length : window.at]))
-        ahead = Target("forecast", values[window.at : window.at + self.config.horizon])
+        ahead = Target(None, values[window.at : window.at + self.config.horizon])
         return Record(
             f"measured_series: {window.series} from point {window.at} on",
             (Turn("user", (seen,)), Turn("assistant", (ahead,))),

@@ -1,0 +1,78 @@
+"""The Metric interface: a number that says how good predictions are, and how it is written and drawn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+
+from modrwkv_core.interfaces.config import MetricConfig
+
+__all__ = ["Metric"]
+
+MetricConfigT = TypeVar("MetricConfigT", bound=MetricConfig)
+
+
+class Metric(ABC, Generic[MetricConfigT]):
+    """Scores predictions against true values, one sample at a time.
+
+    Tables, reports and model cards know nothing else of a metric than what its methods say.
+
+    Attributes:
+        higher_is_better: Direction of the score.
+        unit: Written after a score.
+    """
+
+    higher_is_better: ClassVar[bool]
+    unit: ClassVar[str] = ""
+
+    def __init__(self, config: MetricConfigT) -> None:
+        self.config = config
+
+    @property
+    def name(self) -> str:
+        """What tables and files call it; a metric with settings that matter puts them into its name."""
+        return self.config.type
+
+    def new(self) -> Self:
+        """Return a metric of the same settings that has seen no sample."""
+        return type(self)(self.config)
+
+    @abstractmethod
+    def update(self, prediction: Any, truth: Any) -> None:
+        """Take in one sample.
+
+        Args:
+            prediction: What the model or a baseline predicted, in the form of the task.
+            truth: What it should have predicted.
+
+        Raises:
+            ComponentError: The metric cannot compare them.
+        """
+
+    @abstractmethod
+    def compute(self) -> float:
+        """Return the score of all samples so far, at least one."""
+
+    def correct(self, prediction: Any, truth: Any) -> bool | None:
+        """Say whether one prediction is right; None where that is a matter of degree."""
+        return None
+
+    def format(self, score: float) -> str:
+        """Write a score, with its unit."""
+        return _with_unit(f"{score:.4g}", self.unit)
+
+    def format_difference(self, difference: float) -> str:
+        """Write a difference of two scores, with its sign and unit."""
+        return _with_unit(f"{difference:+.4g}", self.unit)
+
+    def bar(self, score: float, scores: Sequence[float]) -> float:
+        """Return the length of a score's bar in a chart of ``scores``, from 0 to 1; by default the largest fills it."""
+        longest = max((abs(other) for other in scores if np.isfinite(other)), default=0.0)
+        return abs(score) / longest if longest > 0 and np.isfinite(score) else 0.0
+
+
+def _with_unit(number: str, unit: str) -> str:
+    return f"{number} {unit}" if unit else number

@@ -1,0 +1,99 @@
+"""Heads of any name and number, from one untrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modrwkv_core.errors import DataError, ModRWKVError
+from modrwkv_core.inference.session import Session
+from modrwkv_core.interfaces.record import Media, Text, Turn
+from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model.assemble import assemble
+
+HEADS = {
+    "demand": {"type": "forecast", "horizon": 6, "context_length": 20},
+    "pair": {"type": "forecast", "horizon": 4, "channels": 2},
+}
+WAVE = np.sin(np.arange(60, dtype=np.float32) / 5)[:, None]
+
+
+@pytest.fixture
+def session_with(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Callable[..., Session]:
+    """Make a session of an untrained model with these heads, whose weights are disturbed."""
+
+    def make(channels: int = 1, **heads: Any) -> Session:
+        torch.manual_seed(0)
+        overrides = [f"modalities.series.encoder.channels={channels}"]
+        loaded = load_manifest(tiny_manifest(heads=heads), overrides)
+        model = assemble(loaded, pretrained=False).eval()
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+        return Session(loaded, model, tmp_path)
+
+    return make
+
+
+def test_a_forecast_beyond_the_horizon_goes_on_from_itself(session_with: Callable[..., Session]) -> None:
+    session = session_with(**HEADS)
+    far = session.forecast(WAVE, 9, head="demand")
+    near = session.forecast(WAVE, 6, head="demand")
+    np.testing.assert_allclose(far[:6], near, rtol=1e-4, atol=1e-5)
+    further = session.forecast(np.concatenate([WAVE, near]), 3, head="demand")
+    np.testing.assert_allclose(far[6:], further, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_latest_points_count(session_with: Callable[..., Session]) -> None:
+    session = session_with(**HEADS)
+    whole, latest = (session.forecast(series, 6, head="demand") for series in (WAVE, WAVE[-20:]))
+    np.testing.assert_allclose(whole, latest, rtol=1e-5)
+
+
+def test_columns_are_split_or_kept_together(session_with: Callable[..., Session]) -> None:
+    session = session_with(**HEADS)
+    columns = np.concatenate([WAVE, 10 + 3 * WAVE[::-1]], axis=1)
+    each = [session.forecast(columns[:, [index]], 6, head="demand") for index in (0, 1)]
+    np.testing.assert_allclose(session.forecast(columns, 6, head="demand"), np.hstack(each), rtol=1e-4, atol=1e-5)
+    assert session_with(channels=2, **HEADS).forecast(columns, 7, head="pair").shape == (7, 2)
+    with pytest.raises(DataError, match="the series has 1 columns, the head pair continues 2 together"):
+        session.forecast(WAVE, 6, head="pair")
+
+
+def test_the_latest_series_of_a_conversation_is_continued(session_with: Callable[..., Session]) -> None:
+    session = session_with(demand=HEADS["demand"])
+    earlier = Media("series", np.zeros((30, 1), np.float32))
+    turns = [Turn("user", (earlier, Media("series", WAVE), Text("Go on.")))]
+    other = [Turn("user", (earlier, Media("series", 5 + 2 * WAVE), Text("Go on.")))]
+    one, two = session.forecast_all([turns, other], 6)
+    assert abs(one.mean()) < 2 < two.mean()
+    [predicted] = session.predict([turns])
+    assert predicted.shape == (6, 1)
+    with pytest.raises(DataError, match="holds no series to continue"):
+        session.forecast_all([[Turn("user", (Text("Go on."),))]], 6)
+
+
+def test_a_head_is_chosen_by_name_where_several_can_answer(session_with: Callable[..., Session]) -> None:
+    session = session_with(talk={"type": "lm"}, whisper={"type": "lm"}, **HEADS)
+    with pytest.raises(ModRWKVError, match="several heads that predict tokens: talk, whisper"):
+        session.generate("Hello?", max_tokens=2)
+    said = [session.generate("Hello?", max_tokens=4, head=head) for head in ("talk", "whisper")]
+    assert said[0] == said[1], "both use the backbone's projection"
+    with pytest.raises(ModRWKVError, match="several heads that forecast: demand, pair"):
+        session.forecast(WAVE, 6)
+    with pytest.raises(ModRWKVError, match="no head 'talk' that can forecast"):
+        session.forecast(WAVE, 6, head="talk")
+    with pytest.raises(DataError, match="these could answer: demand, pair"):
+        session.predict([[Turn("user", (Media("series", WAVE),))]])
+
+
+def test_a_model_without_such_a_head_says_so(session_with: Callable[..., Session]) -> None:
+    session = session_with(demand=HEADS["demand"])
+    with pytest.raises(ModRWKVError, match="has no heads that predict tokens; its heads: demand"):
+        session.generate("Hello?")
+    with pytest.raises(ModRWKVError, match="has no heads that forecast; its heads: talk"):
+        session_with(talk={"type": "lm"}).forecast(WAVE, 6)

@@ -1,0 +1,71 @@
+"""The contracts of sources and tokenizers hold for those of the core."""
+
+from __future__ import annotations
+
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from modrwkv_core.testing import SourceContract, TokenizerContract
+
+TALK = [{"role": "user", "content": "Say yes."}, {"role": "assistant", "content": "yes"}]
+
+
+class TestBytes(TokenizerContract):
+    plugin = "modrwkv_core.builtin"
+    name = "bytes"
+
+
+class TestWorld(TokenizerContract):
+    plugin = "modrwkv_core.builtin"
+    name = "world"
+
+
+class TestChat(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "chat"
+    configs = ({"path": "talks.jsonl"}, {"path": "talks.json", "repeat": 0.5})
+
+    def write(self, folder: Path) -> None:
+        lines = [json.dumps({"messages": TALK}) for _ in range(3)]
+        (folder / "talks.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / "talks.json").write_text(f"[{','.join(lines)}]".replace("},{", "},\n{"))
+
+
+class TestLlava(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "llava"
+    configs = ({"path": "llava.json"},)
+
+    def write(self, folder: Path) -> None:
+        Image.new("RGB", (4, 4)).save(folder / "a.png")
+        said = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Black."}]
+        records = [{"id": str(index), "image": "a.png", "conversations": said} for index in range(2)]
+        (folder / "llava.json").write_text(json.dumps(records, indent=1))
+
+
+class TestLabeledAudio(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "labeled_audio"
+    configs = ({"path": "list.tsv"},)
+
+    def write(self, folder: Path) -> None:
+        with wave.open(str(folder / "a.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(bytes(800))
+        (folder / "list.tsv").write_text("path\ttext\na.wav\tone\na.wav\ttwo\n")
+
+
+class TestCsvWindows(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "csv_windows"
+    configs = ({"path": "waves.csv", "context_length": 8, "horizon": 2, "head": "demand"},)
+
+    def write(self, folder: Path) -> None:
+        rows = [f"{index},{np.sin(index):.4f}" for index in range(20)]
+        (folder / "waves.csv").write_text("hour,wave\n" + "\n".join(rows) + "\n")
