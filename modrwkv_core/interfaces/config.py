@@ -126,7 +126,7 @@ class BackboneConfig(ComponentConfig, ABC):
     @property
     @abstractmethod
     def in_dim(self) -> int:
-        """Widden size of the backbone, which adapters must produce."""
+        """Hidden size of the backbone, which adapters must produce."""
 
     @property
     @abstractmethod

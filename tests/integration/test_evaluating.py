@@ -67,7 +67,14 @@ def test_a_run_is_evaluated_on_all_its_tasks(run: Path) -> None:
     assert waves["score"] == pytest.approx(float(np.mean((ahead - forecasts) ** 2)), rel=1e-4)
 
     page = (run / "report.html").read_text(encoding="utf-8")
-    for words in ("tiny", "rwkv7, hidden size 64", "repeat last season", "loss curves", "forecast of 6 points", "Say yes"):
+    for words in (
+        "tiny",
+        "rwkv7, hidden size 64",
+        "repeat last season",
+        "loss curves",
+        "forecast of 6 points",
+        "Say yes",
+    ):
         assert words in page
 
 

@@ -224,7 +224,7 @@ def test_a_trained_encoder_is_taken_along(prefix: str, manifest: Path, tmp_path:
     source = saved(tensors | under(prefix, weights), tmp_path / "authors.pth")
     import_run(source, image_manifest(manifest), tmp_path / "run")
     stored = read_tensors(RunFolder(tmp_path / "run").latest() / "image.encoder.safetensors")
-    assert torch.equal(stored["tower.embeddings.patch_embedding.weight"], weights["embeddings.patch_embedding.weight"])
+    assert torch.equal(stored["model.embeddings.patch_embedding.weight"], weights["embeddings.patch_embedding.weight"])
 
 
 def test_a_trained_encoder_of_another_kind_is_refused(manifest: Path, tmp_path: Path) -> None:
