@@ -315,6 +315,8 @@ def spell(shape: dict[str, Any]) -> str:
 def _default(model: type[BaseModel], field: FieldInfo) -> str:
     if field.is_required():
         return "required"
+    if field.default_factory_takes_validated_data:
+        return "depends on other keys"
     default = field.get_default(call_default_factory=True, validated_data={})
     if default is None and NoneType not in get_args(field.annotation):
         assert "checkpoint" in model.model_fields, f"{model} fills in a default that this page cannot know"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,48 +13,47 @@ from torch import Tensor, nn
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.files import atomic_write
+from modrwkv_core.tensor_formats import AGAIN, check_pickled, format_of_file
 
 __all__ = [
     "check_finite",
     "check_state_dict",
     "load_state_dict",
     "read_metadata",
+    "read_pickled",
     "read_safetensors",
     "read_tensors",
     "write_safetensors",
     "write_tensors",
 ]
 
-PICKLED: Final = (".pth", ".pt", ".bin")
 _LISTED: Final = 20
 
 
-def read_tensors(path: Path | str, *, ignore: Sequence[str] = ()) -> dict[str, Tensor]:
+def read_tensors(path: Path | str, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """Read the tensors of a file, on the CPU and in the file's dtypes. No code in the file is run.
 
     Args:
-        path: A ``.safetensors`` file, or one of PyTorch's format: ``.pth``, ``.pt`` or ``.bin``.
-        ignore: Names that are left out, with shell wildcards (``text_model.*``).
+        path: A safetensors file, or one that ``torch.save`` wrote, whatever its name.
+        names: The tensors to read; all by default.
 
     Raises:
         CheckpointError: The file is missing, damaged, of another format, or holds anything but named tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}", hint="check the path; nothing is downloaded")
-    if path.suffix == ".safetensors":
-        return read_safetensors(path, ignore=ignore)
-    if path.suffix in PICKLED:
-        return {name: tensor for name, tensor in _read_pickled(path).items() if not _matches(name, ignore)}
-    raise CheckpointError(f"{path} ends neither in .safetensors nor in {', '.join(PICKLED)}")
+    form = format_of_file(path)
+    if form == "safetensors":
+        return read_safetensors(path, names)
+    tensors = read_pickled(path, form)
+    return tensors if names is None else {name: tensors[name] for name in names}
 
 
-def read_safetensors(path: Path | str, *, ignore: Sequence[str] = ()) -> dict[str, Tensor]:
+def read_safetensors(path: Path | str, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """Read a safetensors file whatever its name; see :func:`read_tensors`."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if not _matches(name, ignore)}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+    except Exception as error:  # safetensors raises what a damaged header leads it to
         raise _damaged(path, error) from error
 
 
@@ -181,26 +178,37 @@ def load_state_dict(
     module.load_state_dict(tensors, assign=is_meta)
 
 
-def _read_pickled(path: Path) -> dict[str, Tensor]:
+def read_pickled(path: Path, form: Literal["zip", "legacy"], *, contents: bool = True) -> dict[str, Tensor]:
+    """Read a file of ``torch.save``, mapped into memory where its format allows it.
+
+    Args:
+        path: The file.
+        form: Its format.
+        contents: Whether to compare the checksums of the tensors, which reads the whole file.
+
+    Raises:
+        CheckpointError: The file is damaged, or holds anything but named tensors.
+    """
+    check_pickled(path, form, contents=contents)
     try:
-        # Files of PyTorch before 1.6 are no archives and cannot be mapped.
-        content: Any = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", mmap=form == "zip", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a damaged file leads it to
-        raise CheckpointError(
-            f"{path} is damaged or holds more than tensors: {_first_line(error)}",
-            hint="fetch the file again, or convert it to safetensors where it was made",
-        ) from error
+        raise _damaged(path, error) from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
     ):
-        raise CheckpointError(f"{path} is not a mapping of names to tensors", hint="give weights alone, as published")
+        raise CheckpointError(
+            f"{path} is not a mapping of names to tensors",
+            hint="save the weights alone: torch.save(model.state_dict(), path)",
+        )
+    for name, tensor in content.items():
+        if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path} claims more elements of {name} than it holds", hint=AGAIN)
     return content
 
 
 def _damaged(path: Path | str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read: {_first_line(error)}", hint="the file is damaged or incomplete; fetch it again"
-    )
+    return CheckpointError(f"{path} cannot be read: {_first_line(error)}", hint=AGAIN)
 
 
 def _first_line(error: Exception) -> str:
@@ -223,10 +231,6 @@ def _with_storage_of_their_own(tensors: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def _is_finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _listed(names: Iterable[str]) -> str:

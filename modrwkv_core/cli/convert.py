@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="SOURCE is a multimodal model of ModRWKV's authors: make TARGET a run of it; its encoder is named here.",
+    help="SOURCE is a multimodal model in WorldRWKV's layout: make TARGET a run of it; the manifest names its encoder.",
 )
 @click.option("--modality", help="With --manifest: what SOURCE was trained with, if the manifest has several.")
 def convert(source: str, target: Path, form: Format | None, manifest: Path | None, modality: str | None) -> None:
     """Rewrite the RWKV-7 weights of SOURCE as TARGET, bit for bit.
 
-    SOURCE is an official .pth file, a .safetensors file, a run (its newest backbone), or a folder or model id in the
-    layout of flash-linear-attention. TARGET ends in .pth or .safetensors, or is a folder for flash-linear-attention.
+    SOURCE is a file of official weights (.pth, .bin, .safetensors), a run (its newest backbone), or a folder or model
+    id in the layout of flash-linear-attention, in one file or in shards. TARGET ends in .pth or
+    .safetensors, or is a folder for flash-linear-attention.
     """
     if manifest is not None:
         _import(source, target, form, manifest, modality)

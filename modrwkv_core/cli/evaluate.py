@@ -61,9 +61,7 @@ def evaluate(
     session.loaded.registry.hook.modrwkv_evaluated(
         run=run,
         step=TrainState.read(RunFolder(run).latest()).step,
-        metrics={
-            f"{result.task}/{score.metric.config.type}": score.model for result in results for score in result.scores
-        },
+        metrics={f"{result.task}/{score.metric.name}": score.model for result in results for score in result.scores},
     )
     if not as_json:
         click.echo(f"report: {run / 'report.html'}")

@@ -10,23 +10,20 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.checkpoint import UNUSED
+from modrwkv_core.backbones.rwkv7.checkpoint import read_official
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
+from modrwkv_core.backbones.rwkv7.fla import UNUSED, fla_config, to_fla
 from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.files import atomic_folder, write_json
-from modrwkv_core.interfaces.pretrained import load_tensors, published_json
-from modrwkv_core.interop.fla import check_config, fla_config, from_fla, to_fla
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.tensors import check_state_dict, read_tensors, write_tensors
+from modrwkv_core.tensors import check_state_dict, write_tensors
 
-__all__ = ["FORMATS", "Format", "format_of", "read_any", "read_backbone", "sizes_of", "write_backbone"]
+__all__ = ["FORMATS", "Format", "format_of", "read_backbone", "sizes_of", "write_backbone"]
 
 Format = Literal["pth", "safetensors", "fla"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
-
-_FILES: Final = (".pth", ".safetensors")
 
 
 def format_of(target: Path) -> Format:
@@ -34,34 +31,19 @@ def format_of(target: Path) -> Format:
     return {".pth": "pth", ".safetensors": "safetensors"}.get(target.suffix, "fla")  # type: ignore[return-value]
 
 
-def read_any(source: str) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint by the names that it has, on the CPU, in its dtypes.
-
-    Args:
-        source: A ``.pth`` or ``.safetensors`` file, a folder in the layout of the Hub, or a model id of the Hub.
-
-    Raises:
-        CheckpointError: It does not exist, is damaged, or holds anything but named tensors.
-    """
-    return read_tensors(source) if source.endswith(_FILES) else load_tensors(source)
-
-
 def read_backbone(source: str) -> dict[str, Tensor]:
     """Read a whole RWKV-7 language model, in whichever layout, by the official names.
 
     Args:
-        source: As in :func:`read_any`, or the folder of a run, whose newest backbone is read.
+        source: A file, folder or model id as for :func:`~modrwkv_core.backbones.rwkv7.checkpoint.read_official`, or the
+            folder of a run, whose newest backbone is read.
 
     Raises:
         CheckpointError: It is not a whole RWKV-7, or holds more than one.
     """
     if RunFolder(Path(source)).manifest.is_file():
         source = str(RunFolder(Path(source)).latest() / "backbone.safetensors")
-    tensors = read_any(source)
-    if any(name.startswith("model.layers.") for name in tensors):
-        if not source.endswith(_FILES):
-            check_config(published_json(source, "config.json"), source)
-        tensors = from_fla(tensors)
+    tensors = read_official(source)
     sizes_of(tensors, source)
     return tensors
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,6 +21,9 @@ from modrwkv_core.model.run import RunFolder
 __all__ = ["write_card"]
 
 _Values = Mapping[str, Any]
+
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+"""Names that an index accepts (packaging.python.org, "Names and normalization")."""
 
 
 def write_card(folder: RunFolder, repository: str) -> Path:
@@ -54,12 +59,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
     checkpoints = [section["encoder"].get("checkpoint") for section in manifest.get("modalities", {}).values()]
-    published = sorted({name for name in checkpoints if name is not None and not Path(name).is_absolute()})
+    base_models = sorted({name for name in checkpoints if name is not None and not Path(name).is_absolute()})
     evaluated = manifest.get("evaluation", {})
     return ModelCardData(
         model_name=manifest["name"],
         library_name="modrwkv",
-        base_model=published or None,
+        base_model=base_models or None,
         tags=["modrwkv", manifest["backbone"]["type"], *manifest.get("modalities", {})],
         eval_results=[
             EvalResult(
@@ -79,13 +84,14 @@ def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
 
 def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"cell": _cell, "shell": _shell}
     template = environment.from_string(resources.files(__package__).joinpath("card.md.j2").read_text(encoding="utf-8"))
     components = lock.get("components", {})
     return template.render(
         name=manifest["name"],
         repository=repository,
         modalities=list(manifest.get("modalities", {})),
-        packages=sorted({component["distribution"] for component in components.values()} - {"modrwkv"}),
+        packages=sorted({_distribution(component) for component in components.values()} - {"modrwkv"}),
         parts=list(_parts(manifest, components)),
         phases=[{**phase, "length": _length(phase)} for phase in manifest["phases"]],
         results=[
@@ -100,6 +106,31 @@ def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -
             for metric, found in result["metrics"].items()
         ],
     )
+
+
+def _distribution(component: _Values) -> str:
+    """Return the distribution of a component, which a reader of the card will install."""
+    name = component["distribution"]
+    if not isinstance(name, str) or not _DISTRIBUTION.fullmatch(name):
+        raise CheckpointError(
+            f"the lock names a distribution {name!r}, which is not a valid name",
+            hint="use the lock.json that the training wrote; somebody has changed this one",
+        )
+    return name
+
+
+def _one_line(value: object) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
+
+
+def _cell(value: object) -> str:
+    """Return a text for a line or a table of Markdown, in which it means nothing but itself."""
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", _one_line(value))
+
+
+def _shell(value: object) -> str:
+    """Return a text as one word of a shell command, on one line."""
+    return shlex.quote(_one_line(value))
 
 
 def _parts(manifest: _Values, components: _Values) -> Iterator[dict[str, str]]:

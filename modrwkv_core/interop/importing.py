@@ -16,9 +16,14 @@ from torch import Tensor
 from modrwkv_core.errors import CheckpointError, ManifestError, WriteError
 from modrwkv_core.files import sha256, write_json, write_text
 from modrwkv_core.interfaces.component import Component, Encoder
-from modrwkv_core.interfaces.pretrained import load_strictly, published_file, published_json, weight_files
-from modrwkv_core.interop.backbone import read_any
-from modrwkv_core.interop.worldrwkv import WorldRWKVCheckpoint, split_published
+from modrwkv_core.interfaces.pretrained import (
+    checkpoint_file,
+    checkpoint_json,
+    load_strictly,
+    load_tensors,
+    weight_files,
+)
+from modrwkv_core.interop.worldrwkv import WorldRWKVCheckpoint, split_checkpoint
 from modrwkv_core.manifest.document import read_document
 from modrwkv_core.manifest.load import LoadedManifest, dump_manifest, load_manifest
 from modrwkv_core.manifest.lock import make_lock
@@ -52,22 +57,22 @@ def import_run(source: str, manifest: Path, run: Path, *, modality: str | None =
     """
     if run.exists():
         raise CheckpointError(f"{run} already exists", hint="choose another folder, or remove this one")
-    tensors = read_any(source)
-    published = split_published(tensors, _config(source), source)
+    tensors = load_tensors(source)
+    found = split_checkpoint(tensors, _config(source), source)
     folder = RunFolder(run)
     modality = modality or _only_modality(manifest)
-    loaded = load_manifest(manifest, _sections(published, modality, folder))
+    loaded = load_manifest(manifest, _sections(found, modality, folder))
     encoder = loaded.manifest.modalities[modality].encoder
-    if encoder.out_dim != published.dim:
+    if encoder.out_dim != found.dim:
         raise CheckpointError(
-            f"{source} reads features of dimension {published.dim}, but the encoder '{encoder.type}' of {manifest} has "
+            f"{source} reads features of dimension {found.dim}, but the encoder '{encoder.type}' of {manifest} has "
             f"{encoder.out_dim}",
             hint="name the encoder that the checkpoint was trained with",
         )
     check_wiring(loaded)
     torch.manual_seed(loaded.manifest.seed)
     model = assemble(loaded, pretrained=False)
-    _fill(model, published, modality, source)
+    _fill(model, found, modality, source)
     try:
         _write(folder, loaded, model, source)
     except (CheckpointError, WriteError):
@@ -77,9 +82,9 @@ def import_run(source: str, manifest: Path, run: Path, *, modality: str | None =
 
 
 def _config(source: str) -> dict[str, Any] | None:
-    if Path(source).is_file() or published_file(source, "config.json") is None:
+    if Path(source).is_file() or checkpoint_file(source, "config.json") is None:
         return None
-    return published_json(source, "config.json")
+    return checkpoint_json(source, "config.json")
 
 
 def _only_modality(manifest: Path) -> str:
@@ -94,36 +99,36 @@ def _only_modality(manifest: Path) -> str:
     return str(names[0])
 
 
-def _sections(published: WorldRWKVCheckpoint, modality: str, folder: RunFolder) -> list[str]:
+def _sections(found: WorldRWKVCheckpoint, modality: str, folder: RunFolder) -> list[str]:
     """Return the sections that the checkpoint decides, as overrides of the manifest."""
     # The weights that the run itself will hold: a backbone that names weights is not initialized in vain.
     weights = (folder.checkpoint(0) / "backbone.safetensors").absolute()
-    compressor = published.compressor
+    compressor = found.compressor
     sections = {
-        "backbone": {"type": "rwkv7", "weights": str(weights), **asdict(published.sizes)},
+        "backbone": {"type": "rwkv7", "weights": str(weights), **asdict(found.sizes)},
         f"modalities.{modality}.compressor": None if compressor is None else compressor.section,
-        f"modalities.{modality}.adapter": published.adapter.section,
+        f"modalities.{modality}.adapter": found.adapter.section,
     }
     return [f"{path}={json.dumps(section)}" for path, section in sections.items()]
 
 
-def _fill(model: MultimodalModel, published: WorldRWKVCheckpoint, modality: str, source: str) -> None:
-    given = {"backbone": published.backbone, f"{modality}.adapter": published.adapter.tensors}
-    if published.compressor is not None:
-        given[f"{modality}.compressor"] = published.compressor.tensors
+def _fill(model: MultimodalModel, found: WorldRWKVCheckpoint, modality: str, source: str) -> None:
+    given = {"backbone": found.backbone, f"{modality}.adapter": found.adapter.tensors}
+    if found.compressor is not None:
+        given[f"{modality}.compressor"] = found.compressor.tensors
     for name, part in model.parts().items():
         assert isinstance(part, Component)
         if name in given:
             load_strictly(part, given[name], f"{source} ({name})")
-        elif name == f"{modality}.encoder" and published.encoder:
+        elif name == f"{modality}.encoder" and found.encoder:
             assert isinstance(part, Encoder)
-            _load_encoder(part, published.encoder, source)
+            _load_encoder(part, found.encoder, source)
         else:
             part.load_pretrained()
 
 
 def _load_encoder(encoder: Encoder[Any], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Let the encoder read its tensors by its own names, as if they had been published by themselves."""
+    """Let the encoder read its tensors by its own names, as if they were a checkpoint of their own."""
     config = encoder.config
     if "checkpoint" not in type(config).model_fields:
         raise CheckpointError(

@@ -26,13 +26,12 @@ from typing import Any, Final, NamedTuple
 
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.checkpoint import UNUSED
+from modrwkv_core.backbones.rwkv7.fla import UNUSED, from_fla
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interop.backbone import sizes_of
-from modrwkv_core.interop.fla import from_fla
 
-__all__ = ["Part", "WorldRWKVCheckpoint", "split_published"]
+__all__ = ["Part", "WorldRWKVCheckpoint", "split_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ _PICTURE: Final = _PERCEPTRON | {"pre_norm.weight", "pre_norm.bias"}
 _SOUND: Final = _PERCEPTRON | {"conv.weight", "conv.bias"}
 
 
-def split_published(
+def split_checkpoint(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None, source: str
 ) -> WorldRWKVCheckpoint:
     """Tell the parts of a checkpoint of ModRWKV's authors apart; all sizes are read from its tensors.

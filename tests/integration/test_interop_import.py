@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import conv1d, layer_norm, linear, relu
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
+from modrwkv_core.backbones.rwkv7.fla import to_fla
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.errors import CheckpointError, ManifestError
 from modrwkv_core.inference.session import load
 from modrwkv_core.interfaces.values import Features
-from modrwkv_core.interop.fla import to_fla
 from modrwkv_core.interop.importing import import_run
 from modrwkv_core.manifest import load_manifest
 from modrwkv_core.model.run import RunFolder
@@ -224,7 +224,7 @@ def test_a_trained_encoder_is_taken_along(prefix: str, manifest: Path, tmp_path:
     source = saved(tensors | under(prefix, weights), tmp_path / "authors.pth")
     import_run(source, image_manifest(manifest), tmp_path / "run")
     stored = read_tensors(RunFolder(tmp_path / "run").latest() / "image.encoder.safetensors")
-    assert torch.equal(stored["tower.embeddings.patch_embedding.weight"], weights["embeddings.patch_embedding.weight"])
+    assert torch.equal(stored["model.embeddings.patch_embedding.weight"], weights["embeddings.patch_embedding.weight"])
 
 
 def test_a_trained_encoder_of_another_kind_is_refused(manifest: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from modrwkv_core.backbones.rwkv7.header import read_shapes
+from modrwkv_core.backbones.rwkv7.header import official_shapes
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes, low_rank_dim
 from modrwkv_core.errors import CheckpointError, ComponentError
 from modrwkv_core.interfaces.config import BackboneConfig, ManifestPath
@@ -27,7 +27,8 @@ class RWKV7Config(BackboneConfig):
     type: Literal["rwkv7"] = "rwkv7"
 
     weights: ManifestPath | None = None
-    """Official weights, ``.pth`` or ``.safetensors``; none to start from scratch."""
+    """Pretrained weights: an official ``.pth`` or ``.safetensors`` file, or a folder of flash-linear-attention (in
+    one file or in shards); none to start from scratch."""
 
     num_layers: int | None = Field(default=None, ge=1)
     """Number of blocks."""
@@ -86,7 +87,7 @@ class RWKV7Config(BackboneConfig):
         if None not in given.values() and not self.weights.exists():
             return RWKV7Sizes(**given)
         try:
-            found = RWKV7Sizes.of_shapes(read_shapes(self.weights))
+            found = RWKV7Sizes.of_shapes(official_shapes(str(self.weights)))
         except CheckpointError:
             raise
         except ValueError as error:

@@ -1,29 +1,35 @@
-"""The shapes of a checkpoint's tensors, without reading the tensors."""
+"""The shapes of an RWKV-7's tensors by official names, without reading the tensors."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from modrwkv_core.backbones.rwkv7.layouts import check_names, is_fla
+from modrwkv_core.interfaces.pretrained import weight_files
+from modrwkv_core.tensor_shapes import read_shapes, unwrapped_names
 
-from safetensors import SafetensorError, safe_open
-
-from modrwkv_core.errors import CheckpointError
-
-__all__ = ["read_shapes"]
+__all__ = ["official_shapes"]
 
 
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in a ``.safetensors`` or ``.pth`` file; only the latter needs torch.
+def official_shapes(source: str) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a checkpoint in any layout. Official safetensors files do not need torch.
+
+    Args:
+        source: As for :func:`~modrwkv_core.backbones.rwkv7.checkpoint.read_official`.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or of another format.
+        CheckpointError: It is missing, damaged, or holds something else than an RWKV-7.
     """
-    if path.suffix == ".safetensors" and path.is_file():
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(source):
+        shapes |= read_shapes(file)
+    plain = unwrapped_names(shapes, source)
+    shapes = {plain[name]: shape for name, shape in shapes.items()}
+    check_names(shapes, source)
+    if not is_fla(shapes):
+        return shapes
 
-    from modrwkv_core.tensors import read_tensors
+    import torch
 
-    return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}
+    from modrwkv_core.backbones.rwkv7.fla import from_fla
+
+    tensors = from_fla({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

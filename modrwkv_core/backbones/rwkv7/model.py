@@ -32,6 +32,7 @@ from modrwkv_core.backbones.rwkv7.token_shift import Tail
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone
 from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.pretrained import weight_files
 from modrwkv_core.interfaces.state import State
 
 __all__ = ["RWKV7"]
@@ -113,8 +114,8 @@ class RWKV7(Backbone[RWKV7Config]):
             load_into(self, self.config.weights)
 
     def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the weights' file, if the configuration names one."""
-        return () if self.config.weights is None else (self.config.weights,)
+        """Return the files of the weights, if the configuration names any."""
+        return () if self.config.weights is None else tuple(weight_files(str(self.config.weights)))
 
     def kernels(self) -> dict[str, str]:
         """Return the backend that serves the recurrence."""

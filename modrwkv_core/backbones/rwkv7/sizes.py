@@ -18,14 +18,14 @@ class RWKV7Sizes:
 
     Attributes:
         vocab: Rows of the embedding and of the output projection; None if something else decides.
-        layers: Blocks.
+        num_layers: Blocks.
         hidden_size: D, the hidden size of the backbone.
         intermediate_size: Inner dimension of channel mixing.
-        head_dim: Width of one head; it divides ``hidden_size``.
-        decay_low_rank_dim: Inner width of the low-rank map to the decay (``w1``, ``w2``).
-        a_low_rank_dim: Inner width of the map to the in-context learning rate (``a1``, ``a2``).
-        v_low_rank_dim: Inner width of the map to the value residual's gate (``v1``, ``v2``).
-        gate_low_rank_dim: Inner width of the map to the output gate (``g1``, ``g2``).
+        head_dim: Dimension of one head; it divides ``hidden_size``.
+        decay_low_rank_dim: Rank of the low-rank map to the decay (``w1``, ``w2``).
+        a_low_rank_dim: Rank of the map to the in-context learning rate (``a1``, ``a2``).
+        v_low_rank_dim: Rank of the map to the value residual's gate (``v1``, ``v2``).
+        gate_low_rank_dim: Rank of the map to the output gate (``g1``, ``g2``).
     """
 
     vocab: int | None
@@ -51,10 +51,13 @@ class RWKV7Sizes:
             ValueError: They are not those of an RWKV-7; the message says why.
         """
 
-        def shape(name: str) -> Shape:
-            if len(shapes.get(name, ())) != 2:
+        def shape(name: str, rows: int | None = None, columns: int | None = None) -> Shape:
+            found = shapes.get(name, ())
+            if len(found) != 2 or 0 in found:
                 raise ValueError(f"it has no matrix {name!r}")
-            return shapes[name]
+            if rows not in (None, found[0]) or columns not in (None, found[1]):
+                raise ValueError(f"{name} is {list(found)}, which does not fit a hidden size of {hidden_size}")
+            return found
 
         vocab, hidden_size = shape("emb.weight")
         num_heads, head_dim = shape("blocks.0.att.r_k")
@@ -62,18 +65,23 @@ class RWKV7Sizes:
             raise ValueError(
                 f"{num_heads} heads of {head_dim} (blocks.0.att.r_k) do not make {hidden_size} (emb.weight)"
             )
-        num_layers = 1 + max(int(match[1]) for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name)))
+        num_layers = len({match[1] for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name))})
+        # A model is built from these sizes before its tensors are compared one by one: every layer must be there.
+        for layer in range(num_layers):
+            shape(f"blocks.{layer}.ffn.key.weight", rows=shape("blocks.0.ffn.key.weight")[0], columns=hidden_size)
         return cls(
             vocab=vocab,
             num_layers=num_layers,
             hidden_size=hidden_size,
             intermediate_size=shape("blocks.0.ffn.key.weight")[0],
             head_dim=head_dim,
-            decay_low_rank_dim=shape("blocks.0.att.w1")[1],
-            a_low_rank_dim=shape("blocks.0.att.a1")[1],
+            decay_low_rank_dim=shape("blocks.0.att.w1", rows=hidden_size)[1],
+            a_low_rank_dim=shape("blocks.0.att.a1", rows=hidden_size)[1],
             # The first layer has no value residual.
-            v_low_rank_dim=shape("blocks.1.att.v1")[1] if num_layers > 1 else low_rank_dim(hidden_size, 1.7),
-            gate_low_rank_dim=shape("blocks.0.att.g1")[1],
+            v_low_rank_dim=shape("blocks.1.att.v1", rows=hidden_size)[1]
+            if num_layers > 1
+            else low_rank_dim(hidden_size, 1.7),
+            gate_low_rank_dim=shape("blocks.0.att.g1", rows=hidden_size)[1],
         )
 
 

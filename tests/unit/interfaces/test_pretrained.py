@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, published_file, published_json
+from modrwkv_core.interfaces.pretrained import checkpoint_file, checkpoint_json, load_strictly, load_tensors
 
 
 def weights() -> dict[str, Tensor]:
@@ -48,31 +48,39 @@ def test_every_layout_of_weights_is_read(tmp_path: Path) -> None:
     assert same(load_tensors(str(layouts["bin"] / "pytorch_model.bin")), weights())
 
 
-def test_ignored_names_are_left_out(tmp_path: Path) -> None:
+def test_tensors_are_chosen_and_renamed_before_they_are_read(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "model.safetensors")
-    torch.save(weights(), tmp_path / "other.bin")
+    torch.save({f"module.{name}": tensor for name, tensor in weights().items()}, tmp_path / "other.bin")
     for reference in (tmp_path, tmp_path / "other.bin"):
-        assert set(load_tensors(str(reference), ignore=("text.*",))) == {"weight", "bias"}
+        found = load_tensors(str(reference), lambda names: {name: f"my.{name}" for name in names if "text" not in name})
+        assert same(found, {f"my.{name}": weights()[name] for name in ("weight", "bias")})
+
+
+@pytest.mark.parametrize("weight_map", [[], {}, {"a": 1}, {"a": ["b"]}, {"a": "../secret.bin"}, {"a": "/etc/passwd"}])
+def test_an_index_names_files_of_its_own_folder(tmp_path: Path, weight_map: object) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match="weight_map is not a mapping to file names"):
+        load_tensors(str(tmp_path))
 
 
 def test_files_lie_in_the_folder_or_beside_the_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hidden_size": 8}')
     save_file(weights(), tmp_path / "other.safetensors")
     for reference in (str(tmp_path), str(tmp_path / "other.safetensors")):
-        assert published_file(reference, "absent.json", "config.json") == tmp_path / "config.json"
-        assert published_file(reference, "absent.json") is None
-        assert published_json(reference, "config.json") == {"hidden_size": 8}
+        assert checkpoint_file(reference, "absent.json", "config.json") == tmp_path / "config.json"
+        assert checkpoint_file(reference, "absent.json") is None
+        assert checkpoint_json(reference, "config.json") == {"hidden_size": 8}
 
 
 def test_absent_or_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere does not exist"):
-        published_file(str(tmp_path / "nowhere"), "config.json")
+        checkpoint_file(str(tmp_path / "nowhere"), "config.json")
     with pytest.raises(CheckpointError, match=r"has no config\.json or other\.json"):
-        published_json(str(tmp_path), "config.json", "other.json")
+        checkpoint_json(str(tmp_path), "config.json", "other.json")
     for content in ("{", "[]"):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
-            published_json(str(tmp_path), "config.json")
+            checkpoint_json(str(tmp_path), "config.json")
     with pytest.raises(CheckpointError, match="has no weights"):
         load_tensors(str(tmp_path))
 
@@ -140,18 +148,18 @@ class Hub:
 def test_of_a_model_id_the_cache_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(cached={"b.bin"}, remote={"a.safetensors", "b.bin", "c.json"})
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hub.download)
-    assert published_file("someone/model", "a.safetensors", "b.bin") == Path("/cache/b.bin")
-    assert published_file("someone/model", "absent", "c.json") == Path("/downloaded/c.json")
-    assert published_file("someone/model", "absent") is None
+    assert checkpoint_file("someone/model", "a.safetensors", "b.bin") == Path("/cache/b.bin")
+    assert checkpoint_file("someone/model", "absent", "c.json") == Path("/downloaded/c.json")
+    assert checkpoint_file("someone/model", "absent") is None
 
 
 def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.hf_hub_download", Hub(set(), set(), online=False).download)
     with pytest.raises(CheckpointError, match=r"config\.json of someone/model") as caught:
-        published_file("someone/model", "config.json")
+        checkpoint_file("someone/model", "config.json")
     assert "hf download someone/model" in str(caught.value)
 
 
 def test_a_name_that_cannot_be_a_model_id_is_refused() -> None:
     with pytest.raises(CheckpointError, match="a/b/c is neither a local path nor a model"):
-        published_file("a/b/c", "config.json")
+        checkpoint_file("a/b/c", "config.json")

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from modrwkv_core.backbones.rwkv7.fla import to_fla
 from modrwkv_core.cli.convert import convert
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interop.backbone import read_backbone
-from modrwkv_core.interop.fla import to_fla
 
 MakeBackbone = Callable[..., dict[str, Tensor]]
 

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
+from modrwkv_core.backbones.rwkv7.fla import fla_config, from_fla, to_fla
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interop.backbone import read_backbone, sizes_of, write_backbone
-from modrwkv_core.interop.fla import fla_config, from_fla, to_fla
 
 MakeBackbone = Callable[..., dict[str, Tensor]]
 Array = NDArray[np.float64]

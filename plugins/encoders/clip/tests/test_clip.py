@@ -51,7 +51,7 @@ class TestCLIP(EncoderContract):
         {"init": "scratch", **SIZES},
         {"init": "scratch", **SIZES, "image_size": 16, "layer": "penultimate", "cls": True},
     )
-    unreached = frozenset(f"tower.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(3))
+    unreached = frozenset(f"model.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(3))
     """Softmax does not see what all keys share."""
 
     def signals(self, config: CLIPConfig) -> list[Image]:
@@ -134,7 +134,7 @@ def test_features_equal_upstreams_hidden_states(
     assert relative_error(features.values, states[index][:, 0 if cls else 1 :]) <= 1e-5
     assert features.values.shape == (3, 16 + cls, config.out_dim)
     assert features.lengths.tolist() == [config.out_length(item.length) for item in items]
-    assert len(encoder.tower.encoder.layers) == len(states) + index
+    assert len(encoder.model.encoder.layers) == len(states) + index
 
 
 @pytest.mark.parametrize("kind", [CLIPVisionModel, CLIPVisionModelWithProjection])
@@ -270,9 +270,9 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[CLIPModel, Pat
     folder = published[1]
     vision = json.loads((folder / "config.json").read_text())["vision_config"]
     wrong: dict[str, tuple[str, dict[str, Any]]] = {
-        "is a 'siglip', not a CLIP": ("config.json", {"model_type": "siglip"}),
+        "model_type 'siglip', not 'clip'": ("config.json", {"model_type": "siglip"}),
         "hidden_act = 'gelu'": ("config.json", {"vision_config": vision | {"hidden_act": "gelu"}}),
-        "num_hidden_layers = 0, not a positive": (
+        "num_hidden_layers = 0: Input should be greater than 0": (
             "config.json",
             {"vision_config": vision | {"num_hidden_layers": 0}},
         ),

@@ -46,7 +46,7 @@ class TestSiglip2(EncoderContract):
     plugin = "modrwkv_siglip2.plugin"
     name = "siglip2"
     configs = ({"init": "scratch", **SIZES}, {"init": "scratch", **SIZES, "image_size": 16, "resample": "bicubic"})
-    unreached = frozenset(f"tower.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(2))
+    unreached = frozenset(f"model.encoder.layers.{layer}.self_attn.k_proj.bias" for layer in range(2))
     """Softmax does not see what all keys share."""
 
     def signals(self, config: Siglip2Config) -> list[Image]:
@@ -210,15 +210,15 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[SiglipModel, P
     folder = published[1]
     vision = json.loads((folder / "config.json").read_text())["vision_config"]
     wrong: dict[str, tuple[str, dict[str, Any]]] = {
-        r"a 'siglip2', not a 'siglip'\s.*type: siglip2_naflex": ("config.json", {"model_type": "siglip2"}),
-        "a 'clip', not a 'siglip'": ("config.json", {"model_type": "clip"}),
+        r"model_type 'siglip2', not 'siglip' or .*\s.*type: siglip2_naflex": ("config.json", {"model_type": "siglip2"}),
+        "model_type 'clip', not 'siglip'": ("config.json", {"model_type": "clip"}),
         "hidden_act = 'relu'": ("config.json", {"vision_config": vision | {"hidden_act": "relu"}}),
-        r"image_size = \[34, 34\], not a positive": (
+        r"image_size = \[34, 34\]: Input should be a valid integer": (
             "config.json",
             {"vision_config": vision | {"image_size": [34, 34]}},
         ),
         r"image_mean = \[0.4, 0.4, 0.4\]": ("preprocessor_config.json", {"image_mean": [0.4] * 3}),
-        "method 0": ("preprocessor_config.json", {"resample": 0}),
+        "resample = 0, not one of 2, 3": ("preprocessor_config.json", {"resample": 0}),
     }
     for number, (message, (file, changes)) in enumerate(wrong.items()):
         with pytest.raises(ValidationError, match=message):

@@ -307,7 +307,7 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     whole = (tmp_path / "config.json").read_text()
     wrong = {
-        "model_type = 'sundial'": {"model_type": "sundial"},
+        "model_type 'sundial', not 'timer'": {"model_type": "sundial"},
         "hidden_act = 'gelu'": {"hidden_act": "gelu"},
         "rope_theta = 500": {"rope_theta": 500},
         "input_token_len = '96'": {"input_token_len": "96"},
@@ -323,7 +323,7 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "thuml/timer-base-84m", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        (SIZES | {"init": "scratch", "num_heads": 8}, "num_heads 8 do not divide the hidden_size 24 into even parts"),
+        (SIZES | {"init": "scratch", "num_heads": 8}, "num_heads 8 does not divide the hidden_size 24 into even parts"),
         (SIZES | {"init": "scratch", "patch": 0}, "greater than 0"),
         (SIZES | {"init": "scratch", "depth": 4}, "Extra inputs"),
     ],

@@ -272,7 +272,7 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     published_model(tmp_path)
     whole = (tmp_path / "config.json").read_text()
     wrong = {
-        "model_type = 'wav2vec2'": {"model_type": "wav2vec2"},
+        "model_type 'wav2vec2', not 'wavlm'": {"model_type": "wav2vec2"},
         "hidden_act = 'relu'": {"hidden_act": "relu"},
         "hidden_size = '24'": {"hidden_size": "24"},
         "conv_dim = 12": {"conv_dim": 12},

@@ -269,7 +269,7 @@ def test_checkpoints_of_another_kind_are_refused(tmp_path: Path) -> None:
     published_model(tmp_path)
     whole = (tmp_path / "config.json").read_text()
     wrong = {
-        "model_type = 'wavlm'": {"model_type": "wavlm"},
+        "model_type 'wavlm', not 'whisper'": {"model_type": "wavlm"},
         "activation_function = 'relu'": {"activation_function": "relu"},
         "scale_embedding = True": {"scale_embedding": True},
         "d_model = '24'": {"d_model": "24"},

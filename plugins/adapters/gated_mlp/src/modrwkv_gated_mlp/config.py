@@ -20,4 +20,4 @@ class GatedMLPConfig(AdapterConfig):
     type: Literal["gated_mlp"] = "gated_mlp"
 
     expansion: int = Field(default=4, ge=1)
-    """Width of the hidden layer in hidden size of the backbones."""
+    """Dimension of the hidden layer as a multiple of the hidden size of the backbone."""

@@ -1,6 +1,6 @@
 """The two-layer perceptron.
 
-N = items, L = features of the longest item, D = width of the features, E = hidden size of the backbone.
+N = items, L = features of the longest item, D = dimension of the features, E = hidden size of the backbone.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ class MLPConfig(AdapterConfig):
     type: Literal["mlp"] = "mlp"
 
     expansion: int = Field(default=4, ge=1)
-    """Width of the hidden layer in hidden size of the backbones; of 2, 4 and 8 the paper finds 4 best."""
+    """Dimension of the hidden layer as a multiple of the hidden size of the backbone; of 2, 4 and 8 the
+    paper finds 4 best."""
 
     norm: bool = True
-    """Add the layer norm of the result to it. The authors' published audio adapters do not."""
+    """Add the layer norm of the result to it. The pretrained audio adapters of WorldRWKV do not."""

@@ -29,7 +29,7 @@ class ResamplerConfig(AdapterConfig):
     """Attention heads; they divide the hidden size of the backbone."""
 
     expansion: int = Field(default=4, ge=1)
-    """Width of the hidden layer after each attention, in hidden size of the backbones."""
+    """Dimension of the hidden layer after each attention, as a multiple of the hidden size of the backbone."""
 
     def out_length(self, length: int) -> int:
         """Number of tokens of ``length`` features: always ``queries``, but nothing for nothing."""

@@ -1,6 +1,6 @@
 """The convolution.
 
-N = items, L = features of the longest item, M = outputs of the longest item, D = width in, E = width out.
+N = items, L = features of the longest item, M = outputs of the longest item, D = dimension in, E = dimension out.
 """
 
 from __future__ import annotations

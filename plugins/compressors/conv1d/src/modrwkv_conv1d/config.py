@@ -32,10 +32,10 @@ class Conv1dConfig(CompressorConfig):
     """Zeros put before and after each item; fewer than ``kernel``, so that every output sees a feature."""
 
     channels: int | None = Field(default=None, ge=1)
-    """Width of the outputs; by default that of the inputs."""
+    """Dimension of the outputs; by default that of the inputs."""
 
     bias: bool = False
-    """Add a learned constant to each channel, as the authors' published audio models do."""
+    """Add a learned constant to each channel, as the pretrained audio models of WorldRWKV do."""
 
     @model_validator(mode="after")
     def _padding_is_below_kernel(self) -> Self:
@@ -44,7 +44,7 @@ class Conv1dConfig(CompressorConfig):
         return self
 
     def out_dim(self, in_dim: int) -> int:
-        """Width of the outputs for features of width ``in_dim``."""
+        """Dimension of the outputs for features of dimension ``in_dim``."""
         return in_dim if self.channels is None else self.channels
 
     def out_length(self, length: int) -> int:

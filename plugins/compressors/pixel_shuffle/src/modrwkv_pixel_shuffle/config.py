@@ -59,7 +59,7 @@ class PixelShuffleConfig(CompressorConfig):
         return rows, columns
 
     def out_dim(self, in_dim: int) -> int:
-        """Width of a square of features of width ``in_dim``."""
+        """Dimension of a square of features of dimension ``in_dim``."""
         return in_dim * self.factor**2
 
     def out_length(self, length: int) -> int:

@@ -1,6 +1,6 @@
 """The pooling.
 
-N = items, L = features of the longest item, M = windows of the longest item, K = features of a window, D = width.
+N = items, L = features of the longest item, M = windows of the longest item, K = features of a window, D = dimension.
 """
 
 from __future__ import annotations

@@ -1,27 +1,28 @@
-"""What a manifest may say about ``max_grad_norm``."""
+"""What a manifest may say about ``clip``."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from modrwkv_clip.pretrained import PAPER_CHECKPOINT, published_sizes
-from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
+from modrwkv_clip.pretrained import KNOWN_CHECKPOINTS, MODEL_FILE, check_processor
+from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
 
 __all__ = ["CLIPConfig"]
 
 
-def _from_checkpoint(**constraints: Any) -> Any:
-    return Field(default=None, **constraints)
+def _usual_layer(known: Mapping[str, Any]) -> str:
+    return "last" if known.get("checkpoint") is None else "penultimate"
 
 
-class CLIPConfig(EncoderConfig):
+class CLIPConfig(PretrainedEncoderConfig):
     """One feature for each patch of a picture: a late layer of a CLIP vision tower, neither normalized nor pooled.
 
-    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
-    or from scratch that of ``openai/clip-vit-large-patch14-336``; a valid configuration holds it all, so that a run
-    needs the checkpoint no more.
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
+    checkpoint, or from scratch are those of ``openai/clip-vit-large-patch14-336``. A valid configuration holds all of
+    them, so a run no longer needs the checkpoint.
 
     Source: Radford et al., CLIP, arXiv 2103.00020; the penultimate layer without the class token is LLaVA's choice
     (Liu et al., arXiv 2304.08485, section 4.1).
@@ -29,46 +30,37 @@ class CLIPConfig(EncoderConfig):
 
     type: Literal["clip"] = "clip"
 
-    checkpoint: CheckpointReference | None = None
-    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    default_checkpoint: ClassVar = "openai/clip-vit-large-patch14-336"
+    known_checkpoints: ClassVar = KNOWN_CHECKPOINTS
+    config_files: ClassVar = (MODEL_FILE,)
 
-    init: Literal["scratch"] | None = None
-    """``scratch`` for fresh weights, trained with the rest."""
-
-    layer: Literal["penultimate", "last"] = _from_checkpoint()
+    layer: Literal["penultimate", "last"] = Field(default_factory=_usual_layer)
     """Whose output the features are. With a checkpoint ``penultimate`` unless told otherwise, from scratch ``last``.
     What lies after that layer is not built."""
 
     cls: bool = False
     """Whether the class token's vector comes first, before those of the patches."""
 
-    image_size: int = _from_checkpoint(gt=0)
+    image_size: int = from_checkpoint(gt=0)
     """Height and width in pixels of the square that is cut from the middle of the resized picture."""
 
-    patch_size: int = _from_checkpoint(gt=0)
+    patch_size: int = from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
 
-    hidden_size: int = _from_checkpoint(gt=0)
-    """Width of the features and of all layers."""
+    hidden_size: int = from_checkpoint(gt=0)
+    """Dimension of the features and of all layers."""
 
-    num_layers: int = _from_checkpoint(gt=0)
+    num_layers: int = from_checkpoint(gt=0)
     """Transformer layers, those after ``layer`` included."""
 
-    num_heads: int = _from_checkpoint(gt=0)
-    """Attention heads; they divide the width."""
+    num_heads: int = from_checkpoint(gt=0)
+    """Attention heads; they divide the hidden size."""
 
-    intermediate_size: int = _from_checkpoint(gt=0)
-    """Width inside a layer's MLP."""
+    intermediate_size: int = from_checkpoint(gt=0)
+    """Dimension of the hidden layer of each MLP."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.checkpoint is None) == (self.init is None):
-            raise ValueError("give either a checkpoint or init: scratch")
-        missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
-        known: dict[str, Any] = {"layer": "last" if self.checkpoint is None else "penultimate"}
-        if missing - {"layer"}:
-            known |= published_sizes(self.checkpoint or PAPER_CHECKPOINT)
-        self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
+    def _check(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
         if self.patch_size > self.image_size:
@@ -76,6 +68,14 @@ class CLIPConfig(EncoderConfig):
         if not self.layers_run:
             raise ValueError("a tower of one layer has no penultimate one; use layer: last")
         return self
+
+    @classmethod
+    def read_checkpoint(cls, reference: str, names: Collection[str]) -> Mapping[str, Any]:
+        """Return what a checkpoint states, if its own processor does what ours does."""
+        values = super().read_checkpoint(reference, names)
+        if reference not in cls.known_checkpoints:
+            check_processor(reference, values["image_size"])
+        return values
 
     @property
     def layers_run(self) -> int:
@@ -89,7 +89,7 @@ class CLIPConfig(EncoderConfig):
 
     @property
     def out_dim(self) -> int:
-        """Width of a feature."""
+        """Dimension of a feature."""
         return self.hidden_size
 
     @property

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.pretrained import weight_files
+from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.config import Siglip2Config
-from modrwkv_siglip2.weights import load_tower
+from modrwkv_siglip2.weights import PREFIXES, UNUSED
 
 __all__ = ["Siglip2Encoder"]
 
 
-class Siglip2Encoder(Encoder[Siglip2Config]):
+class Siglip2Encoder(PretrainedEncoder[Siglip2Config]):
     """Pictures to one vector for each patch.
 
     Source: Tschannen et al., SigLIP 2, arXiv 2502.14786; the ModRWKV paper takes the last layer after its norm.
     """
 
+    prefixes = PREFIXES
+    unused = UNUSED
+
     def __init__(self, config: Siglip2Config) -> None:
         super().__init__(config)
-        self.tower = SiglipVisionModel(
+        self.model = SiglipVisionModel(
             SiglipVisionConfig(
                 image_size=config.image_size,
                 patch_size=config.patch_size,
@@ -37,17 +38,8 @@ class Siglip2Encoder(Encoder[Siglip2Config]):
             )
         )
 
-    def load_pretrained(self) -> None:
-        """Load the checkpoint's vision tower, all of it or nothing."""
-        if self.config.checkpoint is not None:
-            load_tower(self.tower, self.config.checkpoint)
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the checkpoint's files of weights."""
-        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
-
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode pictures: ``values [N, patches, width]``, row by row from the upper left."""
+        """Encode pictures: ``values [N, patches, hidden_size]``, row by row from the upper left."""
         pixels = torch.stack([item.tensors["pixels"] for item in items])
-        values = self.tower(pixels).last_hidden_state
+        values = self.model(pixels).last_hidden_state
         return Features(values, torch.full((len(items),), values.shape[1]))

@@ -7,29 +7,26 @@ W = hidden_size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_timer.config import TimerConfig
 from modrwkv_timer.network import Timer
 
 __all__ = ["TimerEncoder"]
 
-HEADS: Final = ("lm_heads.*",)
-"""Tensors of a checkpoint that make a forecast of the features."""
 
-
-class TimerEncoder(Encoder[TimerConfig]):
+class TimerEncoder(PretrainedEncoder[TimerConfig]):
     """Series to one feature for each patch and channel, which depends on that patch and those before it.
 
     Source: Liu et al., Timer, arXiv 2402.02368.
     """
+
+    prefixes = ("model.",)
+    unused = ("lm_heads.*",)
 
     def __init__(self, config: TimerConfig) -> None:
         super().__init__(config)
@@ -37,22 +34,10 @@ class TimerEncoder(Encoder[TimerConfig]):
             config.patch, config.hidden_size, config.num_layers, config.num_heads, config.intermediate_size
         )
 
-    def load_pretrained(self) -> None:
-        """Load the checkpoint, all of it or nothing, but for its forecasting num_heads."""
-        if self.config.checkpoint is None:
-            return
-        tensors = load_tensors(self.config.checkpoint, ignore=HEADS)
-        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        load_strictly(self.model, tensors, self.config.checkpoint)
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the checkpoint's files of weights."""
-        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
-
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode ``items`` in one padded batch: ``[N, L, W]``.
 
-        Attention readsly, so padding after a series never reaches its features.
+        Attention is causal, so padding after a series never reaches its features.
         """
         channels = [channel_TP for item in items for channel_TP in item.tensors["patches"]]
         patches_STP = pad_sequence(channels, batch_first=True)

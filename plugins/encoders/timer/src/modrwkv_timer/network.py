@@ -71,7 +71,7 @@ class GatedMLP(nn.Module):
 
     Args:
         hidden_size: W.
-        intermediate_size: Width inside.
+        intermediate_size: Dimension of the hidden layer.
 
     Source: SwiGLU, Shazeer, arXiv 2002.05202.
     """
@@ -94,7 +94,7 @@ class Layer(nn.Module):
     Args:
         hidden_size: W.
         num_heads: H.
-        intermediate_size: Width inside the MLP.
+        intermediate_size: Dimension of the hidden layer of the MLP.
     """
 
     def __init__(self, hidden_size: int, num_heads: int, intermediate_size: int) -> None:
@@ -119,9 +119,9 @@ class Timer(nn.Module):
         hidden_size: W.
         num_layers: Number of layers.
         num_heads: H.
-        intermediate_size: Width inside a layer's MLP.
+        intermediate_size: Dimension of the hidden layer of each MLP.
 
-    Source: Liu et al., Timer, arXiv 2402.02368, section 3.2, in the form of the published ``thuml/timer-base-84m``.
+    Source: Liu et al., Timer, arXiv 2402.02368, section 3.2, in the form of ``thuml/timer-base-84m``.
     """
 
     def __init__(self, patch: int, hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int) -> None:

@@ -29,7 +29,7 @@ class WaveNetConfig(EncoderConfig):
     """Measurements at each point of the series."""
 
     hidden_size: int = Field(default=32, ge=1)
-    """Width of the features and of all layers."""
+    """Dimension of the features and of all layers."""
 
     num_layers: int = Field(default=8, ge=1)
     """Layers in a block; their dilations are 1, 2, 4, ..., 2 ** (layers - 1)."""
@@ -54,7 +54,7 @@ class WaveNetConfig(EncoderConfig):
 
     @property
     def out_dim(self) -> int:
-        """Width of a feature."""
+        """Dimension of a feature."""
         return self.hidden_size
 
     def out_length(self, length: int) -> int:

@@ -2,107 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_wavlm.pretrained import BASE_CHECKPOINT, published_input, published_sizes
+from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
+from modrwkv_wavlm.pretrained import CONFIG_FILES, KNOWN_CHECKPOINTS
 
 __all__ = ["WavLMConfig"]
 
 Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-def _from_checkpoint(**constraints: Any) -> Any:
-    return Field(default=None, **constraints)
-
-
-class WavLMConfig(EncoderConfig):
+class WavLMConfig(PretrainedEncoderConfig):
     """Features of a recording, one for each stride of the convolutions (20 ms): WavLM's last layer.
 
-    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
-    or from scratch that of ``microsoft/wavlm-base-plus``; a valid configuration holds it all, so that a run needs the
-    checkpoint no more.
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
+    checkpoint, or from scratch are those of ``microsoft/wavlm-base-plus``. A valid configuration holds all of them, so
+    a run no longer needs the checkpoint.
 
     Source: Chen et al., WavLM, arXiv 2110.13900.
     """
 
     type: Literal["wavlm"] = "wavlm"
 
-    checkpoint: CheckpointReference | None = None
-    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    default_checkpoint: ClassVar = "microsoft/wavlm-base-plus"
+    known_checkpoints: ClassVar = KNOWN_CHECKPOINTS
+    config_files: ClassVar = CONFIG_FILES
 
-    init: Literal["scratch"] | None = None
-    """``scratch`` for fresh weights, trained with the rest."""
-
-    rate: int = _from_checkpoint(gt=0)
+    rate: int = from_checkpoint(gt=0)
     """Samples per second; recordings of another rate are resampled."""
 
-    normalize: bool = _from_checkpoint()
+    normalize: bool = from_checkpoint()
     """Shift and scale each recording to mean 0 and variance 1."""
 
-    conv_dim: Layers = _from_checkpoint()
+    conv_dim: Layers = from_checkpoint()
     """Channels of each convolution of the front end."""
 
-    conv_kernel: Layers = _from_checkpoint()
-    """Width of each convolution."""
+    conv_kernel: Layers = from_checkpoint()
+    """Kernel size of each convolution."""
 
-    conv_stride: Layers = _from_checkpoint()
+    conv_stride: Layers = from_checkpoint()
     """Stride of each convolution; their product is the number of samples for one feature."""
 
-    conv_bias: bool = _from_checkpoint()
+    conv_bias: bool = from_checkpoint()
     """Whether the convolutions have biases."""
 
-    conv_norm: Literal["group", "layer"] = _from_checkpoint()
+    conv_norm: Literal["group", "layer"] = from_checkpoint()
     """``group``: the first convolution's channels are normalized over time; ``layer``: every convolution's vectors."""
 
     first_filters: Literal["random", "gabor"] = "random"
     """How the first convolution begins from scratch. ``gabor``: windowed sines and cosines at frequencies equally
     spaced in mel, a spectrogram's filters that training may change; small data sets learn much faster from it."""
 
-    hidden_size: int = _from_checkpoint(gt=0)
-    """Width of the features and of the transformer."""
+    hidden_size: int = from_checkpoint(gt=0)
+    """Dimension of the features and of the transformer."""
 
-    num_layers: int = _from_checkpoint(gt=0)
+    num_layers: int = from_checkpoint(gt=0)
     """Transformer layers."""
 
-    num_heads: int = _from_checkpoint(gt=0)
-    """Attention heads; they divide the width."""
+    num_heads: int = from_checkpoint(gt=0)
+    """Attention heads; they divide the hidden size."""
 
-    intermediate_size: int = _from_checkpoint(gt=0)
-    """Width inside a layer's MLP."""
+    intermediate_size: int = from_checkpoint(gt=0)
+    """Dimension of the hidden layer of each MLP."""
 
-    norm_first: bool = _from_checkpoint()
+    norm_first: bool = from_checkpoint()
     """Normalize before attention and MLP (large) instead of after them (base)."""
 
-    position_kernel: int = _from_checkpoint(gt=0)
-    """Width of the convolution that tells positions."""
+    position_kernel: int = from_checkpoint(gt=0)
+    """Kernel size of the convolution that encodes positions."""
 
-    position_groups: int = _from_checkpoint(gt=0)
-    """Groups of that convolution; they divide the width."""
+    position_groups: int = from_checkpoint(gt=0)
+    """Groups of that convolution; they divide the hidden size."""
 
-    buckets: int = _from_checkpoint(ge=4, multiple_of=4)
+    buckets: int = from_checkpoint(ge=4, multiple_of=4)
     """Buckets of the relative positions in attention."""
 
-    max_distance: int = _from_checkpoint(gt=0)
+    max_distance: int = from_checkpoint(gt=0)
     """Distance in features from which on all share a bucket; more than a quarter of the buckets."""
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout everywhere in the transformer when the encoder is trained."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.checkpoint is None) == (self.init is None):
-            raise ValueError("give either a checkpoint or init: scratch")
-        missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
-        reference = self.checkpoint or BASE_CHECKPOINT
-        known: dict[str, Any] = {}
-        if missing & {"rate", "normalize"}:
-            known |= published_input(reference)
-        if missing - {"rate", "normalize"}:
-            known |= published_sizes(reference)
-        self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
+    def _check(self) -> Self:
         if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride):
             raise ValueError("conv_dim, conv_kernel and conv_stride must be of the same length: one number a layer")
         if self.conv_norm == "group" and all(kernel == 1 for kernel in self.conv_kernel[1:]):
@@ -128,7 +112,7 @@ class WavLMConfig(EncoderConfig):
 
     @property
     def out_dim(self) -> int:
-        """Width of a feature."""
+        """Dimension of a feature."""
         return self.hidden_size
 
     def out_length(self, length: int) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from typing import ClassVar
 
 import torch
 import transformers
@@ -14,8 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import WavLMModel
 
-from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_wavlm.config import WavLMConfig
 from modrwkv_wavlm.filters import gabor_filters
@@ -23,14 +21,8 @@ from modrwkv_wavlm.grouped_conv import avoid_misaligned_groups
 
 __all__ = ["WavLMEncoder"]
 
-WEIGHT_NORM: Final = {
-    "conv.weight_g": "conv.parametrizations.weight.original0",
-    "conv.weight_v": "conv.parametrizations.weight.original1",
-}
-"""Names that PyTorch gave to the parts of a normalized weight when the checkpoints were published, and gives today."""
 
-
-class WavLMEncoder(Encoder[WavLMConfig]):
+class WavLMEncoder(PretrainedEncoder[WavLMConfig]):
     """Recordings to one vector for every 20 ms (the stride of the convolutions).
 
     The base model's convolutions normalize over time, where padding would change the result, so they run on recordings
@@ -39,6 +31,25 @@ class WavLMEncoder(Encoder[WavLMConfig]):
 
     Source: Chen et al., WavLM, arXiv 2110.13900; the ModRWKV paper takes the last layer.
     """
+
+    prefixes = ("wavlm.",)
+    unused = (
+        "masked_spec_embed",
+        "lm_head.*",
+        "projector.*",
+        "classifier.*",
+        "layer_weights",
+        "tdnn.*",
+        "feature_extractor.weight",
+        "feature_extractor.bias",
+        "objective.*",
+    )
+    """The mask of pre-training, and the heads of upstream's fine-tuned models."""
+    renamed: ClassVar = {
+        "conv.weight_g": "conv.parametrizations.weight.original0",
+        "conv.weight_v": "conv.parametrizations.weight.original1",
+    }
+    """Names of the parts of a normalized weight in PyTorch before 2.0."""
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__(config)
@@ -72,25 +83,8 @@ class WavLMEncoder(Encoder[WavLMConfig]):
             filters = gabor_filters(config.conv_dim[0], config.conv_kernel[0], config.rate)
             self.model.get_parameter("feature_extractor.conv_layers.0.conv.weight").data.copy_(filters[:, None])
 
-    def load_pretrained(self) -> None:
-        """Load the checkpoint, all of it or nothing, but for the mask of its pre-training and heads of other tasks."""
-        if self.config.checkpoint is None:
-            return
-        tensors = load_tensors(self.config.checkpoint, ignore=("*masked_spec_embed",))
-        if any(name.startswith("wavlm.") for name in tensors):
-            tensors = {
-                name.removeprefix("wavlm."): tensor for name, tensor in tensors.items() if name.startswith("wavlm.")
-            }
-        for former, name in WEIGHT_NORM.items():
-            tensors = {key.replace(former, name): tensor for key, tensor in tensors.items()}
-        load_strictly(self.model, tensors, self.config.checkpoint)
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the checkpoint's files of weights."""
-        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
-
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode recordings: ``values [N, features of the longest, width]``."""
+        """Encode recordings: ``values [N, features of the longest, hidden_size]``."""
         frames = self._frames(items)
         lengths = torch.tensor([len(frame) for frame in frames])
         padded, _ = self.model.feature_projection(pad_sequence(frames, batch_first=True))

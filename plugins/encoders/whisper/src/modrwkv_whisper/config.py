@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_whisper.pretrained import BASE_CHECKPOINT, published_sizes
+from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
+from modrwkv_whisper.pretrained import KNOWN_CHECKPOINTS, MODEL_FILE
 
 __all__ = ["HOP", "RATE", "SAMPLES_PER_FEATURE", "WhisperConfig"]
 
@@ -21,60 +21,48 @@ SAMPLES_PER_FEATURE: Final = 2 * HOP
 """Samples for one feature: the second convolution takes every other frame."""
 
 
-def _from_checkpoint(**constraints: Any) -> Any:
-    return Field(default=None, **constraints)
-
-
-class WhisperConfig(EncoderConfig):
+class WhisperConfig(PretrainedEncoderConfig):
     """Features of a recording, one for each 20 ms: the last layer of Whisper's encoder.
 
     Whisper reads windows of 30 s. A longer recording is cut into several, each of them encoded alone; a shorter one is
     padded with silence, as in Whisper's training, and only the features of what was recorded are kept.
 
-    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
-    or from scratch that of ``openai/whisper-small``; a valid configuration holds it all, so that a run needs the
-    checkpoint no more.
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
+    checkpoint, or from scratch are those of ``openai/whisper-small``. A valid configuration holds all of them, so a run
+    no longer needs the checkpoint.
 
     Source: Radford et al., Whisper, arXiv 2212.04356, section 2.2.
     """
 
     type: Literal["whisper"] = "whisper"
 
-    checkpoint: CheckpointReference | None = None
-    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    default_checkpoint: ClassVar = "openai/whisper-small"
+    known_checkpoints: ClassVar = KNOWN_CHECKPOINTS
+    config_files: ClassVar = (MODEL_FILE,)
 
-    init: Literal["scratch"] | None = None
-    """``scratch`` for fresh weights, trained with the rest."""
-
-    mel_bins: int = _from_checkpoint(gt=0)
+    mel_bins: int = from_checkpoint(gt=0)
     """Frequency bands of the spectrogram."""
 
-    window: int = _from_checkpoint(gt=0)
+    window: int = from_checkpoint(gt=0)
     """Features of a window, 20 ms each; every recording is padded to whole windows."""
 
-    hidden_size: int = _from_checkpoint(ge=4, multiple_of=2)
-    """Width of the features and of the transformer."""
+    hidden_size: int = from_checkpoint(ge=4, multiple_of=2)
+    """Dimension of the features and of the transformer."""
 
-    num_layers: int = _from_checkpoint(gt=0)
+    num_layers: int = from_checkpoint(gt=0)
     """Transformer layers."""
 
-    num_heads: int = _from_checkpoint(gt=0)
-    """Attention heads; they divide the width."""
+    num_heads: int = from_checkpoint(gt=0)
+    """Attention heads; they divide the hidden size."""
 
-    intermediate_size: int = _from_checkpoint(gt=0)
-    """Width inside a layer's MLP."""
+    intermediate_size: int = from_checkpoint(gt=0)
+    """Dimension of the hidden layer of each MLP."""
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout everywhere in the transformer when the encoder is trained."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.checkpoint is None) == (self.init is None):
-            raise ValueError("give either a checkpoint or init: scratch")
-        missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
-        if missing:
-            known = published_sizes(self.checkpoint or BASE_CHECKPOINT)
-            self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
+    def _check(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"num_heads {self.num_heads} does not divide the hidden_size {self.hidden_size}")
         return self
@@ -86,7 +74,7 @@ class WhisperConfig(EncoderConfig):
 
     @property
     def out_dim(self) -> int:
-        """Width of a feature."""
+        """Dimension of a feature."""
         return self.hidden_size
 
     def out_length(self, length: int) -> int:

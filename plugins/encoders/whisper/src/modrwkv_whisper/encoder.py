@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import torch
 import transformers
@@ -13,18 +11,14 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers.models.whisper import modeling_whisper
 
-from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors, weight_files
+from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_whisper.config import WhisperConfig
 
 __all__ = ["WhisperEncoder"]
 
-DECODER: Final = ("model.decoder.*", "decoder.*", "proj_out.weight")
-"""Tensors of a checkpoint that writing text needs and hearing does not."""
 
-
-class WhisperEncoder(Encoder[WhisperConfig]):
+class WhisperEncoder(PretrainedEncoder[WhisperConfig]):
     """Recordings to one vector for every 20 ms.
 
     The windows of all recordings go through the transformer as one batch. All are of full length and none sees another,
@@ -32,6 +26,9 @@ class WhisperEncoder(Encoder[WhisperConfig]):
 
     Source: Radford et al., Whisper, arXiv 2212.04356, section 2.2.
     """
+
+    prefixes = ("model.encoder.", "encoder.")
+    unused = ("model.decoder.*", "decoder.*", "proj_out.weight")
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__(config)
@@ -50,22 +47,8 @@ class WhisperEncoder(Encoder[WhisperConfig]):
             )
         ).requires_grad_(True)
 
-    def load_pretrained(self) -> None:
-        """Load the checkpoint's encoder, all of it or nothing."""
-        if self.config.checkpoint is None:
-            return
-        tensors = {
-            name.removeprefix("model.").removeprefix("encoder."): tensor
-            for name, tensor in load_tensors(self.config.checkpoint, ignore=DECODER).items()
-        }
-        load_strictly(self.model, tensors, self.config.checkpoint)
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the checkpoint's files of weights."""
-        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
-
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode recordings: ``values [N, features of the longest, width]``."""
+        """Encode recordings: ``values [N, features of the longest, hidden_size]``."""
         windows = [self._windows(item.tensors["mel"]) for item in items]
         encoded = self.model(torch.cat(windows).to(self.model.dtype)).last_hidden_state
         features = [part.flatten(0, 1) for part in encoded.split([len(part) for part in windows])]

@@ -3,75 +3,60 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from modrwkv_core.interfaces.config import CheckpointReference, EncoderConfig
-from modrwkv_siglip2.pretrained import NAFLEX_CHECKPOINT, published_naflex_input, published_naflex_sizes
+from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
+from modrwkv_siglip2.pretrained import FIXED_CHECKPOINTS, NAFLEX_CHECKPOINTS, NAFLEX_FILES
 
 __all__ = ["Siglip2NaflexConfig"]
 
 
-def _from_checkpoint(**constraints: Any) -> Any:
-    return Field(default=None, **constraints)
-
-
-class Siglip2NaflexConfig(EncoderConfig):
+class Siglip2NaflexConfig(PretrainedEncoderConfig):
     """One feature for each patch of a picture in its own aspect ratio: the last layer of a SigLIP 2 NaFlex tower.
 
-    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. What is not given of the rest is the checkpoint's,
-    or from scratch that of ``google/siglip2-base-patch16-naflex``; a valid configuration holds it all, so that a run
-    needs the checkpoint no more.
+    Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
+    checkpoint, or from scratch are those of ``google/siglip2-base-patch16-naflex``. A valid configuration holds all of
+    them, so a run no longer needs the checkpoint.
 
     Source: Tschannen et al., SigLIP 2, arXiv 2502.14786, section 2.4.2.
     """
 
     type: Literal["siglip2_naflex"] = "siglip2_naflex"
 
-    checkpoint: CheckpointReference | None = None
-    """Pretrained weights: a Hugging Face model id, a local folder, or a weight file with ``config.json`` beside it."""
+    default_checkpoint: ClassVar = "google/siglip2-base-patch16-naflex"
+    known_checkpoints: ClassVar = NAFLEX_CHECKPOINTS
+    config_files: ClassVar = NAFLEX_FILES
+    other_encoders: ClassVar = dict.fromkeys(("siglip", *FIXED_CHECKPOINTS), "siglip2")
 
-    init: Literal["scratch"] | None = None
-    """``scratch`` for fresh weights, trained with the rest."""
-
-    max_patches: int = _from_checkpoint(gt=0)
+    max_patches: int = from_checkpoint(gt=0)
     """Largest number of patches of a picture. Pictures are made as large as it allows, small ones too; more patches
     show more detail. The pretrained towers were trained with 128 to 1024."""
 
-    patch_size: int = _from_checkpoint(gt=0)
+    patch_size: int = from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
 
-    positions: int = _from_checkpoint(gt=0)
+    positions: int = from_checkpoint(gt=0)
     """Number of learned positions, those of a square of patches; they are resized to each picture's grid."""
 
-    hidden_size: int = _from_checkpoint(gt=0)
-    """Width of the features and of all layers."""
+    hidden_size: int = from_checkpoint(gt=0)
+    """Dimension of the features and of all layers."""
 
-    num_layers: int = _from_checkpoint(gt=0)
+    num_layers: int = from_checkpoint(gt=0)
     """Transformer layers."""
 
-    num_heads: int = _from_checkpoint(gt=0)
-    """Attention heads; they divide the width."""
+    num_heads: int = from_checkpoint(gt=0)
+    """Attention heads; they divide the hidden size."""
 
-    intermediate_size: int = _from_checkpoint(gt=0)
-    """Width inside a layer's MLP."""
+    intermediate_size: int = from_checkpoint(gt=0)
+    """Dimension of the hidden layer of each MLP."""
 
-    resample: Literal["bilinear", "bicubic"] = _from_checkpoint()
+    resample: Literal["bilinear", "bicubic"] = from_checkpoint()
     """How pictures are resized; SigLIP 2 was trained with bilinear."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.checkpoint is None) == (self.init is None):
-            raise ValueError("give either a checkpoint or init: scratch")
-        missing = {name for name, value in self if value is None} - {"checkpoint", "init"}
-        reference = self.checkpoint or NAFLEX_CHECKPOINT
-        known: dict[str, Any] = {}
-        if missing & {"max_patches", "resample"}:
-            known |= published_naflex_input(reference)
-        if missing - {"max_patches", "resample"}:
-            known |= published_naflex_sizes(reference)
-        self.__dict__.update({name: known[name] for name in missing})  # frozen for everybody but this validator
+    def _check(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
         if isqrt(self.positions) ** 2 != self.positions:
@@ -80,7 +65,7 @@ class Siglip2NaflexConfig(EncoderConfig):
 
     @property
     def out_dim(self) -> int:
-        """Width of a feature."""
+        """Dimension of a feature."""
         return self.hidden_size
 
     @property

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
-from modrwkv_core.interfaces.component import Encoder
-from modrwkv_core.interfaces.pretrained import weight_files
+from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.naflex.config import Siglip2NaflexConfig
-from modrwkv_siglip2.weights import load_tower
+from modrwkv_siglip2.weights import PREFIXES, UNUSED
 
 __all__ = ["Siglip2NaflexEncoder"]
 
 
-class Siglip2NaflexEncoder(Encoder[Siglip2NaflexConfig]):
+class Siglip2NaflexEncoder(PretrainedEncoder[Siglip2NaflexConfig]):
     """Pictures in their own aspect ratio to one vector for each patch.
 
     The learned positions of a square are resized to each picture's grid (bilinear, with antialiasing); attention does
@@ -27,9 +25,12 @@ class Siglip2NaflexEncoder(Encoder[Siglip2NaflexConfig]):
     Source: Tschannen et al., SigLIP 2, arXiv 2502.14786, section 2.4.2.
     """
 
+    prefixes = PREFIXES
+    unused = UNUSED
+
     def __init__(self, config: Siglip2NaflexConfig) -> None:
         super().__init__(config)
-        self.tower = Siglip2VisionModel(
+        self.model = Siglip2VisionModel(
             Siglip2VisionConfig(
                 num_patches=config.positions,
                 patch_size=config.patch_size,
@@ -41,19 +42,10 @@ class Siglip2NaflexEncoder(Encoder[Siglip2NaflexConfig]):
             )
         )
 
-    def load_pretrained(self) -> None:
-        """Load the checkpoint's vision tower, all of it or nothing."""
-        if self.config.checkpoint is not None:
-            load_tower(self.tower, self.config.checkpoint)
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the checkpoint's files of weights."""
-        return () if self.config.checkpoint is None else tuple(weight_files(self.config.checkpoint))
-
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode pictures: ``values [N, patches of the longest, width]``, row by row from the upper left."""
+        """Encode pictures: ``values [N, patches of the longest, hidden_size]``, row by row from the upper left."""
         patches = pad_sequence([item.tensors["patches"] for item in items], batch_first=True)
         padded = Features(patches, torch.tensor([item.length for item in items]))
         grids = torch.stack([item.tensors["grid"] for item in items]).cpu()  # read one by one, which waits for a GPU
-        encoded = self.tower(patches, pixel_attention_mask=padded.mask(), spatial_shapes=grids)
+        encoded = self.model(patches, pixel_attention_mask=padded.mask(), spatial_shapes=grids)
         return padded.with_values(encoded.last_hidden_state)

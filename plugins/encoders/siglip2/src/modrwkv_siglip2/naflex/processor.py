@@ -23,7 +23,7 @@ SCALE_PRECISION: Final = 1e-5
 class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
     """Resizes a picture to as many whole patches as are allowed, scales its values to -1 ... 1 and cuts it.
 
-    The aspect ratio is kept but for what rounding to whole patches changes. The values are those of the published
+    The aspect ratio is kept except for rounding to whole patches. The values are those of the pretrained
     checkpoints' own processor: resized in 8 bits with antialiasing.
     """
 

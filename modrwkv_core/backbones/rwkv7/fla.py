@@ -3,7 +3,7 @@
 Both layouts hold the same numbers. The differences: other names; the low-rank matrices are stored as ``nn.Linear`` has
 them (transposed); vectors are ``[hidden_size]`` instead of ``[1, 1, hidden_size]``, except for the six token-shift
 coefficients of time mixing; and the first layer, which has no value residual, has no ``v0``, ``v1`` and ``v2``, which
-official files hold without using them.
+official files hold but do not use.
 
 Source: flash-linear-attention 0.6.0, ``fla/models/rwkv7`` and ``fla/layers/rwkv7.py``.
 """
@@ -17,11 +17,13 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
-from modrwkv_core.backbones.rwkv7.checkpoint import UNUSED
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
 
-__all__ = ["check_config", "fla_config", "from_fla", "to_fla"]
+__all__ = ["UNUSED", "check_config", "fla_config", "from_fla", "to_fla"]
+
+UNUSED: Final = frozenset({"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"})
+"""The first layer has no value residual, yet many official files hold tensors for it."""
 
 Form = Literal["same", "transposed", "vector"]
 """How to convert a tensor; ``vector``: ``[1, 1, hidden_size]`` here, ``[hidden_size]`` in fla."""
