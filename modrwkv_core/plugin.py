@@ -51,6 +51,8 @@ class ComponentSpec:
     """One component that manifests can name.
 
     Attributes:
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
         kind: What it is; one of :data:`KINDS`.
         name: The word a manifest writes after ``type:``.
         summary: One line for listings.
@@ -62,9 +64,9 @@ class ComponentSpec:
         modality: Encoders only: the name of the modality whose signals it reads.
         paper: Where it comes from, if it comes from a paper.
         aliases: Former names that manifests may still use; using one warns.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     kind: Kind
     name: str
     summary: str
@@ -74,7 +76,6 @@ class ComponentSpec:
     modality: str | None = None
     paper: str = ""
     aliases: tuple[str, ...] = ()
-    api: int = PLUGIN_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +83,19 @@ class ModalitySpec:
     """One kind of signal: how files, bytes and arrays of it are decoded.
 
     Attributes:
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
         name: The word used in manifests and records (``image``), and the command line's option (``--image``).
         summary: One line for listings.
         implementation: ``"module:Class"`` of a :class:`modrwkv_core.interfaces.modality.Modality`.
         suffixes: File name endings that it decodes, lower case, with the dot.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     name: str
     summary: str
     implementation: str
     suffixes: tuple[str, ...] = ()
-    api: int = PLUGIN_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,16 +103,17 @@ class PresetSpec:
     """A named piece of manifest that others build on with ``extends:``.
 
     Attributes:
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
         name: The word after ``extends:``.
         summary: One line for listings.
         resource: ``"package:path/inside/package.yaml"``.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     name: str
     summary: str
     resource: str
-    api: int = PLUGIN_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +121,14 @@ class CommandSpec:
     """A command of the ``modrwkv`` program.
 
     Attributes:
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
         name: The word on the command line.
         summary: One line for ``modrwkv --help``.
         command: ``"module:attribute"`` of a :class:`click.Command`.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     name: str
     summary: str
     command: str
-    api: int = PLUGIN_API

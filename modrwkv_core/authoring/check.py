@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from modrwkv_core.authoring.recorder import Outcome, Record, reason, remedy, subject
 from modrwkv_core.errors import PluginError
 from modrwkv_core.registry import Plugin, Registry, discover
-from modrwkv_core.registry.scan import canonical
+from modrwkv_core.registry.installed import canonical
 from modrwkv_core.testing import (
     AdapterContract,
     BackboneContract,

@@ -15,8 +15,7 @@ from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS, ComponentSpec, Kind
 from modrwkv_core.registry import Plugin, Registry, discover
 from modrwkv_core.registry.hints import known
-from modrwkv_core.registry.requirements import Requirements
-from modrwkv_core.registry.scan import canonical
+from modrwkv_core.registry.installed import Requirements, canonical
 
 
 @click.group()

@@ -13,6 +13,7 @@ from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.task import Predictor, Records, Result, Task
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import open_source
+from modrwkv_core.model.build import build
 
 __all__ = ["Candidate", "evaluate"]
 
@@ -45,7 +46,7 @@ def evaluate(candidate: Candidate, name: str, *, limit: int | None = None, progr
     if limit is not None:
         data = Subset(data, draw(len(data), limit))
     baseline_data = section.baseline_data and _open(loaded, section.baseline_data, f"evaluation.{name}.baseline_data")
-    task: Task[Any] = loaded.registry.implementation("task", section.task.type)(name, section.task, data, baseline_data)
+    task: Task[Any] = build(loaded.registry, "task", section.task.type, name, section.task, data, baseline_data)
     with tqdm(desc=name, total=len(data), unit="record", disable=not progress_bar) as bar:
         return task.run(candidate, lambda done, _: _advance(bar, done))
 

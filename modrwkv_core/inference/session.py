@@ -17,7 +17,7 @@ from torch import Tensor
 
 from modrwkv_core.data.packing import pack
 from modrwkv_core.data.tokenizers.stream import Utf8Stream
-from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.errors import ComponentError, ModRWKVError
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.record import Part, Text, Turn
@@ -176,10 +176,20 @@ class Session:
         logits_BV, state = self.prefill(conversations)
         with self.decoder.start(state) as decoding:
             for drawn in range(max_tokens):
+                self._require_finite(logits_BV)
                 tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
                 yield tokens_B.tolist()
                 if drawn + 1 < max_tokens:
                     logits_BV = decoding.step(tokens_B)
+
+    def _require_finite(self, logits_BV: Tensor) -> None:
+        # A sum holds every NaN and infinity, and takes one kernel.
+        if not bool(torch.isfinite(logits_BV.sum())):
+            raise ComponentError(
+                "the backbone gave logits that are not finite: they hold NaN or infinity",
+                component=f"backbone/{self.loaded.manifest.backbone.type}",
+                hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
+            )
 
 
 def _user_turn(parts: Sequence[Part | str] | str) -> tuple[Turn]:

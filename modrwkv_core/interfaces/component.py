@@ -26,6 +26,7 @@ from modrwkv_core.interfaces.config import (
     HeadConfig,
 )
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
@@ -41,7 +42,13 @@ TargetsT = TypeVar("TargetsT")
 
 
 class Processor(ABC, Generic[EncoderConfigT, SignalT]):
-    """Turns one signal into a media item. Picklable, on the CPU, without modules; runs in loader workers."""
+    """Turns one signal into a media item. Picklable, on the CPU, without modules; runs in loader workers.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
+    """
+
+    origin: Origin | None = None
 
     def __init__(self, config: EncoderConfigT) -> None:
         self.config = config
@@ -56,7 +63,13 @@ class Processor(ABC, Generic[EncoderConfigT, SignalT]):
 
 
 class Component(nn.Module):
-    """Base of all neural components."""
+    """Base of all neural components.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
+    """
+
+    origin: Origin | None = None
 
     def load_pretrained(self) -> None:
         """Load the pretrained weights that the configuration names; components without any do nothing.

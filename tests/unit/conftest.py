@@ -47,7 +47,7 @@ class Site:
         record = {"config": "fake_parts:Config", "implementation": "fake_parts:Part"}
         if kind == "encoder":
             record |= {"processor": "fake_parts:Processor", "modality": "image"}
-        record |= {"kind": kind, "name": name, "summary": "for tests", **fields}
+        record |= {"api": 1, "kind": kind, "name": name, "summary": "for tests", **fields}
         source = f"""
             from modrwkv_core.plugin import ComponentSpec, hookimpl
 

@@ -110,9 +110,9 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
         @hookimpl
         def modrwkv_modalities():
             return [
-                ModalitySpec(name="cloud", summary="points", implementation="aerial:CloudModality"),
-                ModalitySpec(name="silent", summary="points", implementation="aerial:SilentModality"),
-                ModalitySpec(name="lazy", summary="points", implementation="aerial:LazyModality"),
+                ModalitySpec(api=1, name="cloud", summary="points", implementation="aerial:CloudModality"),
+                ModalitySpec(api=1, name="silent", summary="points", implementation="aerial:SilentModality"),
+                ModalitySpec(api=1, name="lazy", summary="points", implementation="aerial:LazyModality"),
             ]
         """,
     )

@@ -47,7 +47,7 @@ def act(site: Any) -> Any:
 
         @hookimpl
         def modrwkv_commands():
-            return [CommandSpec(name="act", summary="go wrong on request", command="fake_command:act")]
+            return [CommandSpec(api=1, name="act", summary="go wrong on request", command="fake_command:act")]
         """,
     )
     return site

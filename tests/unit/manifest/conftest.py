@@ -148,6 +148,7 @@ class PlainFinetuningConfig(FinetuningConfig):
 
 def component(kind: Kind, name: str, config: type, **fields: Any) -> ComponentSpec:
     return ComponentSpec(
+        api=1,
         kind=kind,
         name=name,
         summary=f"a toy {kind}",
@@ -183,9 +184,12 @@ TOYS = Plugin(
         component("finetuning", "full", PlainFinetuningConfig),
     ),
     modalities=tuple(
-        ModalitySpec(name=name, summary="toy signals", implementation="toys:Unused") for name in ("image", "audio")
+        ModalitySpec(api=1, name=name, summary="toy signals", implementation="toys:Unused")
+        for name in ("image", "audio")
     ),
-    presets=(PresetSpec(name="absent", summary="a preset without its file", resource="modrwkv_core:no/such.yaml"),),
+    presets=(
+        PresetSpec(api=1, name="absent", summary="a preset without its file", resource="modrwkv_core:no/such.yaml"),
+    ),
 )
 RIVALS = Plugin(
     name="rivals:rivals",

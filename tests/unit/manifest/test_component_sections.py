@@ -73,6 +73,7 @@ def films(toys: Registry) -> Registry:
     def encoder(name: str, modality: str, config: str, made: str) -> ComponentSpec:
         here = f"{__name__}:{made}"
         return ComponentSpec(
+            api=1,
             kind="encoder",
             name=name,
             summary="of films",
@@ -88,7 +89,7 @@ def films(toys: Registry) -> Registry:
             encoder("film", "film", f"{__name__}:FilmConfig", "Film"),
             encoder("lens", "image", f"{__name__}:LensConfig", "Lens"),
         ),
-        modalities=(ModalitySpec(name="film", summary="films", implementation="toys:Unused"),),
+        modalities=(ModalitySpec(api=1, name="film", summary="films", implementation="toys:Unused"),),
     )
     return Registry((*toys.plugins, cinema), LifecycleHooks(None), {})
 

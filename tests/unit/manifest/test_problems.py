@@ -194,7 +194,7 @@ class TestExtends:
         package = write("", "toy_presets/__init__.py").parent
         write("seed: 9\nmodalities: {audio: {adapter: {brand: pva}}}", "toy_presets/paper.yaml")
         monkeypatch.syspath_prepend(package.parent.resolve())
-        preset = PresetSpec(name="paper", summary="", resource="toy_presets:paper.yaml")
+        preset = PresetSpec(api=1, name="paper", summary="", resource="toy_presets:paper.yaml")
         plugins = [replace(plugin, presets=(preset,)) for plugin in toys.plugins]
         registry = Registry(plugins, LifecycleHooks(None), prefer={})
         loaded = load_manifest(write(f"extends: paper\n{text}"), registry=registry, environ={})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import modrwkv_core.registry.scan
+import modrwkv_core.registry.installed
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS
 from modrwkv_core.registry import discover
@@ -22,7 +22,7 @@ def uninstall(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     def without(path: list[str]) -> list[Distribution]:
         return [found for found in distributions(path=path) if found.metadata["Name"] not in names]
 
-    monkeypatch.setattr(modrwkv_core.registry.scan, "distributions", without)
+    monkeypatch.setattr(modrwkv_core.registry.installed, "distributions", without)
 
 
 def test_components_are_entries_with_their_origin(site: Any) -> None:
@@ -138,7 +138,7 @@ def test_asking_for_a_broken_plugins_component_raises_the_original_cause(site: A
 
         @hookimpl
         def modrwkv_components():
-            return [ComponentSpec(kind="adapter", name="half", summary="s", config="m:C", implementation="m:I")]
+            return [ComponentSpec(api=1, kind="adapter", name="half", summary="s", config="m:C", implementation="m:I")]
 
         @hookimpl
         def modrwkv_modalities():
@@ -241,7 +241,7 @@ def test_the_core_without_entry_points_is_a_clear_error(monkeypatch: pytest.Monk
 
 
 def test_known_plugins_are_spelt_as_discovery_finds_them() -> None:
-    path = Path(modrwkv_core.registry.scan.__file__).with_name("known_plugins.toml")
+    path = Path(modrwkv_core.registry.installed.__file__).with_name("known_plugins.toml")
     table = tomllib.loads(path.read_text())
     assert set(table) <= {*KINDS, "modality"}
     for entry in discover().components():

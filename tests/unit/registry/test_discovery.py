@@ -96,19 +96,19 @@ def test_a_plugin_registers_through_all_four_hooks(site: Any) -> None:
 
         @hookimpl
         def modrwkv_components():
-            yield ComponentSpec(kind="adapter", name="bridge", summary="s", config="m:C", implementation="m:I")
+            yield ComponentSpec(api=1, kind="adapter", name="bridge", summary="s", config="m:C", implementation="m:I")
 
         @hookimpl
         def modrwkv_modalities():
-            return [ModalitySpec(name="smell", summary="odours", implementation="m:Smell", suffixes=(".nose",))]
+            return [ModalitySpec(api=1, name="smell", summary="odours", implementation="m:Smell", suffixes=(".nose",))]
 
         @hookimpl
         def modrwkv_presets():
-            return [PresetSpec(name="tiny", summary="small", resource="m:presets/tiny.yaml")]
+            return [PresetSpec(api=1, name="tiny", summary="small", resource="m:presets/tiny.yaml")]
 
         @hookimpl
         def modrwkv_commands():
-            return [CommandSpec(name="sniff", summary="smell something", command="m:sniff")]
+            return [CommandSpec(api=1, name="sniff", summary="smell something", command="m:sniff")]
         """,
         version="2.3",
         entry_points={"nose": "fake_all_plugin"},
@@ -184,7 +184,7 @@ def test_an_invalid_record_fails_its_plugin(site: Any, fields: dict[str, Any], w
 
         @hookimpl
         def modrwkv_components():
-            return [ComponentSpec(**{record!r})]
+            return [ComponentSpec(api=1, **{record!r})]
         """,
     )
     plugin = plugin_of(discover(), "fake-invalid")
@@ -257,7 +257,7 @@ def test_trace_writes_hook_calls(site: Any, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setenv("MODRWKV_TRACE_PLUGINS", "1")
     discover()
     written = capsys.readouterr().err
-    assert "fake-one:main: modrwkv_components() -> [[ComponentSpec(kind='adapter', name='one'" in written
+    assert "fake-one:main: modrwkv_components() -> [[ComponentSpec(api=1, kind='adapter', name='one'" in written
 
 
 def test_two_entry_points_of_one_distribution_are_two_plugins(site: Any) -> None:

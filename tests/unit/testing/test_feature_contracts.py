@@ -110,6 +110,7 @@ class ToyAdapterContract(AdapterContract):
     @property
     def spec(self) -> ComponentSpec:
         return ComponentSpec(
+            api=1,
             kind="adapter",
             name="toy",
             summary="a linear map",
