@@ -23,6 +23,7 @@ from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.record import Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
+from modrwkv_core.manifest.lock import read_lock
 from modrwkv_core.model.assemble import assemble, conversation_encoder
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
@@ -76,7 +77,7 @@ class Session:
         checkpoint = folder.latest()
         # Variables that override a manifest are meant for the one that trains, not for what has been trained.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV__")}
-        loaded = load_manifest(folder.manifest, environ=environ)
+        loaded = load_manifest(folder.manifest, environ=environ, locked=read_lock(folder.lock).providers)
         model = assemble(loaded, pretrained=False)
         load_checkpoint(loaded, model, checkpoint)
         return cls(loaded, model.to(device).eval(), run, weights=weights)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from modrwkv_core.errors import ManifestError
+from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.manifest.document import KeyPath, LocatedValue, dotted, parse, read_document
 
 __all__ = ["TAGS", "Override", "apply_overrides", "from_arguments", "from_environment", "merge"]
@@ -97,11 +97,11 @@ def _override(key: str, text: str, origin: str) -> Override:
     if not all(words):
         raise ManifestError(f"{origin}: '{key}' is not a dotted path", hint="for example phases.0.lr")
     if text.startswith("@"):
-        return Override(words, read_document(Path(text[1:]).expanduser()), origin)
+        return Override(words, read_document(local_path(text[1:])), origin)
     value = parse(text, origin, lines=False)
     if words == ("data_root",) and isinstance(value.content, str):
         # Typed in a shell, a relative path is meant from where the shell stands, not from the manifest's folder.
-        value = LocatedValue(str(Path(value.content).expanduser().absolute()), origin)
+        value = LocatedValue(str(local_path(value.content).absolute()), origin)
     return Override(words, value, origin)
 
 

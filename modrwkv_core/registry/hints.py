@@ -96,7 +96,11 @@ def not_found(
     hints: list[str] = []
     if present:
         message = f"{kind} {name!r} is not in {provider} {present[0].version}, which is installed"
-        hints.append(f"`pip install --upgrade {provider}`, if a newer one has it")
+        hints.append(
+            f"`pip install {provider}=={version}`, which the run was made with"
+            if version
+            else f"`pip install --upgrade {provider}`, if a newer one has it"
+        )
     elif provider:
         verb = "wanted from" if distribution else "provided by"
         message = f"{kind} {name!r} is {verb} {provider}, which is not installed"

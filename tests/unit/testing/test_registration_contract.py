@@ -134,7 +134,7 @@ def spec(config: str, implementation: str = "HalvingCompressor", **changes: Any)
         "config": f"{__name__}:{config}",
         "implementation": f"{__name__}:{implementation}",
     }
-    return ComponentSpec(api=1, **(record | changes))
+    return ComponentSpec(**({"api": 1} | record | changes))
 
 
 class Halving(CompressorContract):
