@@ -23,7 +23,7 @@ from typing import Final, Protocol, TextIO
 
 from modrwkv_core.errors import ComponentError, ModRWKVError, PluginError
 
-__all__ = ["CORE", "Origin", "contained", "guard", "is_users_interrupt", "length_after"]
+__all__ = ["CORE", "Origin", "blame", "contained", "guard", "is_users_interrupt", "length_after"]
 
 CORE: Final = "modrwkv"
 """The distribution of the core itself."""
@@ -72,17 +72,26 @@ class guard:  # noqa: N801 - a context manager, used like a function
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._stdout is not None:
             sys.stdout = self._stdout
-        origin = self._origin
-        if error is None or origin is None or origin.distribution == CORE:
-            return
-        if isinstance(error, (ModRWKVError, GeneratorExit, *self._expected)) or is_users_interrupt(error):
-            return
-        raise PluginError(
-            f"{self._call} failed: {type(error).__name__}: {error}",
-            component=origin.component,
-            distribution=origin.distribution,
-            hint=f"`--traceback` shows where; it is {origin.distribution} that must be fixed",
-        ) from error
+        if error is not None:
+            blame(error, self._origin, self._call, *self._expected)
+
+
+def blame(error: BaseException, origin: Origin | None, call: str, *expected: type[BaseException]) -> None:
+    """Raise the error that names the plugin whose ``call`` raised ``error``; return if ``error`` may pass as it is.
+
+    Raises:
+        PluginError: See :class:`guard`.
+    """
+    if origin is None or origin.distribution == CORE:
+        return
+    if isinstance(error, (ModRWKVError, GeneratorExit, *expected)) or is_users_interrupt(error):
+        return
+    raise PluginError(
+        f"{call} failed: {type(error).__name__}: {error}",
+        component=origin.component,
+        distribution=origin.distribution,
+        hint=f"`--traceback` shows where; it is {origin.distribution} that must be fixed",
+    ) from error
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,14 +135,7 @@ class _Presets:
     def read(self, name: str) -> LocatedValue:
         if self._registry is None:
             self._registry = _discover(_plugins(self._tree), self._locked)
-        entry = self._registry.preset(name)
-        package, _, resource = entry.spec.resource.partition(":")
-        try:
-            text = files(package).joinpath(resource).read_text(encoding="utf-8")
-        except (ImportError, OSError) as error:
-            message = f"its file {entry.spec.resource} cannot be read: {error}"
-            raise PluginError(message, component=f"preset/{name}", distribution=entry.distribution) from error
-        return parse(text, f"preset {name}")
+        return parse(self._registry.preset_text(name), f"preset {name}")
 
 
 def _extended(document: LocatedValue, folder: Path, presets: _Presets, readers: tuple[str, ...]) -> LocatedValue:

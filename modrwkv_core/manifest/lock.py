@@ -1,8 +1,8 @@
 """The lock: what a run was made with, so that a later process finds the same parts or says which are missing.
 
 Versions come from the metadata of the installed distributions; nothing is imported. What only the running program
-knows, the hashes of weight files and the kernels that were chosen, its caller adds. A lock may come from strangers, with
-a run from the Hub: names and versions that no distribution can have are refused when it is read.
+knows, the hashes of weight files and the kernels that were chosen, its caller adds. A lock may come from strangers,
+with a run from the Hub: names and versions that no distribution can have are refused when it is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOCK_VERSION = 2
 
 _PACKAGES = ("modrwkv", "modrwkv-kernels", "torch", "triton")
 
-# The names of PEP 508 and the versions of PEP 440: neither holds a space, a quote or another sign of a shell or of HTML.
+# The names of PEP 508 and the versions of PEP 440, without any sign that means something to a shell or to HTML.
 _Distribution: TypeAlias = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\z", max_length=200)
 ]

@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from modrwkv_core.errors import PluginError
@@ -165,6 +166,25 @@ class Registry:
             PluginError: As in :meth:`component`.
         """
         return self._find("preset", name)
+
+    def preset_text(self, name: str) -> str:
+        """Read the file of the preset ``name``.
+
+        Raises:
+            PluginError: As in :meth:`component`, or the file cannot be read.
+        """
+        entry = self.preset(name)
+        package, _, resource = entry.spec.resource.partition(":")
+        try:
+            with guard(entry.origin, f"import of {package}", OSError, ImportError), contained():
+                return files(package).joinpath(resource).read_text(encoding="utf-8")
+        except (ImportError, OSError, UnicodeDecodeError) as error:
+            raise PluginError(
+                f"its file {entry.spec.resource} cannot be read: {error}",
+                component=entry.origin.component,
+                distribution=entry.distribution,
+                hint=f"reinstall {entry.distribution} or tell its authors",
+            ) from error
 
     def command(self, name: str) -> Any:
         """Import the :class:`click.Command` of the command ``name``.

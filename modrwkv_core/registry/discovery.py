@@ -23,7 +23,7 @@ from modrwkv_core.registry.installed import Candidate, Requirements, canonical, 
 from modrwkv_core.registry.lifecycle import LifecycleHooks
 from modrwkv_core.registry.records import Plugin
 
-__all__ = ["discover"]
+__all__ = ["Settings", "discover"]
 
 _HERE: Final = str(Path(__file__).parent)
 _MACHINERY: Final = (importlib.__file__, importlib.metadata.__file__)
@@ -52,7 +52,7 @@ def discover(
     Raises:
         PluginError: The core's own plugin is missing or broken; with ``MODRWKV_STRICT_PLUGINS=1``, any is broken.
     """
-    settings = _Settings(allow, disable)
+    settings = Settings(allow, disable)
     candidates = scan()
     settings.warn_of_unknown(candidate.plugin for candidate in candidates)
     lifecycle = LifecycleHooks("modrwkv" if settings.trace else None)
@@ -163,7 +163,7 @@ def _refuse_fatal(plugins: Mapping[str, Plugin], strict: bool) -> None:
             ) from plugin.cause
 
 
-class _Settings:
+class Settings:
     """Which plugins the user wants: the environment's and the caller's lists.
 
     Plugins are named by distribution or as ``distribution:entry-point``.
