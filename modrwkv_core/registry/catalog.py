@@ -72,12 +72,12 @@ class Registry:
         plugins: Sequence[Plugin],
         lifecycle: LifecycleHooks,
         prefer: Mapping[str, str],
-        locked: Mapping[str, tuple[str, str]],
+        locked: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self.plugins = tuple(plugins)
         self.hook = lifecycle.hook
         self._prefer = dict(prefer)
-        self._locked = dict(locked)
+        self._locked = dict(locked or {})
         self._claims: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         self._aliases: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         for plugin in self.plugins:

@@ -71,7 +71,7 @@ def discover(
         else:
             plugins[canonical(plugin.name)] = _load(candidate, requirements, lifecycle, settings.trace)
     _refuse_fatal(plugins, settings.strict)
-    return Registry((*plugins.values(), *shadowed), lifecycle, prefer or {}, locked or {})
+    return Registry((*plugins.values(), *shadowed), lifecycle, prefer or {}, locked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What importing a module drags in, looked at in a fresh process. Times are measured by ``modrwkv plugins check`` only."""
+"""What importing a module loads, looked at in a fresh process. Only ``modrwkv plugins check`` measures times."""
 
 from __future__ import annotations
 
