@@ -50,7 +50,14 @@ class Program(click.Group):
             return super().invoke(ctx)
         except BaseException as error:
             origins = [entry.origin for entry in discover().commands() if entry.spec.name == ctx.invoked_subcommand]
-            passing = (click.ClickException, click.Abort, click.exceptions.Exit, SystemExit)
+            passing = (
+                click.ClickException,
+                click.Abort,
+                click.exceptions.Exit,
+                SystemExit,
+                KeyboardInterrupt,
+                BrokenPipeError,
+            )
             blame(error, next(iter(origins), None), "the command", *passing)
             raise
 

@@ -96,7 +96,10 @@ def _load(candidate: Candidate, requirements: Requirements, lifecycle: Lifecycle
     plugin = candidate.plugin
     if candidate.entry_point is None:
         return plugin
-    unmet = requirements.unmet(candidate.distribution) if canonical(plugin.distribution) != CORE else ""
+    try:
+        unmet = requirements.unmet(candidate.distribution) if canonical(plugin.distribution) != CORE else ""
+    except Exception as error:  # a requirement that cannot be read
+        return replace(plugin, state="failed", error=_authors_traceback(error), cause=error)
     key = (plugin.name, plugin.location, candidate.entry_point.value)
     if key not in _registered:
         _registered[key] = _register(candidate, trace)

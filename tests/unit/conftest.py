@@ -10,6 +10,14 @@ from pathlib import Path
 
 import pytest
 
+FAKE_PARTS = """
+from modrwkv_core.interfaces.component import Adapter, Encoder, Processor
+from modrwkv_core.interfaces.config import AdapterConfig, EncoderConfig
+
+class Config(EncoderConfig, AdapterConfig): pass
+class Part(Encoder, Adapter): pass
+"""
+
 SETTINGS = ("MODRWKV_PLUGINS", "MODRWKV_DISABLE_PLUGINS", "MODRWKV_STRICT_PLUGINS", "MODRWKV_TRACE_PLUGINS")
 
 
@@ -68,7 +76,7 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     def make(name: str) -> Site:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "fake_parts.py").write_text("class Config: pass\nclass Part: pass\nclass Processor: pass\n")
+        (folder / "fake_parts.py").write_text(FAKE_PARTS)
         monkeypatch.syspath_prepend(folder)
         return Site(folder)
 

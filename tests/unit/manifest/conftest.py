@@ -258,7 +258,9 @@ def toys() -> Registry:
 def discovered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let discovery find toys, their rivals and something broken."""
 
-    def discover(*, allow: object = None, disable: tuple[str, ...] = (), prefer: Mapping[str, str]) -> Registry:
+    def discover(
+        *, allow: object = None, disable: tuple[str, ...] = (), prefer: Mapping[str, str], locked: object = None
+    ) -> Registry:
         plugins = [plugin for plugin in (TOYS, RIVALS, BROKEN) if plugin.distribution not in disable]
         return registry_of(*plugins, prefer=prefer)
 

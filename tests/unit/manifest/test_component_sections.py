@@ -12,6 +12,7 @@ import pytest
 from pydantic import SerializeAsAny
 
 from modrwkv_core.errors import ManifestError
+from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig
 from modrwkv_core.interfaces.sections import ComponentSection, encoder_sections
 from modrwkv_core.manifest import LoadedManifest, dump_manifest, load_manifest
@@ -49,17 +50,18 @@ class LensConfig(EncoderConfig):
         return length
 
 
-class Film:
-    """Stands for an implementation and for a processor: keeps what it is given."""
-
-    def __init__(self, config: FilmConfig, **inner: Any) -> None:
-        self.config = config
+class Film(Encoder, Processor):
+    def __init__(self, config: EncoderConfig, **inner: Any) -> None:
+        super().__init__(config)
         self.inner = inner
 
+    def forward(self, items: Any) -> Any:
+        raise NotImplementedError
 
-class Lens:
-    def __init__(self, config: EncoderConfig) -> None:
-        self.config = config
+
+class Lens(Encoder, Processor):
+    def forward(self, items: Any) -> Any:
+        raise NotImplementedError
 
 
 def plugin(distribution: str, **contents: Any) -> Plugin:

@@ -32,7 +32,8 @@ class TestLock:
         assert lock["python"] == platform.python_version()
         assert lock["packages"]["torch"] == version("torch")
         assert lock["components"]["encoder/eye"] == {"distribution": "toys", "version": "1.2", "commit": "c0ffee"}
-        assert set(lock["components"]) == {f"{kind}/{name}" for kind, name in loaded.components}
+        components = {f"{kind}/{name}" for kind, name in loaded.components}
+        assert set(lock["components"]) == components | {"modality/image", "modality/audio"}
         assert (lock["weights"], lock["kernels"]) == ({"w.pth": "ab12"}, {"wkv7": "torch"})
 
     def test_it_is_json(self, load):

@@ -209,7 +209,11 @@ class TestExtends:
             ("[3]", "toy.yaml:1: extends: must be presets or files, not 3", None),
             ("toy.yaml", "toy.yaml:1: extends: 'toy.yaml' extends itself", None),
             ("papr", "toy.yaml:1: extends: unknown preset 'papr'", ""),
-            ("absent", "toy.yaml:1: extends: its file modrwkv_core:no/such.yaml cannot be read", None),
+            (
+                "absent",
+                "toy.yaml:1: extends: its file modrwkv_core:no/such.yaml cannot be read",
+                "reinstall toys",
+            ),
             ("bad.yaml", "toy.yaml:1: extends: bad.yaml:1: a manifest is a mapping", NOT_A_MANIFEST),
             ("circle.yaml", "circle.yaml:1: extends: 'toy.yaml' extends itself", None),
         ],

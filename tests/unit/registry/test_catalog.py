@@ -57,9 +57,9 @@ def test_a_modality_class_is_imported_on_request(site: Any) -> None:
 @pytest.mark.parametrize(
     ("config", "words", "hint"),
     [
-        ("fake_heavy:Config", "ImportError: libfake.so is gone", "fixed or reinstalled"),
-        ("fake_needy:Config", "No module named 'no_such_library'", "pip install fake-one"),
-        ("fake_absent:Config", "No module named 'fake_absent'", "fixed or reinstalled"),
+        ("fake_heavy:Config", "ImportError: libfake.so is gone", "must be fixed"),
+        ("fake_needy:Config", "No module named 'no_such_library'", "which fake-one does not declare"),
+        ("fake_absent:Config", "No module named 'fake_absent'", "must be fixed"),
         ("fake_parts:Absent", "has no Absent", "does not fit its code"),
         ("fake_parts:__name__", "not a class", "must be fixed"),
     ],

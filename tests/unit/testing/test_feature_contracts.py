@@ -188,6 +188,7 @@ class PairsContract(CompressorContract):
     plugin = __name__
     name = "pairs"
     spec = ComponentSpec(  # type: ignore[assignment]
+        api=1,
         kind="compressor",
         name="pairs",
         summary="sums of two",

@@ -65,6 +65,7 @@ def contract(head: type[ToyHead]) -> type[HeadContract]:
         plugin = __name__
         name = "toy"
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="head",
             name="toy",
             summary="a number",
