@@ -8,6 +8,7 @@ a model is assembled. This module therefore imports the standard library and plu
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -15,6 +16,8 @@ import pluggy
 
 __all__ = [
     "KINDS",
+    "MAX_NAME",
+    "NAME",
     "PLUGIN_API",
     "CommandSpec",
     "ComponentSpec",
@@ -40,6 +43,14 @@ Kind: TypeAlias = Literal[
     "scheduler",
     "finetuning",
 ]
+
+NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
+"""What components, modalities, presets and commands may be called: words of lower-case letters and digits, the first
+beginning with a letter, joined by single hyphens or underscores; at most :data:`MAX_NAME` characters."""
+
+MAX_NAME: Final = 24
+"""Characters of a name: tables and generated code stay readable with it."""
+
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 hookimpl = pluggy.HookimplMarker("modrwkv")
@@ -54,7 +65,7 @@ class ComponentSpec:
         api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
             would never look old.
         kind: What it is; one of :data:`KINDS`.
-        name: The word a manifest writes after ``type:``.
+        name: The word a manifest writes after ``type:``, of the form :data:`NAME`.
         summary: One line for listings.
         config: ``"module:Class"`` of its configuration, a subclass of
             :class:`modrwkv_core.interfaces.config.ComponentConfig`.
@@ -85,7 +96,8 @@ class ModalitySpec:
     Attributes:
         api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
             would never look old.
-        name: The word used in manifests and records (``image``), and the command line's option (``--image``).
+        name: The word used in manifests and records (``image``), and the command line's option (``--image``), of the
+            form :data:`NAME`.
         summary: One line for listings.
         implementation: ``"module:Class"`` of a :class:`modrwkv_core.interfaces.modality.Modality`.
         suffixes: File name endings that it decodes, lower case, with the dot.
@@ -105,7 +117,7 @@ class PresetSpec:
     Attributes:
         api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
             would never look old.
-        name: The word after ``extends:``.
+        name: The word after ``extends:``, of the form :data:`NAME`.
         summary: One line for listings.
         resource: ``"package:path/inside/package.yaml"``.
     """
@@ -123,7 +135,7 @@ class CommandSpec:
     Attributes:
         api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
             would never look old.
-        name: The word on the command line.
+        name: The word on the command line, of the form :data:`NAME`.
         summary: One line for ``modrwkv --help``.
         command: ``"module:attribute"`` of a :class:`click.Command`.
     """

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from modrwkv_core.errors import ManifestError, PluginError
 from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.manifest.document import LocatedValue, dotted, mark, parse, read_document, write_yaml
-from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
+from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, located_path, merge
 from modrwkv_core.manifest.problems import explain
 from modrwkv_core.manifest.schema import Manifest, Plugins
 from modrwkv_core.manifest.unions import Components
@@ -189,12 +189,7 @@ def _discover(plugins: Plugins, locked: Mapping[str, tuple[str, str]]) -> Regist
 
 def _local_data_root(tree: LocatedValue) -> Path:
     written = tree.content.get("data_root")
-    if written is None or not isinstance(written.content, str):
-        return Path()
-    try:
-        return local_path(written.content)
-    except ManifestError as error:
-        raise ManifestError(f"{written.origin}: data_root: {error.message}", hint=error.hint) from error
+    return Path() if written is None or not isinstance(written.content, str) else located_path(written, "data_root")
 
 
 def _validate(

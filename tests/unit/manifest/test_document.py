@@ -119,3 +119,14 @@ def test_files_that_cannot_be_read(tmp_path: Path):
     picture.write_bytes(b"\x89PNG\xff")
     with pytest.raises(ManifestError, match=r"picture\.yaml: not UTF-8 text \(byte 0\)"):
         read_document(picture)
+
+
+@pytest.mark.parametrize("inner", ["[{0}]", "{{{0}}}"])
+def test_aliases_that_multiply_are_refused(inner):
+    def uses(name):
+        return ", ".join(f"k{index}: *{name}" if inner.startswith("{") else f"*{name}" for index in range(10))
+
+    first = "a0: &a0 {x: 1}\n" if inner.startswith("{") else "a0: &a0 [x]\n"
+    bomb = first + "".join(f"a{n}: &a{n} {inner.format(uses(f'a{n - 1}'))}\n" for n in range(1, 30))
+    with pytest.raises(ManifestError, match=r"^f:\d+: more than 100000 values"):
+        parse(bomb, "f")

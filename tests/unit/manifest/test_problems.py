@@ -225,3 +225,35 @@ class TestExtends:
             load_manifest(write(f"extends: {extends}\n{text}"), registry=toys, environ={})
         assert caught.value.message.startswith(message), caught.value.message
         assert caught.value.hint is None if hint is None else hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("~no_such_user_here/x", "there is no home folder of ~no_such_user_here"),
+        ('"a\\0b"', "holds a NUL byte"),
+        ("x" * 300, "is too long"),
+        ("/".join(["x" * 200] * 30), "is too long"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "suffix"),
+    [("data.train.0.path", ""), ("modalities.image.encoder.checkpoint", ""), ("extends", ".yaml"), ("data_root", "")],
+)
+def test_a_path_that_no_file_has_is_told_with_its_place(toys, text, write, key, suffix, path, words):
+    path = path[:-1] + suffix + '"' if path.endswith('"') else path + suffix
+    manifest = f"extends: {path}\n{text}" if key == "extends" else text
+    overrides = [] if key == "extends" else [f"{key}={path}"]
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(write(manifest), overrides, registry=toys, environ={})
+    assert words in str(caught.value)
+    assert key in str(caught.value) or "command line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["data.train.0.repeat=.inf", "data.train.0.repeat=1e18", "seed=18446744073709551616", "data.workers=1000000000"],
+)
+def test_absurd_numbers_are_refused(load, override):
+    with pytest.raises(ManifestError, match="command line"):
+        load(override)

@@ -391,3 +391,43 @@ def test_the_digest_tells_processes_with_other_plugins_apart(site: Any) -> None:
     assert discover(disable=["fake-one"]).digest() == bare
     site.folder.joinpath("fake_one-1.0.dist-info", "METADATA").write_text("Name: fake-one\nVersion: 1.1\n")
     assert discover().digest() not in (bare, with_one)
+
+
+ODD_ENDS = {
+    "an exception of its own": ("class Odd(BaseException): pass\nraise Odd('own')", "Odd: own"),
+    "an interruption": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "the end of the process": ("import os; os._exit(0)", "os._exit(0)"),
+}
+
+
+@pytest.mark.parametrize(("source", "words"), ODD_ENDS.values(), ids=ODD_ENDS)
+def test_no_plugin_ends_the_process(site: Any, source: str, words: str) -> None:
+    site.install("fake-odd", source)
+    site.install_component("fake-fine", "adapter", "fine")
+    registry = discover()
+    plugin = plugin_of(registry, "fake-odd")
+    assert plugin.state == "failed"
+    assert words in plugin.reason
+    assert "fine" in registry.names("adapter")
+
+
+def test_modules_are_loaded_and_asked_once_in_a_process(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    site.install(
+        "fake-counted",
+        """
+        import sys
+        from modrwkv_core.plugin import hookimpl
+
+        sys.stdout.write("imported ")
+
+        @hookimpl
+        def modrwkv_components():
+            sys.stdout.write("asked ")
+            return []
+        """,
+    )
+    site.install("fake-loud", "import sys; sys.stdout.write('failed '); raise OSError")
+    for settings in ({}, {"prefer": {}}, {"disable": ["fake-counted"]}, {}):
+        discover(**settings)
+    written = capsys.readouterr()
+    assert (written.out, written.err) == ("", "imported asked failed ")
