@@ -24,12 +24,12 @@ from pydantic_core import to_jsonable_python
 from modrwkv_core import hookspecs, plugin, testing
 from modrwkv_core.cli.main import program
 from modrwkv_core.cli.threads import SPIN_COUNT
+from modrwkv_core.interfaces.guard import CORE
 from modrwkv_core.manifest import schema
 from modrwkv_core.manifest.sections import Section
 from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, ModalitySpec, PresetSpec
 from modrwkv_core.registry import Registry, discover
 from modrwkv_core.registry.hints import known
-from modrwkv_core.registry.settings import CORE
 from modrwkv_core.testing.neural import NeuralContract
 from modrwkv_core.testing.registration import ComponentContract, PluginContract
 

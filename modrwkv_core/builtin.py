@@ -13,6 +13,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the components of the core."""
     return [
         ComponentSpec(
+            api=1,
             kind="backbone",
             name="rwkv7",
             summary="RWKV-7: a recurrent language model with constant-size state",
@@ -21,6 +22,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             paper="RWKV-7 'Goose' with Expressive Dynamic State Evolution, arXiv 2503.14456",
         ),
         ComponentSpec(
+            api=1,
             kind="head",
             name="lm",
             summary="next token, by the backbone's own output projection",
@@ -28,6 +30,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.heads.lm:LanguageModelHead",
         ),
         ComponentSpec(
+            api=1,
             kind="head",
             name="forecast",
             summary="the next points of a series, in the units of the input",
@@ -36,6 +39,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             paper="instance normalization: RevIN, Kim et al., ICLR 2022",
         ),
         ComponentSpec(
+            api=1,
             kind="tokenizer",
             name="world",
             summary="the RWKV World vocabulary, 65,529 entries, greedy longest match",
@@ -43,6 +47,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.data.tokenizers.world:WorldTokenizer",
         ),
         ComponentSpec(
+            api=1,
             kind="tokenizer",
             name="bytes",
             summary="one id for each byte, for small models",
@@ -50,6 +55,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.data.tokenizers.bytes:BytesTokenizer",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="chat",
             summary="conversations in JSON Lines with OpenAI-style content parts",
@@ -57,6 +63,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.data.sources.chat:ChatSource",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="llava",
             summary="LLaVA's conversations format as it is published",
@@ -65,6 +72,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             paper="Visual Instruction Tuning, arXiv 2304.08485",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="labeled_audio",
             summary="audio files with a text each, listed in TSV or JSON Lines",
@@ -72,6 +80,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.data.sources.labeled_audio:LabeledAudioSource",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="csv_windows",
             summary="windows of the columns of a CSV file, for forecasting",
@@ -79,6 +88,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.data.sources.csv_windows:CsvWindowsSource",
         ),
         ComponentSpec(
+            api=1,
             kind="task",
             name="exact_match",
             summary="answers to held-out questions, scored by exact match",
@@ -86,6 +96,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.evaluation.exact_match:ExactMatchTask",
         ),
         ComponentSpec(
+            api=1,
             kind="task",
             name="forecast",
             summary="continuations of held-out series, scored by mean squared and absolute error",
@@ -99,6 +110,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             config="modrwkv_core.training.config:AdamWConfig",
             implementation="modrwkv_core.training.adamw:AdamW",
             paper="Decoupled Weight Decay Regularization, Loshchilov & Hutter, ICLR 2019",
+            api=1,
         ),
         ComponentSpec(
             kind="scheduler",
@@ -107,6 +119,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             config="modrwkv_core.training.config:CosineConfig",
             implementation="modrwkv_core.training.cosine:CosineScheduler",
             paper="SGDR, Loshchilov & Hutter, ICLR 2017",
+            api=1,
         ),
         ComponentSpec(
             kind="finetuning",
@@ -114,6 +127,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="all parameters of the trained parts learn",
             config="modrwkv_core.training.config:FullConfig",
             implementation="modrwkv_core.training.full:FullFinetuning",
+            api=1,
         ),
         ComponentSpec(
             kind="metric",
@@ -121,6 +135,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="share of answers that equal the true ones, up to letter case and surrounding space",
             config="modrwkv_core.evaluation.config:ExactMatchMetricConfig",
             implementation="modrwkv_core.evaluation.metrics:ExactMatch",
+            api=1,
         ),
         ComponentSpec(
             kind="metric",
@@ -128,6 +143,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="mean squared error of arrays",
             config="modrwkv_core.evaluation.config:MeanSquaredErrorConfig",
             implementation="modrwkv_core.evaluation.metrics:MeanSquaredError",
+            api=1,
         ),
         ComponentSpec(
             kind="metric",
@@ -135,6 +151,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="mean absolute error of arrays",
             config="modrwkv_core.evaluation.config:MeanAbsoluteErrorConfig",
             implementation="modrwkv_core.evaluation.metrics:MeanAbsoluteError",
+            api=1,
         ),
     ]
 
@@ -144,18 +161,21 @@ def modrwkv_modalities() -> list[ModalitySpec]:
     """Return image, audio and series."""
     return [
         ModalitySpec(
+            api=1,
             name="image",
             summary="pictures",
             implementation="modrwkv_core.modalities.image:ImageModality",
             suffixes=(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
         ),
         ModalitySpec(
+            api=1,
             name="audio",
             summary="recordings",
             implementation="modrwkv_core.modalities.audio:AudioModality",
             suffixes=(".wav", ".flac", ".mp3", ".ogg", ".opus"),
         ),
         ModalitySpec(
+            api=1,
             name="series",
             summary="measurements at equal time steps",
             implementation="modrwkv_core.modalities.series:SeriesModality",
@@ -168,7 +188,7 @@ def modrwkv_modalities() -> list[ModalitySpec]:
 def modrwkv_commands() -> list[CommandSpec]:
     """Return the commands of the core."""
     return [
-        CommandSpec(name=name, summary=summary, command=f"modrwkv_core.cli.{name}:{name}")
+        CommandSpec(api=1, name=name, summary=summary, command=f"modrwkv_core.cli.{name}:{name}")
         for name, summary in (
             ("plugins", "list, inspect and diagnose what is installed; write and check plugins"),
             ("check", "validate a manifest and its wiring, without weights"),

@@ -8,6 +8,7 @@ a model is assembled. This module therefore imports the standard library and plu
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -15,6 +16,8 @@ import pluggy
 
 __all__ = [
     "KINDS",
+    "MAX_NAME",
+    "NAME",
     "PLUGIN_API",
     "CommandSpec",
     "ComponentSpec",
@@ -41,6 +44,14 @@ Kind: TypeAlias = Literal[
     "scheduler",
     "finetuning",
 ]
+
+NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
+"""What components, modalities, presets and commands may be called: words of lower-case letters and digits, the first
+beginning with a letter, joined by single hyphens or underscores; at most :data:`MAX_NAME` characters."""
+
+MAX_NAME: Final = 24
+"""Characters of a name: tables and generated code stay readable with it."""
+
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 hookimpl = pluggy.HookimplMarker("modrwkv")
@@ -52,8 +63,10 @@ class ComponentSpec:
     """One component that manifests can name.
 
     Attributes:
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
         kind: What it is; one of :data:`KINDS`.
-        name: The word a manifest writes after ``type:``.
+        name: The word a manifest writes after ``type:``, of the form :data:`NAME`.
         summary: One line for listings.
         config: ``"module:Class"`` of its configuration, a subclass of
             :class:`modrwkv_core.interfaces.config.ComponentConfig`.
@@ -63,9 +76,9 @@ class ComponentSpec:
         modality: Encoders only: the name of the modality whose signals it reads.
         paper: Where it comes from, if it comes from a paper.
         aliases: Former names that manifests may still use; using one warns.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     kind: Kind
     name: str
     summary: str
@@ -75,7 +88,6 @@ class ComponentSpec:
     modality: str | None = None
     paper: str = ""
     aliases: tuple[str, ...] = ()
-    api: int = PLUGIN_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,18 +95,20 @@ class ModalitySpec:
     """One kind of signal: how files, bytes and arrays of it are decoded.
 
     Attributes:
-        name: The word used in manifests and records (``image``), and the command line's option (``--image``).
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
+        name: The word used in manifests and records (``image``), and the command line's option (``--image``), of the
+            form :data:`NAME`.
         summary: One line for listings.
         implementation: ``"module:Class"`` of a :class:`modrwkv_core.interfaces.modality.Modality`.
         suffixes: File name endings that it decodes, lower case, with the dot.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     name: str
     summary: str
     implementation: str
     suffixes: tuple[str, ...] = ()
-    api: int = PLUGIN_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +116,17 @@ class PresetSpec:
     """A named piece of manifest that others build on with ``extends:``.
 
     Attributes:
-        name: The word after ``extends:``.
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
+        name: The word after ``extends:``, of the form :data:`NAME`.
         summary: One line for listings.
         resource: ``"package:path/inside/package.yaml"``.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     name: str
     summary: str
     resource: str
-    api: int = PLUGIN_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +134,14 @@ class CommandSpec:
     """A command of the ``modrwkv`` program.
 
     Attributes:
-        name: The word on the command line.
+        api: The :data:`PLUGIN_API` that the plugin was written for, as a number: a plugin that named the constant
+            would never look old.
+        name: The word on the command line, of the form :data:`NAME`.
         summary: One line for ``modrwkv --help``.
         command: ``"module:attribute"`` of a :class:`click.Command`.
-        api: The :data:`PLUGIN_API` that the plugin was written for.
     """
 
+    api: int
     name: str
     summary: str
     command: str
-    api: int = PLUGIN_API

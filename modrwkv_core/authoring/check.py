@@ -21,7 +21,8 @@ from urllib.parse import unquote, urlsplit
 from modrwkv_core.authoring.recorder import Outcome, Record, reason, remedy, subject
 from modrwkv_core.errors import PluginError
 from modrwkv_core.registry import Plugin, Registry, discover
-from modrwkv_core.registry.scan import canonical
+from modrwkv_core.registry.installed import GROUP, canonical
+from modrwkv_core.registry.probe import complaints
 from modrwkv_core.testing import (
     AdapterContract,
     BackboneContract,
@@ -130,8 +131,9 @@ def check_plugin(checked: Subject) -> Iterator[Finding]:
     Raises:
         PluginError: The distribution brings no plugin, or its tests cannot be run.
     """
-    registry = discover()
     name = canonical(checked.distribution.metadata["Name"])
+    yield from _imports(checked.distribution)
+    registry = discover()
     plugins = [plugin for plugin in registry.plugins if canonical(plugin.distribution) == name]
     if not plugins:
         raise PluginError(
@@ -153,6 +155,19 @@ def check_plugin(checked: Subject) -> Iterator[Finding]:
         for provided in _provided(plugin):
             if provided not in tested and _contract(provided):
                 yield _untested(provided, plugin)
+
+
+def _imports(installed: Distribution) -> Iterator[Finding]:
+    """Import each entry module in a process of its own, before this one does."""
+    for entry_point in installed.entry_points.select(group=GROUP):
+        reasons = list(complaints(entry_point.module))
+        yield Finding(
+            f"{installed.metadata['Name']}:{entry_point.name}",
+            "is imported fast, silently and without side effects",
+            "failed" if reasons else "passed",
+            "; ".join(reasons),
+            "keep plugin.py and the package's __init__.py to imports of modrwkv_core.plugin and hook implementations",
+        )
 
 
 def _registration(plugins: Sequence[Plugin], registry: Registry) -> Iterator[Finding]:

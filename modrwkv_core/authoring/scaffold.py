@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from packaging.version import Version
 
 from modrwkv_core.authoring.signal import SignalClass, signal_class
 from modrwkv_core.errors import PluginError
+from modrwkv_core.plugin import MAX_NAME, NAME
 from modrwkv_core.registry import Registry
 from modrwkv_core.registry.hints import known
 
@@ -29,10 +29,6 @@ SUMMARIES: Final[dict[ScaffoldedKind, str]] = {
     "compressor": "the mean of neighbouring features, through a linear layer",
     "adapter": "two linear layers",
 }
-
-NAME: Final = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
-LONGEST: Final = 24
-"""Characters of a name; lines of the templates stay within 120 with it."""
 
 STRIDE: Final = 8
 """Steps of a stretch where examples are long enough."""
@@ -98,10 +94,11 @@ def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, reg
         PluginError: The name is malformed or taken, the modality is missing or cannot be scaffolded for.
     """
     for word in (name, modality or "x"):
-        if not NAME.fullmatch(word) or len(word) > LONGEST:
+        if not NAME.fullmatch(word) or len(word) > MAX_NAME:
             raise PluginError(
                 f"{word!r} is not a valid name",
-                hint=f"use lower-case letters, digits and underscores, a letter first, at most {LONGEST}",
+                hint="use lower-case letters, digits and single underscores or hyphens, a letter first, at most "
+                f"{MAX_NAME} characters",
             )
     if (kind == "encoder") != (modality is not None):
         hint = "name its modality with --modality" if modality is None else "leave --modality out"

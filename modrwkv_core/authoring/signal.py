@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from modrwkv_core.errors import PluginError
+from modrwkv_core.interfaces.guard import CORE
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.registry import Registry
-from modrwkv_core.registry.settings import CORE
 
 __all__ = ["SignalClass", "signal_class"]
 

@@ -14,27 +14,37 @@ FORWARD = "the backbone's forward pass"
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Import the plugins' configurations and implementations, too.")
 @click.pass_context
-def doctor(ctx: click.Context) -> None:
-    """Show versions, devices, kernels and plugins of this machine; exit with 1 if something cannot be looked at."""
-    sections = (
-        ("versions", _versions),
-        ("computing", _devices),
-        ("kernels, by preference", _kernels),
-        ("plugins", _plugins),
-    )
-    healthy = True
-    for title, look in sections:
+def doctor(ctx: click.Context, deep: bool) -> None:
+    """Show versions, devices, kernels and plugins of this machine; exit with 1 if something is wrong.
+
+    It stops at the first section that cannot be looked at: what follows would fail for the same reason.
+    """
+    from modrwkv_core.cli.diagnosis import diagnose
+
+    for title, look in (("versions", _versions), ("computing", _devices), ("kernels, by preference", _kernels)):
         try:
             rows = look()
         except Exception as error:  # a broken installation is what this command is for
-            rows, healthy = [("failed", f"{type(error).__name__}: {error}")], False
-        width = max(len(name) for name, _ in rows)
-        click.echo(title)
-        for name, value in rows:
-            click.echo(f"  {name.ljust(width)}  {value}")
-        click.echo()
-    ctx.exit(0 if healthy else 1)
+            _show(title, [("failed", f"{type(error).__name__}: {error}")])
+            ctx.exit(1)
+        _show(title, rows)
+    diagnosis = diagnose(deep=deep)
+    _show(
+        "plugins", [(plugin.name, f"{plugin.state} {plugin.reason}".rstrip()) for plugin in diagnosis.registry.plugins]
+    )
+    for problem in diagnosis.problems:
+        click.echo(f"{problem}\n")
+    ctx.exit(1 if diagnosis.problems else 0)
+
+
+def _show(title: str, rows: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    click.echo(title)
+    for name, value in rows:
+        click.echo(f"  {name.ljust(width)}  {value}")
+    click.echo()
 
 
 def _versions() -> list[tuple[str, str]]:
@@ -97,9 +107,3 @@ def _kernels() -> list[tuple[str, str]]:
         products = "compiled for few tokens, and on AMX units for bfloat16 weights"
     rows.append(("cpu: linear layers", products))
     return rows
-
-
-def _plugins() -> list[tuple[str, str]]:
-    from modrwkv_core.registry import discover
-
-    return [(plugin.name, f"{plugin.state} {plugin.reason}".rstrip()) for plugin in discover().plugins]

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from modrwkv_core.registry import discover
 
-
-def _options_of_modalities() -> list[click.Option]:
-    return [
-        click.Option(
-            [f"--{modality.spec.name}", f"media_{modality.spec.name}"],
-            multiple=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help=f"Show the model {modality.spec.summary}; may be repeated.",
-        )
-        for modality in discover().modalities()
-    ]
+_OPTIONS = "modrwkv_core.cli.generate.options"
 
 
-@click.command()
+class _Generate(click.Command):
+    """A command with an option for each modality of its run, or of what is installed if it names none."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the run among the arguments, whose options the others are."""
+        run = next((path for path in map(Path, args) if _is_run(path)), None)
+        summaries = {modality.spec.name: modality.spec.summary for modality in discover().modalities()}
+        taken = {word for parameter in self.params for word in parameter.opts} | set(ctx.help_option_names)
+        ctx.meta[_OPTIONS] = [
+            _option(name, summaries.get(name, name))
+            for name in (summaries if run is None else _modalities(run))
+            if f"--{name}" not in taken
+        ]
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters and those of the modalities."""
+        return [*super().get_params(ctx), *ctx.meta.get(_OPTIONS, ())]
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "manifest.yaml").is_file()
+    except (OSError, ValueError):  # no path at all, but a prompt
+        return False
+
+
+def _modalities(run: Path) -> Sequence[str]:
+    """Return the modalities that the manifest of ``run`` names; loading the run says what is wrong with it."""
+    from modrwkv_core.manifest.document import read_document
+
+    content = read_document(run / "manifest.yaml").content
+    section = content.get("modalities") if isinstance(content, dict) else None
+    names = section.content if section is not None and isinstance(section.content, dict) else ()
+    return [name for name in names if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)]
+
+
+def _option(name: str, summary: str) -> click.Option:
+    return click.Option(
+        [f"--{name}", f"media_{name}"],
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"Show the model {summary}; may be repeated.",
+    )
+
+
+@click.command(cls=_Generate)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("prompt")
 @click.option("--max-tokens", default=256, show_default=True, help="Stop after this many tokens.")
@@ -56,7 +94,8 @@ def generate(
 ) -> None:
     """Ask the model of RUN the question PROMPT.
 
-    Media stand before the text, or where the prompt has placeholders such as <image>.
+    Media stand before the text, or where the prompt has placeholders such as <image>. Their options are named like the
+    modalities of RUN; without a run, those that are installed are shown.
     """
     from modrwkv_core.data.placeholders import place_media
     from modrwkv_core.inference.sampling import Sampling
@@ -75,6 +114,3 @@ def generate(
     for piece in pieces:
         click.echo(piece, nl=False)
     click.echo()
-
-
-generate.params.extend(_options_of_modalities())

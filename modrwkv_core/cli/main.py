@@ -7,12 +7,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
 from modrwkv_core.cli.threads import limit_spinning
-from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.errors import ModRWKVError, PluginError
+from modrwkv_core.interfaces.guard import blame
 from modrwkv_core.registry import discover
 
 __all__ = ["main", "run_program"]
@@ -31,8 +32,34 @@ class Program(click.Group):
         Raises:
             PluginError: There is no such command, or its plugin is broken.
         """
-        command: click.Command = discover().command(cmd_name)
-        return command
+        registry = discover()
+        command = registry.command(cmd_name)
+        if isinstance(command, click.Command):
+            return command
+        entry = next(entry for entry in registry.commands() if entry.spec.name == cmd_name)
+        raise PluginError(
+            f"{entry.spec.command} is not a click.Command",
+            component=entry.origin.component,
+            distribution=entry.distribution,
+            hint=f"{entry.distribution} must be fixed",
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what another plugin's raises names that plugin."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            origins = [entry.origin for entry in discover().commands() if entry.spec.name == ctx.invoked_subcommand]
+            passing = (
+                click.ClickException,
+                click.Abort,
+                click.exceptions.Exit,
+                SystemExit,
+                KeyboardInterrupt,
+                BrokenPipeError,
+            )
+            blame(error, next(iter(origins), None), "the command", *passing)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write names and summaries from the plugins' records, without importing any command."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterator, Sequence
-from importlib.metadata import distribution
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from modrwkv_core.cli import authoring
+from modrwkv_core.cli.diagnosis import diagnose
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS, ComponentSpec, Kind
 from modrwkv_core.registry import Plugin, Registry, discover
 from modrwkv_core.registry.hints import known
-from modrwkv_core.registry.requirements import Requirements
-from modrwkv_core.registry.scan import canonical
+from modrwkv_core.registry.installed import canonical
 
 
 @click.group()
@@ -69,31 +67,24 @@ def info(name: str) -> None:
 
 
 @plugins.command()
+@click.option("--deep", is_flag=True, help="Import configurations and implementations, too, as a model would.")
 @click.pass_context
-def doctor(ctx: click.Context) -> None:
-    """Explain every plugin that cannot be used, and what to do; exit with 1 if something is wrong."""
-    registry = discover()
-    complaints = list(_complaints(registry))
-    for plugin in registry.plugins:
-        if plugin.state == "disabled":
+def doctor(ctx: click.Context, deep: bool) -> None:
+    """Explain every plugin that cannot be used, and what to do; exit with 1 if something is wrong.
+
+    Each entry module is imported in a process of its own, which shows one that ends the process, prints, is slow or
+    imports something heavy. Of each plugin the first cause is told; fix it and look again.
+    """
+    diagnosis = diagnose(deep=deep)
+    found = diagnosis.registry.plugins
+    for plugin in found:
+        if plugin.state == "disabled" and not any(problem.startswith(plugin.name) for problem in diagnosis.problems):
             click.echo(f"{_title(plugin)}\n  {plugin.error}\n")
-    for complaint in complaints:
-        click.echo(f"{complaint}\n")
-    usable = sum(plugin.state == "ok" for plugin in registry.plugins)
-    click.echo(f"{usable} of {len(registry.plugins)} plugins are usable, {len(complaints)} problems")
-    ctx.exit(1 if complaints else 0)
-
-
-def _complaints(registry: Registry) -> Iterator[str]:
-    unmet = Requirements().unmet(distribution("modrwkv"))
-    if unmet:
-        yield f"modrwkv itself {unmet}\n  what to do: `pip install modrwkv` installs what is missing"
-    for plugin in registry.plugins:
-        if plugin.state not in ("ok", "disabled"):
-            error = textwrap.indent((plugin.error or "").rstrip(), "  ")
-            yield f"{_title(plugin)}\n{error}\n  what to do: {plugin.advice}"
-    for conflict in registry.conflicts():
-        yield f"{conflict.message}\n  what to do: {conflict.hint}"
+    for problem in diagnosis.problems:
+        click.echo(f"{problem}\n")
+    usable = sum(plugin.state == "ok" for plugin in found)
+    click.echo(f"{usable} of {len(found)} plugins are usable, {len(diagnosis.problems)} problems")
+    ctx.exit(1 if diagnosis.problems else 0)
 
 
 def _components(plugin: Plugin, kind: Kind | None) -> list[ComponentSpec]:
@@ -110,6 +101,10 @@ def _as_json(plugin: Plugin, kind: Kind | None) -> dict[str, Any]:
             {"kind": spec.kind, "name": spec.name, "modality": spec.modality, "summary": spec.summary}
             for spec in _components(plugin, kind)
         ],
+        **{
+            field: [{"name": spec.name, "summary": spec.summary} for spec in getattr(plugin, field) if kind is None]
+            for field in ("modalities", "presets", "commands")
+        },
     }
 
 

@@ -174,9 +174,9 @@ class ConversationEncoder:
                 hint=f"add modalities.{part.modality} to the manifest, or leave such records out",
             )
         origin = f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
-        signal = pipeline.modality.decode(part.media)
+        signal = pipeline.decode(part.media)
         with error_context(origin):
-            item = pipeline.processor(signal)
+            item = pipeline.process(signal)
         count = pipeline.out_length(item.length)
         if count < 1:
             raise DataError(

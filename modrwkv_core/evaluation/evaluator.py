@@ -17,6 +17,7 @@ from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.task import Predictor, Records, Task, TaskSample
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import open_source
+from modrwkv_core.model.build import build
 
 __all__ = ["Candidate", "evaluate", "run_task"]
 
@@ -51,8 +52,8 @@ def evaluate(candidate: Candidate, name: str, *, limit: int | None = None, progr
         data = Subset(data, draw(len(data), limit))
     baseline_data = section.baseline_data and _open(loaded, section.baseline_data, f"evaluation.{name}.baseline_data")
     config = section.task
-    task: Task[Any, Any] = loaded.registry.implementation("task", config.type)(config, data, baseline_data)
-    metrics = [loaded.registry.implementation("metric", metric.type)(metric) for metric in config.metrics]
+    task: Task[Any, Any] = build(loaded.registry, "task", config.type, config, data, baseline_data)
+    metrics = [build(loaded.registry, "metric", metric.type, metric) for metric in config.metrics]
     _check_names(name, metrics)
     with tqdm(desc=name, total=len(data), unit="sample", disable=not progress_bar) as bar:
         return run_task(name, task, metrics, candidate, bar.update)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from modrwkv_core.data.packing import pack
 from modrwkv_core.data.tokenizers.stream import Utf8Stream
-from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.errors import ComponentError, ModRWKVError
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.component import TokenHead
@@ -26,6 +26,7 @@ from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
+from modrwkv_core.manifest.lock import read_lock
 from modrwkv_core.model.assemble import assemble, conversation_encoder
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
@@ -83,7 +84,7 @@ class Session:
         checkpoint = folder.latest()
         # Variables that override a manifest are meant for the one that trains, not for what has been trained.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV__")}
-        loaded = load_manifest(folder.manifest, environ=environ)
+        loaded = load_manifest(folder.manifest, environ=environ, locked=read_lock(folder.lock).providers)
         model = assemble(loaded, pretrained=False)
         load_checkpoint(loaded, model, checkpoint)
         return cls(loaded, model.to(device).eval(), run, weights=weights)
@@ -242,10 +243,20 @@ class Session:
         logits_BV, state = self.prefill(conversations, head)
         with decoder.start(state) as decoding:
             for drawn in range(max_tokens):
+                self._require_finite(logits_BV)
                 tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
                 yield tokens_B.tolist()
                 if drawn + 1 < max_tokens:
                     logits_BV = decoding.step(tokens_B)
+
+    def _require_finite(self, logits_BV: Tensor) -> None:
+        # A sum holds every NaN and infinity, and takes one kernel.
+        if not bool(torch.isfinite(logits_BV.sum())):
+            raise ComponentError(
+                "the backbone gave logits that are not finite: they hold NaN or infinity",
+                component=f"backbone/{self.loaded.manifest.backbone.type}",
+                hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
+            )
 
 
 def _user_turn(parts: Sequence[Part | str] | str) -> tuple[Turn]:

@@ -28,6 +28,7 @@ from modrwkv_core.interfaces.config import (
     TokenHeadConfig,
 )
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
@@ -55,7 +56,13 @@ QueryHeadConfigT = TypeVar("QueryHeadConfigT", bound=QueryHeadConfig)
 
 
 class Processor(ABC, Generic[EncoderConfigT, SignalT]):
-    """Turns one signal into a media item. Picklable, on the CPU, without modules; runs in loader workers."""
+    """Turns one signal into a media item. Picklable, on the CPU, without modules; runs in loader workers.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
+    """
+
+    origin: Origin | None = None
 
     def __init__(self, config: EncoderConfigT) -> None:
         self.config = config
@@ -70,7 +77,13 @@ class Processor(ABC, Generic[EncoderConfigT, SignalT]):
 
 
 class Component(nn.Module):
-    """Base of all neural components."""
+    """Base of all neural components.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
+    """
+
+    origin: Origin | None = None
 
     def load_pretrained(self) -> None:
         """Load the pretrained weights that the configuration names; components without any do nothing.

@@ -7,9 +7,10 @@ refused before anything heavy is imported. This module never imports torch.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +23,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from modrwkv_core.errors import ManifestError
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = [
@@ -46,7 +48,12 @@ __all__ = [
     "TokenHeadConfig",
     "TokenizerConfig",
     "encoder_sections",
+    "local_path",
 ]
+
+_MAX_NAME: Final = 255
+_MAX_PATH: Final = 4095
+"""What Linux allows, in bytes."""
 
 
 def _folder(info: ValidationInfo, key: str) -> Path:
@@ -54,22 +61,33 @@ def _folder(info: ValidationInfo, key: str) -> Path:
     return Path(context.get(key, "."))
 
 
-def _expanded(path: Path) -> Path:
-    """Replace ``~``; refuse what no file system takes."""
+def local_path(path: Path | str) -> Path:
+    """Return ``path`` with ``~`` expanded.
+
+    Raises:
+        ManifestError: No file can have this path.
+    """
+    names = Path(path).parts
     if "\0" in str(path):
-        raise ValueError("a path cannot hold NUL bytes")
+        raise ManifestError(f"the path {str(path)!r} holds a NUL byte", hint="remove it")
+    longest = max((len(name.encode("utf-8", "surrogateescape")) for name in names), default=0)
+    if longest > _MAX_NAME or len(str(path)) > _MAX_PATH:
+        raise ManifestError(
+            f"the path {reprlib.repr(str(path))} is too long",
+            hint=f"a name has at most {_MAX_NAME} bytes, a path at most {_MAX_PATH}",
+        )
     try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"the home of {path.parts[0]} is unknown") from error
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ManifestError(f"there is no home folder of {names[0]}", hint="write the path out") from None
 
 
 def _beside_manifest(path: Path, info: ValidationInfo) -> Path:
-    return (_folder(info, "folder") / _expanded(path)).absolute()
+    return (_folder(info, "folder") / local_path(path)).absolute()
 
 
 def _below_data_root(path: Path, info: ValidationInfo) -> Path:
-    return (_folder(info, "data_root") / _expanded(path)).absolute()
+    return (_folder(info, "data_root") / local_path(path)).absolute()
 
 
 def _relative_to_data_root(path: Path, info: SerializationInfo) -> str:
@@ -78,7 +96,7 @@ def _relative_to_data_root(path: Path, info: SerializationInfo) -> str:
 
 
 def _hub_id_or_path(reference: str, info: ValidationInfo) -> str:
-    path = _folder(info, "folder") / _expanded(Path(reference))
+    path = _folder(info, "folder") / local_path(reference)
     is_path = reference.startswith((".", "/", "~")) or path.exists()
     return str(path.absolute()) if is_path else reference
 
@@ -176,7 +194,7 @@ class HeadConfig(ComponentConfig, ABC):
     the head. Models, sources and sessions look heads up by that; the names that a manifest gives them are free.
     """
 
-    loss_weight: float = Field(default=1.0, ge=0.0)
+    loss_weight: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)
     """Factor of this head's loss in the sum that training minimizes."""
 
 
@@ -241,7 +259,7 @@ class SourceConfig(BaseModel, ABC):
 
     source: str
 
-    repeat: float = Field(default=1.0, gt=0.0)
+    repeat: float = Field(default=1.0, gt=0.0, le=10_000.0)
     """How often an epoch reads each record; 0.25 reads another quarter of them every epoch."""
 
 

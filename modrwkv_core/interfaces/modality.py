@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from modrwkv_core.interfaces.guard import Origin
+
 __all__ = ["Modality"]
 
 SignalT = TypeVar("SignalT")
 
 
 class Modality(ABC, Generic[SignalT]):
-    """Decodes one kind of signal. Picklable; runs on the CPU in loader workers."""
+    """Decodes one kind of signal. Picklable; runs on the CPU in loader workers.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
+    """
+
+    origin: Origin | None = None
 
     @abstractmethod
     def decode(self, media: str | Path | bytes | Any) -> SignalT:

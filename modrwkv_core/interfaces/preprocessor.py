@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
+from modrwkv_core.interfaces.guard import Origin, guard, length_after
 from modrwkv_core.interfaces.modality import Modality
+from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["MediaPreprocessor"]
 
@@ -23,6 +27,7 @@ class MediaPreprocessor:
         encoder: Configuration, for lengths.
         compressor: Configuration, for lengths; None compresses nothing.
         adapter: Configuration, for lengths.
+        origins: Who provides encoder, compressor and adapter, by kind, for errors.
     """
 
     name: str
@@ -31,10 +36,41 @@ class MediaPreprocessor:
     encoder: EncoderConfig
     compressor: CompressorConfig | None
     adapter: AdapterConfig
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    def decode(self, media: Any) -> Any:
+        """Decode a path, bytes or an array to a signal.
+
+        Raises:
+            DataError: The modality refuses it.
+            PluginError: The modality failed.
+        """
+        with guard(self.modality.origin, "decode()"):
+            return self.modality.decode(media)
+
+    def process(self, signal: Any) -> MediaItem:
+        """Make the encoder's media item of a signal.
+
+        Raises:
+            DataError: The processor refuses the signal.
+            PluginError: The processor failed.
+            ComponentError: It returned something else than a media item.
+        """
+        origin = self.processor.origin
+        with guard(origin, "the processor"):
+            item = self.processor(signal)
+        if not isinstance(item, MediaItem) or not isinstance(item.length, int):
+            raise ComponentError(
+                f"the processor returned {type(item).__name__}, not a MediaItem whose length is an int",
+                component=origin.component if origin else f"encoder/{self.encoder.type}",
+                distribution=origin.distribution if origin else None,
+                hint="`modrwkv plugins check` shows the contract",
+            )
+        return item
 
     def out_length(self, length: int) -> int:
         """Number of vectors that an item of ``length`` puts into the token stream."""
-        length = self.encoder.out_length(length)
+        length = length_after(self.encoder, length, self.origins.get("encoder"))
         if self.compressor is not None:
-            length = self.compressor.out_length(length)
-        return self.adapter.out_length(length)
+            length = length_after(self.compressor, length, self.origins.get("compressor"))
+        return length_after(self.adapter, length, self.origins.get("adapter"))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.record import Record
 
 __all__ = ["Source"]
@@ -17,7 +18,12 @@ class Source(ABC, Generic[SourceConfigT]):
     """Records in a fixed order with random access, so that training resumes exactly. Picklable.
 
     Media are left undecoded; loader workers decode them.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
     """
+
+    origin: Origin | None = None
 
     def __init__(self, config: SourceConfigT) -> None:
         self.config = config

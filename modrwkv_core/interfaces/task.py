@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.interfaces.config import TaskConfig
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.record import Record, Turn
 
 __all__ = ["Predictor", "Records", "Task", "TaskSample"]
@@ -74,7 +75,12 @@ class Task(ABC, Generic[TaskConfigT, SampleT]):
         config: What the manifest says of it.
         data: The records to ask, at least one.
         baseline_data: Training data that baselines may learn from, at least one record; None if there is none.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
     """
+
+    origin: Origin | None = None
 
     def __init__(self, config: TaskConfigT, data: Records, baseline_data: Records | None = None) -> None:
         self.config = config

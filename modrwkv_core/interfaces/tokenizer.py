@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from modrwkv_core.interfaces.guard import Origin
+
 __all__ = ["SpecialIds", "Tokenizer"]
 
 
@@ -35,8 +37,13 @@ class SpecialIds:
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Picklable."""
+    """Text to ids and back. Picklable.
 
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
+    """
+
+    origin: Origin | None = None
     special: SpecialIds
     vocab_size: int
 

@@ -13,9 +13,10 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from modrwkv_core.errors import CheckpointError
+from modrwkv_core.errors import CheckpointError, ManifestError
 from modrwkv_core.files import write_text
 from modrwkv_core.manifest.document import read_document
+from modrwkv_core.manifest.lock import Lock, Provider, read_lock
 from modrwkv_core.model.run import RunFolder
 
 __all__ = ["write_card"]
@@ -43,7 +44,7 @@ def write_card(folder: RunFolder, repository: str) -> Path:
         manifest = read_document(folder.manifest).plain()
         results = _read(folder.path / "results.json").get("tasks", {})
         front = _front_matter(manifest, results).to_yaml()
-        write_text(path, f"---\n{front}\n---\n\n{_body(manifest, _read(folder.lock), results, repository)}")
+        write_text(path, f"---\n{front}\n---\n\n{_body(manifest, read_lock(folder.lock), results, repository)}")
     return path
 
 
@@ -82,16 +83,16 @@ def _front_matter(manifest: _Values, results: _Values) -> ModelCardData:
     )
 
 
-def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -> str:
+def _body(manifest: _Values, lock: Lock, results: _Values, repository: str) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"cell": _cell, "shell": _shell}
     template = environment.from_string(resources.files(__package__).joinpath("card.md.j2").read_text(encoding="utf-8"))
-    components = lock.get("components", {})
+    components = lock.components
     return template.render(
-        name=manifest["name"],
+        name=_word(manifest["name"]),
         repository=repository,
-        modalities=list(manifest.get("modalities", {})),
-        packages=sorted({_distribution(component) for component in components.values()} - {"modrwkv"}),
+        modalities=[_word(name) for name in manifest.get("modalities", {})],
+        packages=sorted({provider.distribution for provider in components.values()} - {"modrwkv"}),
         parts=list(_parts(manifest, components)),
         phases=[{**phase, "length": _length(phase)} for phase in manifest["phases"]],
         results=[
@@ -108,13 +109,15 @@ def _body(manifest: _Values, lock: _Values, results: _Values, repository: str) -
     )
 
 
-def _distribution(component: _Values) -> str:
-    """Return the distribution of a component, which a reader of the card will install."""
-    name = component["distribution"]
-    if not isinstance(name, str) or not _DISTRIBUTION.fullmatch(name):
-        raise CheckpointError(
-            f"the lock names a distribution {name!r}, which is not a valid name",
-            hint="use the lock.json that the training wrote; somebody has changed this one",
+def _word(name: str) -> str:
+    """Return a name that stands in a line for a shell, as it is.
+
+    Raises:
+        ManifestError: It is not a plain word.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ManifestError(
+            f"the run's manifest holds the name {name!r}", hint="a name has letters, digits, '.', '_' and '-' only"
         )
     return name
 
@@ -133,14 +136,14 @@ def _shell(value: object) -> str:
     return shlex.quote(_one_line(value))
 
 
-def _parts(manifest: _Values, components: _Values) -> Iterator[dict[str, str]]:
+def _parts(manifest: _Values, components: Mapping[str, Provider]) -> Iterator[dict[str, str]]:
     sections = [("backbone", "backbone", manifest["backbone"])]
     for modality, pipeline in manifest.get("modalities", {}).items():
         sections += [(f"{modality}.{kind}", kind, section) for kind, section in pipeline.items() if section is not None]
     sections += [(f"heads.{name}", "head", section) for name, section in manifest["heads"].items()]
     for name, kind, section in sections:
-        provider = components.get(f"{kind}/{section['type']}", {})
-        package = f"{provider['distribution']} {provider['version']}" if provider else "unknown"
+        provider = components.get(f"{kind}/{section['type']}")
+        package = f"{provider.distribution} {provider.version}" if provider else "unknown"
         yield {"name": name, "component": section["type"], "package": package}
 
 

@@ -7,10 +7,11 @@ dates stay text, ``1e-3`` is a number, ``010`` is ten. JSON is read by the same 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -41,7 +42,18 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOLEAN, list("tf"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", _NULL, ["~", "n", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list(_SIGNS))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list(_SIGNS))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+_SCALARS: Final[dict[str, tuple[re.Pattern[str], Callable[[str], Any]]]] = {
+    "tag:yaml.org,2002:str": (re.compile(r".*", re.DOTALL), str),
+    "tag:yaml.org,2002:bool": (_BOOLEAN, lambda text: text == "true"),
+    "tag:yaml.org,2002:null": (_NULL, lambda text: None),
+    "tag:yaml.org,2002:int": (_INTEGER, int),
+    "tag:yaml.org,2002:float": (_FLOAT, lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan"))),
+}
+"""By tag: what a scalar must look like, and how it is read."""
+
+MAX_VALUES: Final = 100_000
+"""Values that one document may have, each alias counted with all that it stands for."""
 
 # In addition to PyYAML's own rules: text that either reader would take for a number is quoted.
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list(_SIGNS))
@@ -137,7 +149,7 @@ def parse(text: str, origin: str, *, lines: bool = True) -> LocatedValue:
         node = loader.get_single_node()
         if node is None:
             return LocatedValue(None, _place(origin, 0, lines))
-        return _convert(loader, node, origin, lines, ())
+        return _Converter(origin, lines).convert(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ManifestError(
@@ -163,33 +175,59 @@ def _place(origin: str, line: int, lines: bool) -> str:
     return f"{origin}:{line + 1}" if lines else origin
 
 
-def _convert(
-    loader: _Loader, node: Node, origin: str, lines: bool, parents: tuple[Node, ...], line: int | None = None
-) -> LocatedValue:
-    line = node.start_mark.line if line is None else line
-    where = _place(origin, line, lines)
-    if any(node is parent for parent in parents):
-        raise ManifestError(f"{where}: the value contains itself", hint="an alias (*) names an anchor (&) around it")
-    parents = (*parents, node)
-    if isinstance(node, SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-        return LocatedValue([_convert(loader, item, origin, lines, parents) for item in node.value], where)
-    if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
+class _Converter:
+    """Turns the nodes of one document into located values.
+
+    Args:
+        origin: Where the document comes from.
+        lines: Whether values are marked with their line.
+    """
+
+    def __init__(self, origin: str, lines: bool) -> None:
+        self._origin = origin
+        self._lines = lines
+        self._values = 0
+
+    def convert(self, node: Node, parents: tuple[Node, ...] = (), line: int | None = None) -> LocatedValue:
+        """Convert ``node``, which stands within ``parents``, at its own line or at that of its key."""
+        where = _place(self._origin, node.start_mark.line if line is None else line, self._lines)
+        if any(node is parent for parent in parents):
+            raise ManifestError(
+                f"{where}: the value contains itself", hint="an alias (*) names an anchor (&) around it"
+            )
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise ManifestError(
+                f"{where}: more than {MAX_VALUES} values",
+                hint="aliases (*) within aliases multiply; write the values out, or keep data in a file of its own",
+            )
+        if isinstance(node, SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            return LocatedValue([self.convert(item, (*parents, node)) for item in node.value], where)
+        if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return LocatedValue(self._entries(node, (*parents, node)), where)
+        if not isinstance(node, ScalarNode) or node.tag not in _SCALARS:
+            raise ManifestError(f"{where}: a value with the tag {node.tag} is not allowed", hint="remove the tag")
+        pattern, read = _SCALARS[node.tag]
+        if not pattern.fullmatch(node.value):
+            raise ManifestError(
+                f"{where}: {reprlib.repr(node.value)} does not fit its tag {node.tag}", hint="remove the tag"
+            )
+        try:
+            return LocatedValue(read(node.value), where)
+        except ValueError as error:
+            raise ManifestError(f"{where}: not a number that can be read: {error}") from error
+
+    def _entries(self, node: MappingNode, parents: tuple[Node, ...]) -> dict[str, LocatedValue]:
         entries: dict[str, LocatedValue] = {}
         for key_node, value_node in node.value:
-            key_line = key_node.start_mark.line
-            place = _place(origin, key_line, lines)
+            line = key_node.start_mark.line
+            place = _place(self._origin, line, self._lines)
             if not isinstance(key_node, ScalarNode):
                 raise ManifestError(f"{place}: a key must be a word")
-            if key_node.value in entries:
+            key = key_node.value
+            if key in entries:
                 raise ManifestError(
-                    f"{place}: the key '{key_node.value}' is given twice (first: {entries[key_node.value].origin})",
-                    hint="remove one of them",
+                    f"{place}: the key '{key}' is given twice (first: {entries[key].origin})", hint="remove one of them"
                 )
-            entries[key_node.value] = _convert(loader, value_node, origin, lines, parents, key_line)
-        return LocatedValue(entries, where)
-    if not isinstance(node, ScalarNode):
-        raise ManifestError(f"{where}: a mapping or list with the tag {node.tag} is not allowed", hint="remove the tag")
-    try:
-        return LocatedValue(loader.construct_object(node), where)
-    except ValueError as error:
-        raise ManifestError(f"{where}: not a number that can be read: {error}") from error
+            entries[key] = self.convert(value_node, parents, line)
+        return entries

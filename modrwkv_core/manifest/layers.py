@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from modrwkv_core.errors import ManifestError
+from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.manifest.document import KeyPath, LocatedValue, dotted, parse, read_document
 
-__all__ = ["TAGS", "Override", "apply_overrides", "from_arguments", "from_environment", "merge"]
+__all__ = ["TAGS", "Override", "apply_overrides", "from_arguments", "from_environment", "located_path", "merge"]
 
 TAGS = ("type", "source")
 """Keys that say what a section is, hence which other keys it may have."""
@@ -92,16 +93,28 @@ def apply_overrides(tree: LocatedValue, overrides: Iterable[Override]) -> Locate
     return tree
 
 
+def located_path(written: LocatedValue, key: str) -> Path:
+    """Return the path that is written under ``key``, with ``~`` expanded.
+
+    Raises:
+        ManifestError: No file can have this path; the message begins with the place.
+    """
+    try:
+        return local_path(written.content)
+    except ManifestError as error:
+        raise ManifestError(f"{written.origin}: {key}: {error.message}", hint=error.hint) from error
+
+
 def _override(key: str, text: str, origin: str) -> Override:
     words = tuple(key.split("."))
     if not all(words):
         raise ManifestError(f"{origin}: '{key}' is not a dotted path", hint="for example phases.0.lr")
     if text.startswith("@"):
-        return Override(words, read_document(Path(text[1:]).expanduser()), origin)
+        return Override(words, read_document(located_path(LocatedValue(text[1:], origin), key)), origin)
     value = parse(text, origin, lines=False)
     if words == ("data_root",) and isinstance(value.content, str):
         # Typed in a shell, a relative path is meant from where the shell stands, not from the manifest's folder.
-        value = LocatedValue(str(Path(value.content).expanduser().absolute()), origin)
+        value = LocatedValue(str(located_path(value, "data_root").absolute()), origin)
     return Override(words, value, origin)
 
 

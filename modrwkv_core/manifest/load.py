@@ -7,15 +7,15 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from modrwkv_core.errors import ManifestError, PluginError
+from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.manifest.document import LocatedValue, dotted, mark, parse, read_document, write_yaml
-from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, merge
+from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, located_path, merge
 from modrwkv_core.manifest.problems import explain
 from modrwkv_core.manifest.schema import Manifest, Plugins
 from modrwkv_core.manifest.unions import Components
@@ -26,6 +26,7 @@ from modrwkv_core.registry.records import Entry
 __all__ = ["LoadedManifest", "digest", "dump_manifest", "load_manifest", "manifest_from_dict"]
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
+_UNLOCKED: Final[Mapping[str, tuple[str, str]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def load_manifest(
     *,
     registry: Registry | None = None,
     environ: Mapping[str, str] = os.environ,
+    locked: Mapping[str, tuple[str, str]] = _UNLOCKED,
 ) -> LoadedManifest:
     """Read the manifest in ``path`` with all its layers.
 
@@ -67,6 +69,8 @@ def load_manifest(
         registry: Where to look for components; None discovers the installed plugins as the manifest's ``plugins``
             section wishes.
         environ: Environment variables.
+        locked: Of a run: distribution and version of each component and modality by ``kind/name``, from its lock.
+            The manifest's ``plugins.prefer`` wins over it.
 
     Raises:
         ManifestError: A file cannot be read or the manifest is not valid; each line of the message begins with the
@@ -75,9 +79,10 @@ def load_manifest(
     path = Path(path)
     document = _mapping(read_document(path))
     layers = [*from_environment(environ), *from_arguments(overrides)]
-    presets = _Presets(apply_overrides(document, (layer for layer in layers if layer.words[0] == "plugins")), registry)
+    of_plugins = (layer for layer in layers if layer.words[0] == "plugins")
+    presets = _Presets(apply_overrides(document, of_plugins), registry, locked)
     tree = apply_overrides(_extended(document, path.parent, presets, (str(path.resolve()),)), layers)
-    return _validate(tree, path.parent.absolute(), registry)
+    return _validate(tree, path.parent.absolute(), registry, locked)
 
 
 def manifest_from_dict(
@@ -94,7 +99,7 @@ def manifest_from_dict(
     Raises:
         ManifestError: The manifest is not valid.
     """
-    return _validate(_mapping(mark(data, origin)), Path(folder).absolute(), registry)
+    return _validate(_mapping(mark(data, origin)), Path(folder).absolute(), registry, _UNLOCKED)
 
 
 def dump_manifest(manifest: Manifest) -> str:
@@ -122,21 +127,15 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
 class _Presets:
     """Finds presets; discovers plugins only when one is asked for."""
 
-    def __init__(self, tree: LocatedValue, registry: Registry | None) -> None:
+    def __init__(self, tree: LocatedValue, registry: Registry | None, locked: Mapping[str, tuple[str, str]]) -> None:
         self._tree = tree
         self._registry = registry
+        self._locked = locked
 
     def read(self, name: str) -> LocatedValue:
         if self._registry is None:
-            self._registry = _discover(_plugins(self._tree))
-        entry = self._registry.preset(name)
-        package, _, resource = entry.spec.resource.partition(":")
-        try:
-            text = files(package).joinpath(resource).read_text(encoding="utf-8")
-        except (ImportError, OSError) as error:
-            message = f"its file {entry.spec.resource} cannot be read: {error}"
-            raise PluginError(message, component=f"preset/{name}", distribution=entry.distribution) from error
-        return parse(text, f"preset {name}")
+            self._registry = _discover(_plugins(self._tree), self._locked)
+        return parse(self._registry.preset_text(name), f"preset {name}")
 
 
 def _extended(document: LocatedValue, folder: Path, presets: _Presets, readers: tuple[str, ...]) -> LocatedValue:
@@ -150,11 +149,11 @@ def _extended(document: LocatedValue, folder: Path, presets: _Presets, readers: 
         if not isinstance(word.content, str):
             raise ManifestError(f"{word.origin}: extends: must be presets or files, not {word.content!r}")
         is_file = word.content.endswith(_FILE_SUFFIXES)
-        path = folder / Path(word.content).expanduser()
-        reader = str(path.resolve()) if is_file else word.content
-        if reader in readers:
-            raise ManifestError(f"{word.origin}: extends: '{word.content}' extends itself")
         try:
+            path = folder / local_path(word.content)
+            reader = str(path.resolve()) if is_file else word.content
+            if reader in readers:
+                raise ManifestError(f"'{word.content}' extends itself")
             below = _mapping(read_document(path) if is_file else presets.read(word.content))
         except (ManifestError, PluginError) as error:
             raise ManifestError(f"{word.origin}: extends: {error.message}", hint=error.hint) from error
@@ -184,17 +183,23 @@ def _plugins(tree: LocatedValue) -> Plugins:
         raise explain(error, origins, below=("plugins",)) from error
 
 
-def _discover(plugins: Plugins) -> Registry:
-    return discover(allow=plugins.allow, disable=plugins.disable, prefer=plugins.prefer)
+def _discover(plugins: Plugins, locked: Mapping[str, tuple[str, str]]) -> Registry:
+    return discover(allow=plugins.allow, disable=plugins.disable, prefer=plugins.prefer, locked=locked)
 
 
-def _validate(tree: LocatedValue, folder: Path, registry: Registry | None) -> LoadedManifest:
+def _local_data_root(tree: LocatedValue) -> Path:
+    written = tree.content.get("data_root")
+    return Path() if written is None or not isinstance(written.content, str) else located_path(written, "data_root")
+
+
+def _validate(
+    tree: LocatedValue, folder: Path, registry: Registry | None, locked: Mapping[str, tuple[str, str]]
+) -> LoadedManifest:
     plugins = _plugins(tree)
-    components = Components(registry or _discover(plugins))
-    data_root = tree.content["data_root"].content if "data_root" in tree.content else "."
+    components = Components(registry or _discover(plugins, locked))
     context = {
         "folder": folder,
-        "data_root": folder / Path(data_root if isinstance(data_root, str) else ".").expanduser(),
+        "data_root": folder / _local_data_root(tree),
         "components": components,
     }
     try:
@@ -212,6 +217,6 @@ def _validate(tree: LocatedValue, folder: Path, registry: Registry | None) -> Lo
         manifest=manifest,
         provenance=provenance,
         folder=folder,
-        registry=_discover(plugins) if components.pinned and registry is None else components.registry,
+        registry=_discover(plugins, locked) if components.pinned and registry is None else components.registry,
         components=components.used,
     )

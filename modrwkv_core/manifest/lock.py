@@ -1,7 +1,8 @@
-"""The lock: what a run was made with, so that a later one can tell what has changed.
+"""The lock: what a run was made with, so that a later process finds the same parts or says which are missing.
 
 Versions come from the metadata of the installed distributions; nothing is imported. What only the running program
-knows, the hashes of weight files and the kernels that were chosen, its caller adds.
+knows, the hashes of weight files and the kernels that were chosen, its caller adds. A lock may come from strangers,
+with a run from the Hub: names and versions that no distribution can have are refused when it is read.
 """
 
 from __future__ import annotations
@@ -10,16 +11,52 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distribution, version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from modrwkv_core.errors import CheckpointError
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.plugin import PLUGIN_API
+from modrwkv_core.registry import Entry
 
-__all__ = ["compare_locks", "make_lock"]
+__all__ = ["Lock", "Provider", "compare_locks", "make_lock", "read_lock"]
 
-LOCK_VERSION = 1
+LOCK_VERSION = 2
 
 _PACKAGES = ("modrwkv", "modrwkv-kernels", "torch", "triton")
+
+# The names of PEP 508 and the versions of PEP 440, without any sign that means something to a shell or to HTML.
+_Distribution: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\z", max_length=200)
+]
+_Version: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*\z", max_length=200)]
+_Key: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z][a-z0-9_-]*\z", max_length=200)]
+
+
+class Provider(BaseModel):
+    """Who provided a component or a modality."""
+
+    model_config = ConfigDict(frozen=True)
+
+    distribution: _Distribution
+    version: _Version
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]*\z")] | None = None
+
+
+class Lock(BaseModel):
+    """A run's lock, as far as programs read it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    components: dict[_Key, Provider] = {}
+    """Components and modalities by ``kind/name``."""
+
+    @property
+    def providers(self) -> dict[str, tuple[str, str]]:
+        """Distribution and version of each component and modality, for :func:`modrwkv_core.registry.discover`."""
+        return {key: (provider.distribution, provider.version) for key, provider in self.components.items()}
 
 
 def make_lock(
@@ -32,25 +69,48 @@ def make_lock(
         weights: SHA-256 of each published weight file that is used, as ``part/file``.
         kernels: The backend that was chosen for each operation.
     """
+    used: list[Entry[Any]] = [entry for _, entry in sorted(loaded.components.items())]
+    used += [loaded.registry.modality(name) for name in loaded.manifest.modalities]
     return {
         "lock": LOCK_VERSION,
         "manifest": loaded.digest,
         "seed": loaded.manifest.seed,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _installed_version(name) for name in _PACKAGES},
         "plugin_api": PLUGIN_API,
         "plugins": loaded.registry.digest(),
         "components": {
-            f"{kind}/{name}": {
+            entry.origin.component: {
                 "distribution": entry.distribution,
                 "version": entry.version,
                 "commit": _commit(entry.distribution),
             }
-            for (kind, name), entry in sorted(loaded.components.items())
+            for entry in used
         },
         "weights": dict(weights or {}),
         "kernels": dict(kernels or {}),
     }
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a run's lock; a run without one has an empty lock.
+
+    Raises:
+        CheckpointError: The file cannot be read, is damaged, or names what no distribution can be called.
+    """
+    try:
+        return Lock.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Lock()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path} is damaged: {place}: {first['msg']}",
+            hint="get the run anew from where it came; without the file, the installed plugins are used as they are",
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def compare_locks(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -71,7 +131,7 @@ def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
             yield f"{path}{key}", value
 
 
-def _version(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:

@@ -89,13 +89,13 @@ class DataSection(Section):
     valid: tuple[SourceSection, ...] = ()
     """Sources whose loss is measured at the end of each phase, without learning from them."""
 
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=2**20)
     """Conversations for each optimizer step, packed one after the other."""
 
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest conversation allowed, in tokens with all media; a longer one is an error that names it. Null: any."""
 
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode and tokenize; 0 does it in the training process."""
 
     on_error: Literal["raise", "skip"] = "raise"

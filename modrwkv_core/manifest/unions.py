@@ -32,6 +32,7 @@ from modrwkv_core.interfaces.config import (
     TaskConfig,
     TokenizerConfig,
 )
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.sections import ComponentSection
 from modrwkv_core.manifest.sections import Name, refusal, refuse_unknown_keys
 from modrwkv_core.plugin import ComponentSpec, Kind
@@ -115,7 +116,8 @@ class Components:
         self._refuse_other_signals(section, name)
         if model.model_config.get("extra") == "forbid":
             refuse_unknown_keys(model, value)
-        return model.model_validate({**value, key: name}, context=dict(context))
+        with guard(self.used[kind, name].origin, "its configuration", ValidationError):
+            return model.model_validate({**value, key: name}, context=dict(context))
 
     def _refuse_other_signals(self, section: ComponentSection, name: str) -> None:
         wanted, reads = section.modality, self.used[section.kind, name].spec.modality

@@ -7,17 +7,21 @@ whether the backbone has a row for each id of the tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modrwkv_core.errors import ModRWKVError, WiringError
-from modrwkv_core.interfaces.config import ComponentConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.config import ComponentConfig, EncoderConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.guard import Origin, guard, length_after
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.manifest.schema import ModalityConfig
 from modrwkv_core.plugin import Kind
 
 __all__ = ["Link", "ModalityShapes", "check_wiring"]
+
+_LARGEST = 2**24
+"""Above every width and vocabulary there is: a model of this size would not fit any machine."""
 
 _EXAMPLES = (100, 1_000, 10_000, 100_000)
 _PROBES = tuple(2**power for power in range(25))
@@ -63,9 +67,13 @@ def check_wiring(loaded: LoadedManifest) -> tuple[ModalityShapes, ...]:
     """
     manifest = loaded.manifest
     with _located(loaded, "backbone"):
-        hidden_size, rows = manifest.backbone.in_dim, manifest.backbone.fixed_vocab_size
+        backbone = manifest.backbone
+        hidden_size = _dim(loaded, "backbone", backbone, "in_dim", lambda: backbone.in_dim)
+        with guard(_origin(loaded, "backbone", backbone), "fixed_vocab_size"):
+            rows = backbone.fixed_vocab_size
     with _located(loaded, "tokenizer"):
-        ids = manifest.tokenizer.vocab_size
+        tokenizer = manifest.tokenizer
+        ids = _dim(loaded, "tokenizer", tokenizer, "vocab_size", lambda: tokenizer.vocab_size)
         if rows is not None and ids > rows:
             raise WiringError(
                 f"{_called(loaded, 'tokenizer', manifest.tokenizer)} has {ids} ids, but the embedding of "
@@ -101,16 +109,19 @@ def _chain(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig, hidd
     path = f"modalities.{modality}"
     with _located(loaded, f"{path}.encoder"):
         _refuse_other_signals(loaded, modality, pipeline)
-        widths = {"encoder": pipeline.encoder.out_dim}
-    if pipeline.compressor is not None:
+        encoder, compressor = pipeline.encoder, pipeline.compressor
+        widths = {"encoder": _dim(loaded, "encoder", encoder, "out_dim", lambda: encoder.out_dim)}
+    if compressor is not None:
         with _located(loaded, f"{path}.compressor"):
-            widths["compressor"] = pipeline.compressor.out_dim(widths["encoder"])
+            in_dim = widths["encoder"]
+            call = f"out_dim({in_dim})"
+            widths["compressor"] = _dim(loaded, "compressor", compressor, call, lambda: compressor.out_dim(in_dim))
     widths["adapter"] = hidden_size
     with _located(loaded, path):
         check_non_empty(loaded, pipeline)
-        usual = pipeline.encoder.typical_length
+        usual = _typical_length(loaded, encoder)
         items = _EXAMPLES if usual is None else (usual,)
-        lengths = [_lengths(pipeline, item) for item in items]
+        lengths = [_lengths(loaded, pipeline, item) for item in items]
     links = tuple(
         Link(kind, config.type, widths[kind], tuple(counts[index] for counts in lengths))
         for index, (kind, config) in enumerate(pipeline.components())
@@ -132,11 +143,11 @@ def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: Modal
 
 def check_non_empty(loaded: LoadedManifest, pipeline: ModalityConfig) -> None:
     """Refuse a pipeline that gives no token for an item of the encoder's usual length, or for any item at all."""
-    usual = pipeline.encoder.typical_length
+    usual = _typical_length(loaded, pipeline.encoder)
     items = _PROBES if usual is None else (usual,)
-    if any(_lengths(pipeline, item)[-1] > 0 for item in items):
+    if any(_lengths(loaded, pipeline, item)[-1] > 0 for item in items):
         return
-    counts = _lengths(pipeline, items[-1])
+    counts = _lengths(loaded, pipeline, items[-1])
     silent = next(index for index, count in enumerate(counts) if count <= 0)
     components = [_called(loaded, kind, config) for kind, config in pipeline.components()]
     item = f"an item of {'its usual ' if usual is not None else ''}length {items[-1]}"
@@ -149,12 +160,36 @@ def check_non_empty(loaded: LoadedManifest, pipeline: ModalityConfig) -> None:
     )
 
 
-def _lengths(pipeline: ModalityConfig, item: int) -> list[int]:
+def _lengths(loaded: LoadedManifest, pipeline: ModalityConfig, item: int) -> list[int]:
     """Numbers of vectors after each component, for an item of length ``item``."""
     counts: list[int] = []
-    for _, config in pipeline.components():
-        counts.append(config.out_length(counts[-1] if counts else item))
+    for kind, config in pipeline.components():
+        counts.append(length_after(config, counts[-1] if counts else item, _origin(loaded, kind, config)))
     return counts
+
+
+def _typical_length(loaded: LoadedManifest, encoder: EncoderConfig) -> int | None:
+    with guard(_origin(loaded, "encoder", encoder), "typical_length"):
+        return encoder.typical_length
+
+
+def _dim(loaded: LoadedManifest, kind: Kind, config: ComponentConfig, call: str, ask: Callable[[], int]) -> int:
+    """Ask a configuration for a width or a size."""
+    origin = _origin(loaded, kind, config)
+    with guard(origin, call):
+        found = ask()
+    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= _LARGEST:
+        raise WiringError(
+            f"{_called(loaded, kind, config)} has a {call} of {found!r}",
+            component=origin.component,
+            distribution=origin.distribution,
+            hint=f"it must be a whole number from 1 to {_LARGEST}; look at the sizes in the manifest",
+        )
+    return found
+
+
+def _origin(loaded: LoadedManifest, kind: Kind, config: ComponentConfig) -> Origin:
+    return loaded.components[kind, config.type].origin
 
 
 def _called(loaded: LoadedManifest, kind: Kind, config: ComponentConfig) -> str:

@@ -8,12 +8,15 @@ from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead
 from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
+from modrwkv_core.interfaces.record import Record
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.manifest.load import LoadedManifest
-from modrwkv_core.model.build import build_encoder, build_processor
-from modrwkv_core.model.multimodal import MediaEmbedder, MultimodalModel
+from modrwkv_core.model.build import build, build_encoder, build_modality, build_processor
+from modrwkv_core.model.embedder import MediaEmbedder
+from modrwkv_core.model.multimodal import MultimodalModel
 
 __all__ = ["assemble", "conversation_encoder", "open_source"]
 
@@ -33,30 +36,31 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
         CheckpointError: Pretrained weights are missing or do not fit.
     """
     manifest, registry = loaded.manifest, loaded.registry
-    tokenizer: Tokenizer = registry.implementation("tokenizer", manifest.tokenizer.type)(manifest.tokenizer)
+    tokenizer: Tokenizer = build(registry, "tokenizer", manifest.tokenizer.type, manifest.tokenizer)
     vocab_size = manifest.backbone.fixed_vocab_size or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    backbone: Backbone[Any] = registry.implementation("backbone", manifest.backbone.type)(manifest.backbone, vocab_size)
+    backbone: Backbone[Any] = build(registry, "backbone", manifest.backbone.type, manifest.backbone, vocab_size)
     embedders = {}
     for name, section in manifest.modalities.items():
         encoder = build_encoder(registry, section.encoder)
         dim = section.encoder.out_dim
         compressor = None
         if section.compressor is not None:
-            compressor = registry.implementation("compressor", section.compressor.type)(section.compressor, dim)
+            compressor = build(registry, "compressor", section.compressor.type, section.compressor, dim)
             dim = section.compressor.out_dim(dim)
-        adapter = registry.implementation("adapter", section.adapter.type)(section.adapter, dim, backbone.hidden_size)
+        adapter = build(registry, "adapter", section.adapter.type, section.adapter, dim, backbone.hidden_size)
         embedders[name] = MediaEmbedder(encoder, compressor, adapter)
     heads = {name: _head(loaded, config, backbone) for name, config in manifest.heads.items()}
     model = MultimodalModel(tokenizer, backbone, embedders, heads, _preprocessors(loaded))
     if pretrained:
         for part in model.parts().values():
             assert isinstance(part, Component)
-            part.load_pretrained()
+            with guard(part.origin, "load_pretrained()"):
+                part.load_pretrained()
     return model
 
 
 def _head(loaded: LoadedManifest, config: HeadConfig, backbone: Backbone[Any]) -> Head[Any]:
-    head = loaded.registry.implementation("head", config.type)(config, backbone)
+    head = build(loaded.registry, "head", config.type, config, backbone)
     for base, interface in ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead)):
         if isinstance(config, base) and isinstance(head, interface):
             return head
@@ -73,11 +77,12 @@ def _preprocessors(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
     return {
         name: MediaPreprocessor(
             name=name,
-            modality=registry.modality_class(name)(),
+            modality=build_modality(registry, name),
             processor=build_processor(registry, section.encoder),
             encoder=section.encoder,
             compressor=section.compressor,
             adapter=section.adapter,
+            origins={kind: registry.component(kind, config.type).origin for kind, config in section.components()},
         )
         for name, section in loaded.manifest.modalities.items()
     }
@@ -99,5 +104,41 @@ def open_source(loaded: LoadedManifest, config: Any) -> Source[Any]:
     Raises:
         DataError: Its files are missing or broken.
     """
-    source: Source[Any] = loaded.registry.implementation("source", config.source)(config)
-    return source
+    source: Source[Any] = build(loaded.registry, "source", config.source, config)
+    return GuardedSource(source)
+
+
+class GuardedSource(Source[Any]):
+    """A source whose failures name the plugin that provides it. Picklable.
+
+    Args:
+        source: What is asked.
+    """
+
+    def __init__(self, source: Source[Any]) -> None:
+        super().__init__(source.config)
+        self.source = source
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        with guard(self.source.origin, "len()"):
+            return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        """Return one record.
+
+        Raises:
+            DataError: The record is broken.
+            PluginError: The source failed.
+            ComponentError: It returned something else than a record.
+        """
+        origin = self.source.origin
+        with guard(origin, f"record {index}"):
+            record = self.source[index]
+        if not isinstance(record, Record):
+            raise ComponentError(
+                f"record {index} is a {type(record).__name__}, not a Record",
+                component=origin.component if origin else None,
+                distribution=origin.distribution if origin else None,
+            )
+        return record

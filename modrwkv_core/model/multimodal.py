@@ -13,35 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia
-from modrwkv_core.interfaces.component import Adapter, Backbone, Compressor, Encoder, Head, Query, QueryHead, TokenHead
+from modrwkv_core.interfaces.component import Backbone, Head, Query, QueryHead, TokenHead
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.tokenizer import Tokenizer
-from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_core.interfaces.values import Features
+from modrwkv_core.model.embedder import MediaEmbedder
 from modrwkv_core.model.splice import placed_features, splice, write_rows
 
-__all__ = ["PREFILL_CHUNK", "MediaEmbedder", "MultimodalModel"]
+__all__ = ["PREFILL_CHUNK", "MultimodalModel"]
 
 PREFILL_CHUNK: Final = 4096
 """Tokens that the backbone reads at once when nothing but the state after them is needed."""
-
-
-class MediaEmbedder(nn.Module):
-    """Encoder, compressor and adapter of one modality: media items to vectors of the backbone's hidden size."""
-
-    def __init__(self, encoder: Encoder[Any], compressor: Compressor[Any] | None, adapter: Adapter[Any]) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.compressor = compressor
-        self.adapter = adapter
-
-    def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Return features ``[items, longest, D]``."""
-        features: Features = self.encoder(items)
-        if self.compressor is not None:
-            features = self.compressor(features)
-        adapted: Features = self.adapter(features)
-        return adapted
 
 
 class MultimodalModel(nn.Module):

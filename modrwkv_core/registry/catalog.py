@@ -1,21 +1,44 @@
-"""The registry: from a kind and a name to the one plugin that provides it, or to the reason why none does."""
+"""The registry: from a kind and a name to the one plugin that provides it, or to the reason why none does.
+
+Classes are imported here and nowhere else, and checked against the base of their kind.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from importlib import import_module
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
 
 from modrwkv_core.errors import PluginError
+from modrwkv_core.interfaces.guard import CORE, contained, guard
 from modrwkv_core.plugin import KINDS, CommandSpec, ComponentSpec, Kind, ModalitySpec, PresetSpec
-from modrwkv_core.registry.hints import broken_error, conflict, not_found, opaque_plugins, suspect
+from modrwkv_core.registry.hints import broken_error, conflict, not_found, opaque_plugins, reserved, suspect
+from modrwkv_core.registry.installed import canonical
 from modrwkv_core.registry.lifecycle import LifecycleHooks
 from modrwkv_core.registry.records import Entry, Plugin, Spec
-from modrwkv_core.registry.resolve import resolve
-from modrwkv_core.registry.scan import canonical
 
-__all__ = ["Registry"]
+__all__ = ["BASES", "Registry"]
+
+_CONFIG = "modrwkv_core.interfaces.config"
+_COMPONENT = "modrwkv_core.interfaces.component"
+
+BASES: Final[dict[Kind, tuple[str, str]]] = {
+    "encoder": (f"{_CONFIG}:EncoderConfig", f"{_COMPONENT}:Encoder"),
+    "compressor": (f"{_CONFIG}:CompressorConfig", f"{_COMPONENT}:Compressor"),
+    "adapter": (f"{_CONFIG}:AdapterConfig", f"{_COMPONENT}:Adapter"),
+    "backbone": (f"{_CONFIG}:BackboneConfig", f"{_COMPONENT}:Backbone"),
+    "head": (f"{_CONFIG}:HeadConfig", f"{_COMPONENT}:Head"),
+    "tokenizer": (f"{_CONFIG}:TokenizerConfig", "modrwkv_core.interfaces.tokenizer:Tokenizer"),
+    "source": (f"{_CONFIG}:SourceConfig", "modrwkv_core.interfaces.source:Source"),
+    "task": (f"{_CONFIG}:TaskConfig", "modrwkv_core.interfaces.task:Task"),
+}
+"""The bases of each kind's configuration and implementation; in strings, for most of them import torch."""
+
+_PROCESSOR = f"{_COMPONENT}:Processor"
+_MODALITY = "modrwkv_core.interfaces.modality:Modality"
 
 
 class Claim(NamedTuple):
@@ -29,12 +52,14 @@ class Registry:
     """All that the installed plugins provide.
 
     A name may be written ``distribution/name``. Names are looked up on use: two distributions that claim one name, or a
-    broken plugin, disturb nobody who does not ask for it.
+    broken plugin, only affect code that requests it. The core's own names are reserved: another plugin that claims one
+    is reached by ``distribution/name`` only.
 
     Args:
         plugins: What discovery found.
         lifecycle: Passes lifecycle hooks to the usable plugins.
         prefer: ``"kind/name"`` to the distribution that provides it.
+        locked: ``"kind/name"`` to the distribution and version that a run's lock records; ``prefer`` wins over it.
 
     Attributes:
         plugins: Every entry point with its state.
@@ -42,10 +67,17 @@ class Registry:
             plugin's hook that fails raises a :class:`PluginError` that names the plugin and the hook.
     """
 
-    def __init__(self, plugins: Sequence[Plugin], lifecycle: LifecycleHooks, prefer: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        lifecycle: LifecycleHooks,
+        prefer: Mapping[str, str],
+        locked: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self.plugins = tuple(plugins)
         self.hook = lifecycle.hook
         self._prefer = dict(prefer)
+        self._locked = dict(locked or {})
         self._claims: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         self._aliases: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         for plugin in self.plugins:
@@ -66,7 +98,7 @@ class Registry:
     def components(self, kind: Kind | None = None) -> tuple[Entry[ComponentSpec], ...]:
         """Return every usable plugin's components, of one kind or of all, by kind and name."""
         found = [
-            Entry(spec, plugin.distribution, plugin.version)
+            Entry(spec.kind, spec, plugin.distribution, plugin.version)
             for plugin in self.plugins
             if plugin.state == "ok"
             for spec in plugin.components
@@ -82,10 +114,10 @@ class Registry:
         """Import a component's configuration class.
 
         Raises:
-            PluginError: As in :meth:`component`, or the import fails.
+            PluginError: As in :meth:`component`, or the import fails, or the class has not the base of its kind.
         """
         entry = self.component(kind, name)
-        return _resolve_class(kind, entry, entry.spec.config)
+        return _import_class(entry, entry.spec.config, BASES[kind][0])
 
     def implementation(self, kind: Kind, name: str) -> type[Any]:
         """Import a component's implementation.
@@ -94,7 +126,7 @@ class Registry:
             PluginError: As in :meth:`component`, or the import fails.
         """
         entry = self.component(kind, name)
-        return _resolve_class(kind, entry, entry.spec.implementation)
+        return _import_class(entry, entry.spec.implementation, BASES[kind][1])
 
     def processor(self, name: str) -> type[Any]:
         """Import the processor of the encoder ``name``.
@@ -104,7 +136,7 @@ class Registry:
         """
         entry = self.component("encoder", name)
         assert entry.spec.processor is not None, "encoders without a processor are refused at discovery"
-        return _resolve_class("encoder", entry, entry.spec.processor)
+        return _import_class(entry, entry.spec.processor, _PROCESSOR)
 
     def modality(self, name: str) -> Entry[ModalitySpec]:
         """Return the modality ``name``.
@@ -121,7 +153,7 @@ class Registry:
             PluginError: As in :meth:`component`, or the import fails.
         """
         entry = self.modality(name)
-        return _resolve_class("modality", entry, entry.spec.implementation)
+        return _import_class(entry, entry.spec.implementation, _MODALITY)
 
     def modalities(self) -> tuple[Entry[ModalitySpec], ...]:
         """Return the usable modalities by name, without contested ones."""
@@ -135,6 +167,25 @@ class Registry:
         """
         return self._find("preset", name)
 
+    def preset_text(self, name: str) -> str:
+        """Read the file of the preset ``name``.
+
+        Raises:
+            PluginError: As in :meth:`component`, or the file cannot be read.
+        """
+        entry = self.preset(name)
+        package, _, resource = entry.spec.resource.partition(":")
+        try:
+            with guard(entry.origin, f"import of {package}", OSError, ImportError), contained():
+                return files(package).joinpath(resource).read_text(encoding="utf-8")
+        except (ImportError, OSError, UnicodeDecodeError) as error:
+            raise PluginError(
+                f"its file {entry.spec.resource} cannot be read: {error}",
+                component=entry.origin.component,
+                distribution=entry.distribution,
+                hint=f"reinstall {entry.distribution} or tell its authors",
+            ) from error
+
     def command(self, name: str) -> Any:
         """Import the :class:`click.Command` of the command ``name``.
 
@@ -142,19 +193,23 @@ class Registry:
             PluginError: As in :meth:`component`, or the import fails.
         """
         entry: Entry[CommandSpec] = self._find("command", name)
-        return _resolve("command", entry, entry.spec.command)
+        return _import(entry, entry.spec.command)
 
     def commands(self) -> tuple[Entry[CommandSpec], ...]:
         """Return the usable commands by name, without contested ones."""
         return tuple(self._find("command", name) for name in self._names("command"))
 
     def conflicts(self) -> tuple[PluginError, ...]:
-        """Return what asking for each contested name would raise."""
-        return tuple(
-            conflict(kind, name, [claim.plugin for claim in usable])
-            for kind, name in sorted(self._claims)
-            if len(usable := _usable(self._claims_to(kind, name))) > 1
-        )
+        """Return what asking for each contested name would raise, and who claims a reserved one in vain."""
+        found = []
+        for kind, name in sorted(self._claims):
+            usable = _usable(self._claims_to(kind, name))
+            if len(usable) > 1:
+                found.append(conflict(kind, name, [claim.plugin for claim in usable]))
+            claims = _usable(self._claims[kind, name])
+            if any(_is_core(claim) for claim in claims):
+                found += [reserved(kind, name, claim.plugin) for claim in claims if not _is_core(claim)]
+        return tuple(found)
 
     def digest(self) -> str:
         """Return a short hash of the usable plugins' names and versions, to compare the processes of one run."""
@@ -172,7 +227,7 @@ class Registry:
             if spec.name != bare:
                 message = f"{kind} {bare!r} is now called {spec.name!r}; the former name will go"
                 warnings.warn(message, FutureWarning, stacklevel=3)
-            return Entry(spec, plugin.distribution, plugin.version)
+            return Entry(kind, spec, plugin.distribution, plugin.version)
         if usable:
             raise conflict(kind, bare, [claim.plugin for claim in usable])
         opaque = opaque_plugins(self.plugins)
@@ -182,21 +237,24 @@ class Registry:
         installed = {known: self._names(known) for known, _ in self._claims}
         causes = [plugin.cause for plugin in opaque if isinstance(plugin.cause, Exception)]
         cause = ExceptionGroup("plugins that may provide it", causes) if causes else None
-        raise not_found(kind, bare, distribution, installed, self.plugins) from cause
+        _, version = self._locked.get(f"{kind}/{bare}", ("", ""))
+        raise not_found(kind, bare, distribution, version, installed, self.plugins) from cause
 
     def _origin(self, kind: str, name: str) -> tuple[str, str]:
-        """Split ``name`` into the distribution it must come from, by prefix or preference or any (""), and the rest."""
+        """Split ``name`` into the distribution it must come from, or "" for any, and the rest.
+
+        What is written before the name wins over a preference, and that over a run's lock.
+        """
         written, _, bare = name.rpartition("/")
-        return written or self._prefer.get(f"{kind}/{bare}", ""), bare
+        locked, _ = self._locked.get(f"{kind}/{bare}", ("", ""))
+        return written or self._prefer.get(f"{kind}/{bare}", locked), bare
 
     def _claims_to(self, kind: str, name: str) -> list[Claim]:
         distribution, bare = self._origin(kind, name)
         claims = self._claims.get((kind, bare)) or self._aliases.get((kind, bare), [])
-        return [
-            claim
-            for claim in claims
-            if not distribution or canonical(claim.plugin.distribution) == canonical(distribution)
-        ]
+        if distribution:
+            return [claim for claim in claims if canonical(claim.plugin.distribution) == canonical(distribution)]
+        return [claim for claim in claims if _is_core(claim)] or claims
 
     def _names(self, kind: str) -> tuple[str, ...]:
         return tuple(
@@ -232,17 +290,41 @@ def _usable(claims: Sequence[Claim]) -> list[Claim]:
     return [claim for claim in claims if claim.plugin.state == "ok"]
 
 
-def _resolve(kind: str, entry: Entry[Any], reference: str) -> Any:
-    return resolve(reference, component=f"{kind}/{entry.spec.name}", distribution=entry.distribution)
+def _is_core(claim: Claim) -> bool:
+    return canonical(claim.plugin.distribution) == CORE
 
 
-def _resolve_class(kind: str, entry: Entry[Any], reference: str) -> type[Any]:
-    loaded = _resolve(kind, entry, reference)
-    if isinstance(loaded, type):
+def _import_class(entry: Entry[Any], reference: str, base: str) -> type[Any]:
+    """Import a class that derives from ``base``, which is named like ``reference``."""
+    loaded = _import(entry, reference)
+    module, _, name = base.partition(":")
+    if isinstance(loaded, type) and issubclass(loaded, getattr(import_module(module), name)):
         return loaded
     raise PluginError(
-        f"{reference} is {loaded!r}, not a class",
-        component=f"{kind}/{entry.spec.name}",
+        f"{reference} is no subclass of {name}" if isinstance(loaded, type) else f"{reference} is not a class",
+        component=entry.origin.component,
         distribution=entry.distribution,
-        hint=f"the registration of {entry.distribution} must be fixed",
+        hint=f"{entry.distribution} must be fixed: derive the class from {module}.{name}",
     )
+
+
+def _import(entry: Entry[Any], reference: str) -> Any:
+    """Import what ``"module:attribute"`` names."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        with guard(entry.origin, f"import of {module_name}"), contained():
+            module = import_module(module_name)
+    except PluginError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        if missing and missing.partition(".")[0] != module_name.partition(".")[0]:
+            error.hint = f"install what provides the module {missing}, which {entry.distribution} does not declare"
+        raise
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise PluginError(
+            f"the module {module_name} has no {attribute}",
+            component=entry.origin.component,
+            distribution=entry.distribution,
+            hint=f"the registration of {entry.distribution} does not fit its code; reinstall it or tell its authors",
+        ) from error

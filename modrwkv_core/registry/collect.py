@@ -10,7 +10,7 @@ from typing import Any
 import pluggy
 
 from modrwkv_core import hookspecs
-from modrwkv_core.plugin import KINDS, PLUGIN_API, CommandSpec, ComponentSpec, ModalitySpec, PresetSpec
+from modrwkv_core.plugin import KINDS, MAX_NAME, NAME, PLUGIN_API, CommandSpec, ComponentSpec, ModalitySpec, PresetSpec
 from modrwkv_core.registry.records import PluginState, Spec
 
 __all__ = ["RefusalError", "collect", "hook_manager"]
@@ -23,7 +23,6 @@ RECORDS: dict[str, type[Spec]] = {
 }
 """What each registration hook ``modrwkv_<key>`` returns."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 RESOURCE = re.compile(r"[A-Za-z_][\w.]*:[^:]+")
 
@@ -109,7 +108,12 @@ def _complaints(spec: Spec) -> Iterator[str]:
         if not isinstance(value, str) or not pattern.fullmatch(value):
             yield f"{field} is {value!r}, which is not of the form {example}"
 
-    yield from wrong("name", NAME, "'name'")
+    def wrong_name(field: str) -> Iterator[str]:
+        value = getattr(spec, field)
+        if not isinstance(value, str) or not NAME.fullmatch(value) or len(value) > MAX_NAME:
+            yield f"{field} is {value!r}, which is not of the form 'a-name_2' with at most {MAX_NAME} characters"
+
+    yield from wrong_name("name")
     match spec:
         case ComponentSpec():
             if spec.kind not in KINDS:
@@ -118,7 +122,7 @@ def _complaints(spec: Spec) -> Iterator[str]:
             yield from wrong("implementation", REFERENCE, "'module:Class'")
             if spec.kind == "encoder":
                 yield from wrong("processor", REFERENCE, "'module:Class'")
-                yield from wrong("modality", NAME, "'name'")
+                yield from wrong_name("modality")
             elif spec.processor is not None or spec.modality is not None:
                 yield f"processor and modality are set, though only encoders have them and it is a {spec.kind}"
             if not isinstance(spec.aliases, tuple):

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from modrwkv_core.errors import PluginError
+from modrwkv_core.registry.installed import canonical
 from modrwkv_core.registry.records import Plugin
-from modrwkv_core.registry.scan import canonical
 
-__all__ = ["broken_error", "conflict", "known", "not_found", "opaque_plugins", "suspect"]
+__all__ = ["broken_error", "conflict", "known", "not_found", "opaque_plugins", "reserved", "suspect"]
 
 
 def conflict(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
@@ -25,6 +25,16 @@ def conflict(kind: str, name: str, claimants: Sequence[Plugin]) -> PluginError:
         f"{kind} {name!r} is claimed by {' and '.join(sorted(plugin.name for plugin in claimants))}",
         component=f"{kind}/{name}",
         hint=hint,
+    )
+
+
+def reserved(kind: str, name: str, claimant: Plugin) -> PluginError:
+    """Return the error for a name of the core's own that another plugin claims."""
+    return PluginError(
+        f"{kind} {name!r} of {claimant.name} is not used: the name is reserved, modrwkv provides it itself",
+        component=f"{kind}/{name}",
+        distribution=claimant.distribution,
+        hint=f"{claimant.distribution} must register it under another name",
     )
 
 
@@ -61,7 +71,12 @@ def suspect(kind: str, name: str, distribution: str, opaque: Sequence[Plugin]) -
 
 
 def not_found(
-    kind: str, name: str, distribution: str, installed: Mapping[str, Sequence[str]], plugins: Sequence[Plugin]
+    kind: str,
+    name: str,
+    distribution: str,
+    version: str,
+    installed: Mapping[str, Sequence[str]],
+    plugins: Sequence[Plugin],
 ) -> PluginError:
     """Return the error for a name that no plugin claims.
 
@@ -69,6 +84,7 @@ def not_found(
         kind: What was asked for.
         name: Its name, without a distribution.
         distribution: The distribution asked for; empty if any would do.
+        version: Its version in a run's lock; empty if no run asks for it.
         installed: The usable names by kind.
         plugins: All plugins.
     """
@@ -80,11 +96,17 @@ def not_found(
     hints: list[str] = []
     if present:
         message = f"{kind} {name!r} is not in {provider} {present[0].version}, which is installed"
-        hints.append(f"`pip install --upgrade {provider}`, if a newer one has it")
+        hints.append(
+            f"`pip install {provider}=={version}`, which the run was made with"
+            if version
+            else f"`pip install --upgrade {provider}`, if a newer one has it"
+        )
     elif provider:
         verb = "wanted from" if distribution else "provided by"
         message = f"{kind} {name!r} is {verb} {provider}, which is not installed"
-        hints.append(f"pip install {provider}")
+        if version:
+            message = f"this run needs {provider} {version} for {kind} {name!r}; it is not installed"
+        hints.append(f"pip install {provider}{f'=={version}' if version else ''}")
     else:
         message = f"unknown {kind} {name!r}"
         close = difflib.get_close_matches(name, {*installed.get(kind, ()), *elsewhere}, n=3)

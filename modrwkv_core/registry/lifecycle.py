@@ -13,10 +13,10 @@ from typing import Any
 import pluggy
 
 from modrwkv_core.errors import PluginError
+from modrwkv_core.interfaces.guard import CORE, is_users_interrupt
 from modrwkv_core.registry.collect import hook_manager
+from modrwkv_core.registry.installed import canonical
 from modrwkv_core.registry.records import Plugin
-from modrwkv_core.registry.scan import canonical
-from modrwkv_core.registry.settings import CORE
 
 __all__ = ["LifecycleHooks"]
 
@@ -103,9 +103,11 @@ class _HookError(PluginError):
 def _blame(plugin: Plugin, hook: str) -> Iterator[None]:
     try:
         yield
-    except _HookError:
+    except (_HookError, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_users_interrupt(error):
+            raise
         raise _HookError(
             f"the hook {hook} of plugin {plugin.name} {plugin.version} failed: {type(error).__name__}: {error}",
             distribution=plugin.distribution,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, PresetSpec
 
 __all__ = ["Entry", "Plugin", "PluginState", "Spec"]
@@ -79,11 +80,18 @@ class Entry(Generic[SpecT]):
     """Something that a usable plugin registered.
 
     Attributes:
+        kind: What it is.
         spec: The plugin's record.
         distribution: The installed distribution that provides it.
         version: The distribution's version.
     """
 
+    kind: str
     spec: SpecT
     distribution: str
     version: str
+
+    @property
+    def origin(self) -> Origin:
+        """What it is called and who provides it, for errors."""
+        return Origin(f"{self.kind}/{self.spec.name}", self.distribution)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,9 +17,6 @@ from modrwkv_core.registry import Registry, discover
 from modrwkv_core.testing.import_cost import HEAVY, foreign_modules, import_in_subprocess
 
 __all__ = ["ComponentContract", "PluginContract"]
-
-BUDGET: Final = 0.05
-"""Seconds that importing an entry module may take."""
 
 
 class Metafunc(Protocol):
@@ -64,19 +61,18 @@ class PluginContract:
         )
 
     def test_entry_module_is_light(self) -> None:
-        """Importing the entry module takes 50 ms at most and loads nothing but what plugins may load then.
+        """Importing the entry module loads nothing but what plugins may load then, and prints nothing.
 
         Remedy: name classes in strings (``"package.module:Class"``) and import nothing heavy in ``plugin.py`` or the
         package's ``__init__.py``.
         """
-        imports = [import_in_subprocess(self.plugin) for _ in range(3)]
-        foreign = foreign_modules(imports[0], self.plugin)
+        imported = import_in_subprocess(self.plugin)
+        foreign = foreign_modules(imported, self.plugin)
         assert not foreign, (
             f"{self.plugin} imports {', '.join(foreign[:8])}: an entry module may import the standard library, pluggy "
             "and modrwkv_core.plugin only; name everything else in strings"
         )
-        fastest = min(imported.seconds for imported in imports)
-        assert fastest <= BUDGET, f"importing {self.plugin} takes {fastest * 1000:.0f} ms, the budget is 50 ms"
+        assert not imported.output, f"importing {self.plugin} prints {imported.output!r}"
 
 
 class ComponentContract(PluginContract):

@@ -36,6 +36,7 @@ def check_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method:
 def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method: Method) -> set[str]:
     """Unfreeze what ``phase`` trains, freeze the rest, set the modes; return the names of the trained parts."""
     trained = set(manifest.select(phase.train))
+    model.train()  # the embedders look at their next features
     for name, part in model.parts().items():
         part.train(name in trained)
         part.requires_grad_(False)

@@ -10,6 +10,14 @@ from pathlib import Path
 
 import pytest
 
+FAKE_PARTS = """
+from modrwkv_core.interfaces.component import Adapter, Encoder, Processor
+from modrwkv_core.interfaces.config import AdapterConfig, EncoderConfig
+
+class Config(EncoderConfig, AdapterConfig): pass
+class Part(Encoder, Adapter): pass
+"""
+
 SETTINGS = ("MODRWKV_PLUGINS", "MODRWKV_DISABLE_PLUGINS", "MODRWKV_STRICT_PLUGINS", "MODRWKV_TRACE_PLUGINS")
 
 
@@ -47,7 +55,7 @@ class Site:
         record = {"config": "fake_parts:Config", "implementation": "fake_parts:Part"}
         if kind == "encoder":
             record |= {"processor": "fake_parts:Processor", "modality": "image"}
-        record |= {"kind": kind, "name": name, "summary": "for tests", **fields}
+        record |= {"api": 1, "kind": kind, "name": name, "summary": "for tests", **fields}
         source = f"""
             from modrwkv_core.plugin import ComponentSpec, hookimpl
 
@@ -68,7 +76,7 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     def make(name: str) -> Site:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "fake_parts.py").write_text("class Config: pass\nclass Part: pass\nclass Processor: pass\n")
+        (folder / "fake_parts.py").write_text(FAKE_PARTS)
         monkeypatch.syspath_prepend(folder)
         return Site(folder)
 

@@ -30,10 +30,10 @@ class RWKV7Config(BackboneConfig):
     """Pretrained weights: an official ``.pth`` or ``.safetensors`` file, or a folder of flash-linear-attention (in
     one file or in shards); none to start from scratch."""
 
-    num_layers: int | None = Field(default=None, ge=1)
+    num_layers: int | None = Field(default=None, ge=1, le=1024)
     """Number of blocks."""
 
-    hidden_size: int | None = Field(default=None, ge=2)
+    hidden_size: int | None = Field(default=None, ge=2, le=2**17)
     """Hidden size of the backbone, a multiple of ``head_dim``."""
 
     intermediate_size: int | None = Field(default=None, ge=1)

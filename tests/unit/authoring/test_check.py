@@ -41,6 +41,7 @@ def test_every_broken_point_is_named_with_reason_and_remedy(workshop: Any) -> No
         "FAIL  encoder/wreck  broken signals are refused",
         "FAIL  encoder/wreck  odd signals are read or refused",
         "FAIL  encoder/wreck  entry module is light",
+        "FAIL  modrwkv-wreck:wreck  is imported fast, silently and without side effects",
     }
     for words in (
         "with defaults: parameters of wreck without a gradient: spare.weight, spare.bias",
@@ -50,16 +51,16 @@ def test_every_broken_point_is_named_with_reason_and_remedy(workshop: Any) -> No
         "remedy: name classes in strings",
     ):
         assert words in checked.stdout
-    assert checked.stdout.splitlines()[-1].endswith("points hold, 4 do not, 0 were not checked")
+    assert checked.stdout.splitlines()[-1].endswith("points hold, 5 do not, 0 were not checked")
 
 
 def test_a_component_without_a_contract_test_is_named(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     site.install_component("fake-eye", "encoder", "eye")
     monkeypatch.setattr(check, "_run_tests", lambda folder: [])
     findings = list(check_plugin(Subject(installed("fake-eye", site), site.folder)))
-    assert [finding.outcome for finding in findings] == ["passed", "failed"]
-    assert findings[1].reason == "no class in the tests of fake-eye inherits EncoderContract for it"
-    assert "name = 'eye'" in findings[1].remedy
+    [untested] = [finding for finding in findings if finding.point == "has a contract test"]
+    assert untested.reason == "no class in the tests of fake-eye inherits EncoderContract for it"
+    assert "name = 'eye'" in untested.remedy
 
 
 def installed(name: str, site: Any) -> PathDistribution:
@@ -68,9 +69,25 @@ def installed(name: str, site: Any) -> PathDistribution:
 
 def test_a_plugin_that_cannot_be_loaded_is_explained(site: Any) -> None:
     site.install("fake-broken", "raise OSError('sunk')")
-    [finding] = check_plugin(Subject(installed("fake-broken", site), None))
+    [_, finding] = check_plugin(Subject(installed("fake-broken", site), None))
     assert (finding.outcome, finding.reason) == ("failed", "failed: OSError: sunk")
     assert "fix or reinstall fake-broken" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import os; os._exit(0)", "ends the process with exit code 0"),
+        ("print('hello')", "prints 'hello'"),
+        ("import time; time.sleep(0.2)", "the budget is 50 ms"),
+        ("import pydantic", "imports pydantic"),
+    ],
+)
+def test_what_an_import_must_not_do_is_found(site: Any, source: str, words: str) -> None:
+    site.install("fake-rude", source)
+    first = next(iter(check_plugin(Subject(installed("fake-rude", site), None))))
+    assert (first.subject, first.outcome) == ("fake-rude:main", "failed")
+    assert words in first.reason
 
 
 def test_a_name_that_is_claimed_twice_fails(site: Any) -> None:
@@ -90,7 +107,7 @@ def test_of_a_wheel_the_registration_is_checked_and_the_rest_skipped(site: Any) 
     outcomes = {key: finding.outcome for key, finding in findings.items()}
     assert outcomes["fake_eye_plugin", "entry module is light"] == "passed"
     assert outcomes["encoder/eye", "record leads to the classes"] == "failed"
-    assert "fake_parts:Config is not a EncoderConfig" in findings["encoder/eye", "record leads to the classes"].reason
+    assert "`type` of fake_parts:Config is" in findings["encoder/eye", "record leads to the classes"].reason
     assert outcomes["fake-eye:main", "keeps the rest of the contract"] == "skipped"
 
 

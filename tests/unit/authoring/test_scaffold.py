@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from modrwkv_core.authoring.scaffold import LONGEST, Plan, _bounds, plan_distribution, write_distribution
+from modrwkv_core.authoring.scaffold import Plan, _bounds, plan_distribution, write_distribution
 from modrwkv_core.errors import PluginError
+from modrwkv_core.plugin import MAX_NAME
 from modrwkv_core.registry import discover
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,8 +93,10 @@ def test_an_installed_modality_is_not_written_again(bench: Bench, kind: str, mod
     assert "ModalitySpec" not in (project / "src/modrwkv_part/plugin.py").read_text()
 
 
-@pytest.mark.parametrize("name", ["x", "a" * LONGEST])
-@pytest.mark.parametrize(("kind", "modality"), [("encoder", "m" * LONGEST), ("encoder", "audio"), ("compressor", None)])
+@pytest.mark.parametrize("name", ["x", "a" * MAX_NAME])
+@pytest.mark.parametrize(
+    ("kind", "modality"), [("encoder", "m" * MAX_NAME), ("encoder", "audio"), ("compressor", None)]
+)
 def test_short_and_long_names_give_clean_code(bench: Bench, name: str, kind: str, modality: str | None) -> None:
     _, project = bench(name, kind, modality)
     assert ruff("check", "--no-cache", folder=project) == ""
@@ -110,9 +113,9 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
         @hookimpl
         def modrwkv_modalities():
             return [
-                ModalitySpec(name="cloud", summary="points", implementation="aerial:CloudModality"),
-                ModalitySpec(name="silent", summary="points", implementation="aerial:SilentModality"),
-                ModalitySpec(name="lazy", summary="points", implementation="aerial:LazyModality"),
+                ModalitySpec(api=1, name="cloud", summary="points", implementation="aerial:CloudModality"),
+                ModalitySpec(api=1, name="silent", summary="points", implementation="aerial:SilentModality"),
+                ModalitySpec(api=1, name="lazy", summary="points", implementation="aerial:LazyModality"),
             ]
         """,
     )
@@ -135,7 +138,7 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
     [
         ("Loud", "adapter", None, "'Loud' is not a valid name"),
         ("7th", "adapter", None, "'7th' is not a valid name"),
-        ("a" * (LONGEST + 1), "adapter", None, "is not a valid name"),
+        ("a" * (MAX_NAME + 1), "adapter", None, "is not a valid name"),
         ("fine", "encoder", "../up", "'../up' is not a valid name"),
         ("fine", "encoder", None, "encoders read a modality"),
         ("fine", "adapter", "image", "nothing else does"),

@@ -47,7 +47,7 @@ def act(site: Any) -> Any:
 
         @hookimpl
         def modrwkv_commands():
-            return [CommandSpec(name="act", summary="go wrong on request", command="fake_command:act")]
+            return [CommandSpec(api=1, name="act", summary="go wrong on request", command="fake_command:act")]
         """,
     )
     return site
@@ -155,10 +155,20 @@ def test_own_exit_codes_and_interrupts_are_kept(act: Any, run: Any) -> None:
     assert run("act", "--how", "interrupt")[0] == 130
 
 
-def test_our_own_mistakes_are_tracebacks(act: Any) -> None:
+def test_a_plugins_mistake_names_the_plugin(act: Any) -> None:
     finished = run_process(act, "act", "--how", "own")
-    assert finished.returncode == 1
-    assert "AssertionError: our mistake" in finished.stderr
+    assert finished.returncode == 2
+    assert "error: the command failed: AssertionError: our mistake (command/act, from fake-act)" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_our_own_mistakes_are_tracebacks(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise AssertionError("our mistake")
+
+    monkeypatch.setattr("modrwkv_core.manifest.json_schema.manifest_schema", lambda registry: fail())
+    with pytest.raises(AssertionError, match="our mistake"):
+        run("schema")
 
 
 def test_warnings_are_one_line(act: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,10 @@ def test_list_as_json(wrecked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         if plugin["distribution"].startswith("fake")
     } == STATES
     for plugin in listed:
-        assert list(plugin) == ["distribution", "version", "state", "error", "components"]
+        assert list(plugin) == [
+            *("distribution", "version", "state", "error", "components"),
+            *("modalities", "presets", "commands"),
+        ]
         assert (plugin["error"] is None) == (plugin["state"] == "ok")
     (eye,) = [plugin for plugin in listed if (plugin["distribution"], plugin["state"]) == ("fake-eye", "ok")]
     assert eye["components"] == [{"kind": "encoder", "name": "eye", "modality": "image", "summary": "for tests"}]

@@ -161,6 +161,7 @@ class PlainFinetuningConfig(FinetuningConfig):
 
 def component(kind: Kind, name: str, config: type, **fields: Any) -> ComponentSpec:
     return ComponentSpec(
+        api=1,
         kind=kind,
         name=name,
         summary=f"a toy {kind}",
@@ -198,9 +199,12 @@ TOYS = Plugin(
         component("metric", "grade", GradeConfig),
     ),
     modalities=tuple(
-        ModalitySpec(name=name, summary="toy signals", implementation="toys:Unused") for name in ("image", "audio")
+        ModalitySpec(api=1, name=name, summary="toy signals", implementation="toys:Unused")
+        for name in ("image", "audio")
     ),
-    presets=(PresetSpec(name="absent", summary="a preset without its file", resource="modrwkv_core:no/such.yaml"),),
+    presets=(
+        PresetSpec(api=1, name="absent", summary="a preset without its file", resource="modrwkv_core:no/such.yaml"),
+    ),
 )
 RIVALS = Plugin(
     name="rivals:rivals",
@@ -269,7 +273,9 @@ def toys() -> Registry:
 def discovered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let discovery find toys, their rivals and something broken."""
 
-    def discover(*, allow: object = None, disable: tuple[str, ...] = (), prefer: Mapping[str, str]) -> Registry:
+    def discover(
+        *, allow: object = None, disable: tuple[str, ...] = (), prefer: Mapping[str, str], locked: object = None
+    ) -> Registry:
         plugins = [plugin for plugin in (TOYS, RIVALS, BROKEN) if plugin.distribution not in disable]
         return registry_of(*plugins, prefer=prefer)
 

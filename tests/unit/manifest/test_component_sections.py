@@ -12,6 +12,7 @@ import pytest
 from pydantic import SerializeAsAny
 
 from modrwkv_core.errors import ManifestError
+from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig, encoder_sections
 from modrwkv_core.interfaces.sections import ComponentSection
 from modrwkv_core.manifest import LoadedManifest, dump_manifest, load_manifest
@@ -49,17 +50,18 @@ class LensConfig(EncoderConfig):
         return length
 
 
-class Film:
-    """Stands for an implementation and for a processor: keeps what it is given."""
-
-    def __init__(self, config: FilmConfig, **inner: Any) -> None:
-        self.config = config
+class Film(Encoder, Processor):
+    def __init__(self, config: EncoderConfig, **inner: Any) -> None:
+        super().__init__(config)
         self.inner = inner
 
+    def forward(self, items: Any) -> Any:
+        raise NotImplementedError
 
-class Lens:
-    def __init__(self, config: EncoderConfig) -> None:
-        self.config = config
+
+class Lens(Encoder, Processor):
+    def forward(self, items: Any) -> Any:
+        raise NotImplementedError
 
 
 def plugin(distribution: str, **contents: Any) -> Plugin:
@@ -73,6 +75,7 @@ def films(toys: Registry) -> Registry:
     def encoder(name: str, modality: str, config: str, made: str) -> ComponentSpec:
         here = f"{__name__}:{made}"
         return ComponentSpec(
+            api=1,
             kind="encoder",
             name=name,
             summary="of films",
@@ -88,7 +91,7 @@ def films(toys: Registry) -> Registry:
             encoder("film", "film", f"{__name__}:FilmConfig", "Film"),
             encoder("lens", "image", f"{__name__}:LensConfig", "Lens"),
         ),
-        modalities=(ModalitySpec(name="film", summary="films", implementation="toys:Unused"),),
+        modalities=(ModalitySpec(api=1, name="film", summary="films", implementation="toys:Unused"),),
     )
     return Registry((*toys.plugins, cinema), LifecycleHooks(None), {})
 

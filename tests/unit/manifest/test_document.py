@@ -94,10 +94,12 @@ def test_an_anchor_may_be_used_twice():
         ("a: *nowhere", r"^f:1: not valid YAML: found undefined alias", ""),
         ("a: 1\nb: &x [*x]", r"^f:2: the value contains itself$", "alias"),
         ("x: 1\n? [a, b]\n: c", r"^f:2: a key must be a word$", None),
-        ("a: !thing 3", r"^f:1: not valid YAML: could not determine a constructor", ""),
-        ("a: !!set {b}", r"^f:1: a mapping or list with the tag .*set is not allowed$", "remove"),
+        ("a: !thing 3", r"^f:1: a value with the tag !thing is not allowed", "remove"),
+        ("a: !!set {b}", r"^f:1: a value with the tag .*set is not allowed$", "remove"),
         ("[" * 3000, r"^f:1: values are nested too deeply$", None),
-        ("a: !!int x", r"^f:1: not a number that can be read", None),
+        ("a: !!int x", r"^f:1: 'x' does not fit its tag", "remove"),
+        ("a: !!bool maybe", r"^f:1: 'maybe' does not fit its tag", "remove"),
+        ("a: !!timestamp zzz", r"^f:1: a value with the tag .*timestamp is not allowed", "remove"),
         (f"a: {'9' * 5000}", r"^f:1: not a number that can be read", None),
     ],
 )
@@ -117,3 +119,14 @@ def test_files_that_cannot_be_read(tmp_path: Path):
     picture.write_bytes(b"\x89PNG\xff")
     with pytest.raises(ManifestError, match=r"picture\.yaml: not UTF-8 text \(byte 0\)"):
         read_document(picture)
+
+
+@pytest.mark.parametrize("inner", ["[{0}]", "{{{0}}}"])
+def test_aliases_that_multiply_are_refused(inner):
+    def uses(name):
+        return ", ".join(f"k{index}: *{name}" if inner.startswith("{") else f"*{name}" for index in range(10))
+
+    first = "a0: &a0 {x: 1}\n" if inner.startswith("{") else "a0: &a0 [x]\n"
+    bomb = first + "".join(f"a{n}: &a{n} {inner.format(uses(f'a{n - 1}'))}\n" for n in range(1, 30))
+    with pytest.raises(ManifestError, match=r"^f:\d+: more than 100000 values"):
+        parse(bomb, "f")

@@ -194,7 +194,7 @@ class TestExtends:
         package = write("", "toy_presets/__init__.py").parent
         write("seed: 9\nmodalities: {audio: {adapter: {brand: pva}}}", "toy_presets/paper.yaml")
         monkeypatch.syspath_prepend(package.parent.resolve())
-        preset = PresetSpec(name="paper", summary="", resource="toy_presets:paper.yaml")
+        preset = PresetSpec(api=1, name="paper", summary="", resource="toy_presets:paper.yaml")
         plugins = [replace(plugin, presets=(preset,)) for plugin in toys.plugins]
         registry = Registry(plugins, LifecycleHooks(None), prefer={})
         loaded = load_manifest(write(f"extends: paper\n{text}"), registry=registry, environ={})
@@ -209,7 +209,11 @@ class TestExtends:
             ("[3]", "toy.yaml:1: extends: must be presets or files, not 3", None),
             ("toy.yaml", "toy.yaml:1: extends: 'toy.yaml' extends itself", None),
             ("papr", "toy.yaml:1: extends: unknown preset 'papr'", ""),
-            ("absent", "toy.yaml:1: extends: its file modrwkv_core:no/such.yaml cannot be read", None),
+            (
+                "absent",
+                "toy.yaml:1: extends: its file modrwkv_core:no/such.yaml cannot be read",
+                "reinstall toys",
+            ),
             ("bad.yaml", "toy.yaml:1: extends: bad.yaml:1: a manifest is a mapping", NOT_A_MANIFEST),
             ("circle.yaml", "circle.yaml:1: extends: 'toy.yaml' extends itself", None),
         ],
@@ -221,3 +225,35 @@ class TestExtends:
             load_manifest(write(f"extends: {extends}\n{text}"), registry=toys, environ={})
         assert caught.value.message.startswith(message), caught.value.message
         assert caught.value.hint is None if hint is None else hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("~no_such_user_here/x", "there is no home folder of ~no_such_user_here"),
+        ('"a\\0b"', "holds a NUL byte"),
+        ("x" * 300, "is too long"),
+        ("/".join(["x" * 200] * 30), "is too long"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "suffix"),
+    [("data.train.0.path", ""), ("modalities.image.encoder.checkpoint", ""), ("extends", ".yaml"), ("data_root", "")],
+)
+def test_a_path_that_no_file_has_is_told_with_its_place(toys, text, write, key, suffix, path, words):
+    path = path[:-1] + suffix + '"' if path.endswith('"') else path + suffix
+    manifest = f"extends: {path}\n{text}" if key == "extends" else text
+    overrides = [] if key == "extends" else [f"{key}={path}"]
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(write(manifest), overrides, registry=toys, environ={})
+    assert words in str(caught.value)
+    assert key in str(caught.value) or "command line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["data.train.0.repeat=.inf", "data.train.0.repeat=1e18", "seed=18446744073709551616", "data.workers=1000000000"],
+)
+def test_absurd_numbers_are_refused(load, override):
+    with pytest.raises(ManifestError, match="command line"):
+        load(override)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tomllib
 from importlib.metadata import Distribution, distributions
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
-import modrwkv_core.registry.scan
+import modrwkv_core.registry.installed
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS
 from modrwkv_core.registry import discover
+from modrwkv_core.registry.catalog import BASES
 
 
 def uninstall(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -22,7 +24,7 @@ def uninstall(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     def without(path: list[str]) -> list[Distribution]:
         return [found for found in distributions(path=path) if found.metadata["Name"] not in names]
 
-    monkeypatch.setattr(modrwkv_core.registry.scan, "distributions", without)
+    monkeypatch.setattr(modrwkv_core.registry.installed, "distributions", without)
 
 
 def test_components_are_entries_with_their_origin(site: Any) -> None:
@@ -57,9 +59,9 @@ def test_a_modality_class_is_imported_on_request(site: Any) -> None:
 @pytest.mark.parametrize(
     ("config", "words", "hint"),
     [
-        ("fake_heavy:Config", "ImportError: libfake.so is gone", "fixed or reinstalled"),
-        ("fake_needy:Config", "No module named 'no_such_library'", "pip install fake-one"),
-        ("fake_absent:Config", "No module named 'fake_absent'", "fixed or reinstalled"),
+        ("fake_heavy:Config", "ImportError: libfake.so is gone", "must be fixed"),
+        ("fake_needy:Config", "No module named 'no_such_library'", "which fake-one does not declare"),
+        ("fake_absent:Config", "No module named 'fake_absent'", "must be fixed"),
         ("fake_parts:Absent", "has no Absent", "does not fit its code"),
         ("fake_parts:__name__", "not a class", "must be fixed"),
     ],
@@ -138,7 +140,7 @@ def test_asking_for_a_broken_plugins_component_raises_the_original_cause(site: A
 
         @hookimpl
         def modrwkv_components():
-            return [ComponentSpec(kind="adapter", name="half", summary="s", config="m:C", implementation="m:I")]
+            return [ComponentSpec(api=1, kind="adapter", name="half", summary="s", config="m:C", implementation="m:I")]
 
         @hookimpl
         def modrwkv_modalities():
@@ -241,9 +243,47 @@ def test_the_core_without_entry_points_is_a_clear_error(monkeypatch: pytest.Monk
 
 
 def test_known_plugins_are_spelt_as_discovery_finds_them() -> None:
-    path = Path(modrwkv_core.registry.scan.__file__).with_name("known_plugins.toml")
+    path = Path(modrwkv_core.registry.installed.__file__).with_name("known_plugins.toml")
     table = tomllib.loads(path.read_text())
     assert set(table) <= {*KINDS, "modality"}
     for entry in discover().components():
         if entry.distribution.startswith("modrwkv-"):
             assert table.get(entry.spec.kind, {}).get(entry.spec.name) == entry.distribution
+
+
+def test_every_kind_has_its_bases() -> None:
+    assert list(BASES) == list(KINDS)
+    for reference in (base for bases in BASES.values() for base in bases):
+        module, _, name = reference.partition(":")
+        assert isinstance(getattr(importlib.import_module(module), name), type)
+
+
+@pytest.mark.parametrize(("field", "words"), [("config", "EncoderConfig"), ("implementation", "of Encoder")])
+def test_a_class_of_another_base_is_refused(site: Any, field: str, words: str) -> None:
+    site.install_component("fake-eye", "encoder", "eye", **{field: "collections:OrderedDict"})
+    with pytest.raises(PluginError, match="no subclass") as raised:
+        {"config": discover().config_class, "implementation": discover().implementation}[field]("encoder", "eye")
+    assert words in raised.value.message
+    assert raised.value.distribution == "fake-eye"
+
+
+def test_the_cores_names_are_reserved(site: Any) -> None:
+    site.install_component("fake-thief", "backbone", "rwkv7")
+    registry = discover()
+    assert registry.component("backbone", "rwkv7").distribution == "modrwkv"
+    assert registry.component("backbone", "fake-thief/rwkv7").distribution == "fake-thief"
+    [complaint] = registry.conflicts()
+    assert complaint.message.startswith("backbone 'rwkv7' of fake-thief:main is not used: the name is reserved")
+
+
+def test_a_run_takes_its_parts_from_whom_its_lock_says(site: Any) -> None:
+    for distribution in ("fake-a", "fake-b"):
+        site.install_component(distribution, "adapter", "contested")
+    locked = {"adapter/contested": ("fake-b", "1.0"), "modality/imu": ("fake-imu", "0.1.0")}
+    registry = discover(locked=locked)
+    assert registry.component("adapter", "contested").distribution == "fake-b"
+    preferred = discover(locked=locked, prefer={"adapter/contested": "fake-a"})
+    assert preferred.component("adapter", "contested").distribution == "fake-a"
+    with pytest.raises(PluginError, match=r"needs fake-imu 0\.1\.0") as raised:
+        registry.modality("imu")
+    assert raised.value.hint == "pip install fake-imu==0.1.0"

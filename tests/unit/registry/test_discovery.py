@@ -96,19 +96,19 @@ def test_a_plugin_registers_through_all_four_hooks(site: Any) -> None:
 
         @hookimpl
         def modrwkv_components():
-            yield ComponentSpec(kind="adapter", name="bridge", summary="s", config="m:C", implementation="m:I")
+            yield ComponentSpec(api=1, kind="adapter", name="bridge", summary="s", config="m:C", implementation="m:I")
 
         @hookimpl
         def modrwkv_modalities():
-            return [ModalitySpec(name="smell", summary="odours", implementation="m:Smell", suffixes=(".nose",))]
+            return [ModalitySpec(api=1, name="smell", summary="odours", implementation="m:Smell", suffixes=(".nose",))]
 
         @hookimpl
         def modrwkv_presets():
-            return [PresetSpec(name="tiny", summary="small", resource="m:presets/tiny.yaml")]
+            return [PresetSpec(api=1, name="tiny", summary="small", resource="m:presets/tiny.yaml")]
 
         @hookimpl
         def modrwkv_commands():
-            return [CommandSpec(name="sniff", summary="smell something", command="m:sniff")]
+            return [CommandSpec(api=1, name="sniff", summary="smell something", command="m:sniff")]
         """,
         version="2.3",
         entry_points={"nose": "fake_all_plugin"},
@@ -146,8 +146,9 @@ def test_a_failed_plugin_keeps_its_exception_and_traceback(site: Any) -> None:
     plugin = plugin_of(discover(), "fake-broken")
     assert isinstance(plugin.cause, RuntimeError)
     assert plugin.reason == "RuntimeError: the dog ate it"
-    assert "Traceback" in str(plugin.error)
     assert "fake_broken_plugin.py" in str(plugin.error)
+    assert "the dog ate it" in str(plugin.error)
+    assert "discovery.py" not in str(plugin.error)
 
 
 def test_another_plugin_api_is_incompatible_for_that_plugin_only(site: Any) -> None:
@@ -184,7 +185,7 @@ def test_an_invalid_record_fails_its_plugin(site: Any, fields: dict[str, Any], w
 
         @hookimpl
         def modrwkv_components():
-            return [ComponentSpec(**{record!r})]
+            return [ComponentSpec(api=1, **{record!r})]
         """,
     )
     plugin = plugin_of(discover(), "fake-invalid")
@@ -257,7 +258,7 @@ def test_trace_writes_hook_calls(site: Any, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setenv("MODRWKV_TRACE_PLUGINS", "1")
     discover()
     written = capsys.readouterr().err
-    assert "fake-one:main: modrwkv_components() -> [[ComponentSpec(kind='adapter', name='one'" in written
+    assert "fake-one:main: modrwkv_components() -> [[ComponentSpec(api=1, kind='adapter', name='one'" in written
 
 
 def test_two_entry_points_of_one_distribution_are_two_plugins(site: Any) -> None:
@@ -390,3 +391,43 @@ def test_the_digest_tells_processes_with_other_plugins_apart(site: Any) -> None:
     assert discover(disable=["fake-one"]).digest() == bare
     site.folder.joinpath("fake_one-1.0.dist-info", "METADATA").write_text("Name: fake-one\nVersion: 1.1\n")
     assert discover().digest() not in (bare, with_one)
+
+
+ODD_ENDS = {
+    "an exception of its own": ("class Odd(BaseException): pass\nraise Odd('own')", "Odd: own"),
+    "an interruption": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "the end of the process": ("import os; os._exit(0)", "os._exit(0)"),
+}
+
+
+@pytest.mark.parametrize(("source", "words"), ODD_ENDS.values(), ids=ODD_ENDS)
+def test_no_plugin_ends_the_process(site: Any, source: str, words: str) -> None:
+    site.install("fake-odd", source)
+    site.install_component("fake-fine", "adapter", "fine")
+    registry = discover()
+    plugin = plugin_of(registry, "fake-odd")
+    assert plugin.state == "failed"
+    assert words in plugin.reason
+    assert "fine" in registry.names("adapter")
+
+
+def test_modules_are_loaded_and_asked_once_in_a_process(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    site.install(
+        "fake-counted",
+        """
+        import sys
+        from modrwkv_core.plugin import hookimpl
+
+        sys.stdout.write("imported ")
+
+        @hookimpl
+        def modrwkv_components():
+            sys.stdout.write("asked ")
+            return []
+        """,
+    )
+    site.install("fake-loud", "import sys; sys.stdout.write('failed '); raise OSError")
+    for settings in ({}, {"prefer": {}}, {"disable": ["fake-counted"]}, {}):
+        discover(**settings)
+    written = capsys.readouterr()
+    assert (written.out, written.err) == ("", "imported asked failed ")

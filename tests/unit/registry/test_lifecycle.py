@@ -115,6 +115,13 @@ def test_hooks_get_the_arguments_that_they_name_and_may_succeed(site: Any) -> No
 
 
 def test_an_interruption_is_nobodys_failure(site: Any) -> None:
-    site.install("fake-logger", FAILING.replace('OSError(f"no space left for step {step}")', "KeyboardInterrupt"))
+    site.install("fake-logger", FAILING.replace("raise OSError", "import signal; signal.raise_signal(signal.SIGINT) #"))
     with pytest.raises(KeyboardInterrupt):
+        announce()
+
+
+@pytest.mark.parametrize("failure", ["KeyboardInterrupt", "SystemExit(0)"])
+def test_a_hook_that_would_end_the_process_is_a_failure(site: Any, failure: str) -> None:
+    site.install("fake-logger", FAILING.replace('OSError(f"no space left for step {step}")', failure))
+    with pytest.raises(PluginError, match="fake-logger"):
         announce()

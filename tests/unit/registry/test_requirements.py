@@ -9,7 +9,7 @@ import pytest
 
 from modrwkv_core.errors import PluginError
 from modrwkv_core.registry import discover
-from modrwkv_core.registry.requirements import Requirements
+from modrwkv_core.registry.installed import Requirements
 
 
 @pytest.mark.parametrize(

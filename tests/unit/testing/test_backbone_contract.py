@@ -116,6 +116,7 @@ def contract(backbone: type[FakeBackbone] = FakeBackbone, state: type[FakeState]
         plugin = __name__
         name = "fake"
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="backbone",
             name="fake",
             summary="a gated recurrent unit",

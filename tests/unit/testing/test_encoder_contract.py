@@ -134,6 +134,7 @@ class ToyContract(EncoderContract):
     @property
     def spec(self) -> ComponentSpec:
         return ComponentSpec(
+            api=1,
             kind="encoder",
             name="toy",
             summary="a linear map of points",

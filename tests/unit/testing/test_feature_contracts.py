@@ -110,6 +110,7 @@ class ToyAdapterContract(AdapterContract):
     @property
     def spec(self) -> ComponentSpec:
         return ComponentSpec(
+            api=1,
             kind="adapter",
             name="toy",
             summary="a linear map",
@@ -187,6 +188,7 @@ class PairsContract(CompressorContract):
     plugin = __name__
     name = "pairs"
     spec = ComponentSpec(  # type: ignore[assignment]
+        api=1,
         kind="compressor",
         name="pairs",
         summary="sums of two",

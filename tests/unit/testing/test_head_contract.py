@@ -131,6 +131,7 @@ def contract(head: type[Any], config: type[Any] = ToyConfig) -> type[HeadContrac
         plugin = __name__
         name = "toy"
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="head",
             name="toy",
             summary="a number",

@@ -72,7 +72,7 @@ class Contract(ModalityContract):
     @property
     def spec(self) -> ModalitySpec:
         implementation = f"{__name__}:{self.implementation.__name__}"
-        return ModalitySpec(name="toy", summary="bytes", implementation=implementation, suffixes=self.suffixes)
+        return ModalitySpec(api=1, name="toy", summary="bytes", implementation=implementation, suffixes=self.suffixes)
 
     def media(self, folder: Path) -> list[Any]:
         (folder / "good.toy").write_bytes(b"abc")

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the adapter ``gated_mlp``."""
     return [
         ComponentSpec(
+            api=1,
             kind="adapter",
             name="gated_mlp",
             summary="RMS norm and SwiGLU",

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the adapter ``mlp``."""
     return [
         ComponentSpec(
+            api=1,
             kind="adapter",
             name="mlp",
             summary="Linear, ReLU, Linear, plus the layer norm of the result",

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the adapter ``resampler``."""
     return [
         ComponentSpec(
+            api=1,
             kind="adapter",
             name="resampler",
             summary="learned queries gather a fixed number of tokens by cross-attention",

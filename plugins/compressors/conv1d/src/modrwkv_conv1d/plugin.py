@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the compressor ``conv1d``."""
     return [
         ComponentSpec(
+            api=1,
             kind="compressor",
             name="conv1d",
             summary="a strided convolution over the sequence",

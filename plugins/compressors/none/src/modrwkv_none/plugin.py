@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the compressor ``none``."""
     return [
         ComponentSpec(
+            api=1,
             kind="compressor",
             name="none",
             summary="features pass as they are",

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the compressor ``pixel_shuffle``."""
     return [
         ComponentSpec(
+            api=1,
             kind="compressor",
             name="pixel_shuffle",
             summary="squares of neighbours in a grid side by side in one wider feature",

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the compressor ``pool``."""
     return [
         ComponentSpec(
+            api=1,
             kind="compressor",
             name="pool",
             summary="the mean over windows of the sequence",

@@ -13,7 +13,7 @@ from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, f
 __all__ = ["CLIPConfig"]
 
 
-def _usual_layer(known: Mapping[str, Any]) -> str:
+def _usual_layer(known: dict[str, Any]) -> Literal["penultimate", "last"]:
     return "last" if known.get("checkpoint") is None else "penultimate"
 
 

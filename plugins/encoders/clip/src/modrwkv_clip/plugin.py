@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoder ``max_grad_norm``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="clip",
             summary="CLIP vision transformer, penultimate or last layer, one vector for each patch",

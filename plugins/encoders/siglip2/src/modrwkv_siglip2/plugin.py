@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoders ``siglip2`` and ``siglip2_naflex``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="siglip2",
             summary="SigLIP 2 vision transformer, fixed resolution, one vector for each patch",
@@ -20,6 +21,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             paper="SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         ),
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="siglip2_naflex",
             summary="SigLIP 2 vision transformer, native aspect ratio, one vector for each patch",

@@ -7,6 +7,7 @@ W = hidden_size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -30,7 +31,7 @@ class TimerEncoder(PretrainedEncoder[TimerConfig]):
 
     def __init__(self, config: TimerConfig) -> None:
         super().__init__(config)
-        self.model = Timer(
+        self.model: Any = Timer(
             config.patch, config.hidden_size, config.num_layers, config.num_heads, config.intermediate_size
         )
 

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoder ``timer``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="timer",
             summary="Timer, a pretrained transformer over patches of a series",

@@ -31,7 +31,7 @@ class WaveNetConfig(EncoderConfig):
     hidden_size: int = Field(default=32, ge=1)
     """Dimension of the features and of all layers."""
 
-    num_layers: int = Field(default=8, ge=1)
+    num_layers: int = Field(default=8, ge=1, le=32)
     """Layers in a block; their dilations are 1, 2, 4, ..., 2 ** (layers - 1)."""
 
     blocks: int = Field(default=1, ge=1)

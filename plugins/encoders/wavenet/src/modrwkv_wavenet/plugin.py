@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoder ``wavenet``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="wavenet",
             summary="causal, dilated, gated convolutions over a series, from scratch",

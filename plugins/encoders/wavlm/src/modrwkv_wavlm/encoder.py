@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import transformers
@@ -53,7 +53,7 @@ class WavLMEncoder(PretrainedEncoder[WavLMConfig]):
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__(config)
-        self.model = WavLMModel(
+        self.model: Any = WavLMModel(
             transformers.WavLMConfig(
                 conv_dim=config.conv_dim,
                 conv_kernel=config.conv_kernel,

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoder ``wavlm``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="wavlm",
             summary="WavLM speech model, 50 vectors for each second of sound",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import transformers
@@ -32,7 +33,7 @@ class WhisperEncoder(PretrainedEncoder[WhisperConfig]):
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__(config)
-        self.model = modeling_whisper.WhisperEncoder(
+        self.model: Any = modeling_whisper.WhisperEncoder(
             transformers.WhisperConfig(
                 num_mel_bins=config.mel_bins,
                 max_source_positions=config.window,

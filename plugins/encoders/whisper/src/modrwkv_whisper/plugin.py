@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoder ``whisper``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="whisper",
             summary="Whisper's encoder, 50 vectors for each second of speech",

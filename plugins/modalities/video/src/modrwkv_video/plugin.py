@@ -10,6 +10,7 @@ def modrwkv_modalities() -> list[ModalitySpec]:
     """Return the modality ``video``."""
     return [
         ModalitySpec(
+            api=1,
             name="video",
             summary="videos",
             implementation="modrwkv_video.modality:VideoModality",
@@ -23,6 +24,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the encoder ``video_frames``."""
     return [
         ComponentSpec(
+            api=1,
             kind="encoder",
             name="video_frames",
             summary="frames of a video, each by an encoder of pictures, averaged over windows of time",

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the sources ``easy_vqa`` and ``fsdd``."""
     return [
         ComponentSpec(
+            api=1,
             kind="source",
             name="easy_vqa",
             summary="easy-VQA: questions about pictures of colored shapes",
@@ -17,6 +18,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_datasets.easy_vqa:EasyVqaSource",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="fsdd",
             summary="Free Spoken Digit Dataset: which digit is spoken?",

@@ -10,6 +10,7 @@ def modrwkv_components() -> list[ComponentSpec]:
     """Return the sources ``digits_qa``, ``keypad_tones`` and ``measured_series``."""
     return [
         ComponentSpec(
+            api=1,
             kind="source",
             name="digits_qa",
             summary="questions about scikit-learn's scanned digits",
@@ -17,6 +18,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_demo.digits_qa:DigitsQaSource",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="keypad_tones",
             summary="which keys of a telephone were pressed? Synthesized tones in noise",
@@ -24,6 +26,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_demo.keypad_tones:KeypadTonesSource",
         ),
         ComponentSpec(
+            api=1,
             kind="source",
             name="measured_series",
             summary="windows of statsmodels' measured series: sunspots, carbon dioxide, El Nino",
