@@ -104,6 +104,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.evaluation.forecast:ForecastTask",
         ),
         ComponentSpec(
+            api=1,
             kind="optimizer",
             name="adamw",
             summary="AdamW",
@@ -112,6 +113,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             paper="Decoupled Weight Decay Regularization, Loshchilov & Hutter, ICLR 2019",
         ),
         ComponentSpec(
+            api=1,
             kind="scheduler",
             name="cosine",
             summary="linear warm-up, then half a cosine",
@@ -120,6 +122,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             paper="SGDR, Loshchilov & Hutter, ICLR 2017",
         ),
         ComponentSpec(
+            api=1,
             kind="finetuning",
             name="full",
             summary="all parameters of the trained parts learn",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -21,7 +21,7 @@ from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.plugin import PLUGIN_API
 from modrwkv_core.registry import Entry
 
-__all__ = ["Lock", "Provider", "make_lock", "read_lock"]
+__all__ = ["Lock", "Provider", "compare_locks", "make_lock", "read_lock"]
 
 LOCK_VERSION = 2
 
@@ -111,6 +111,24 @@ def read_lock(path: Path) -> Lock:
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def compare_locks(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs, one line each, for example ``packages.torch: 2.10.0, now 2.11.0``."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    return [
+        f"{key}: {old.get(key, 'absent')}, now {new.get(key, 'absent')}"
+        for key in [*old, *(key for key in new if key not in old)]
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def _installed_version(name: str) -> str | None:

@@ -17,6 +17,7 @@ from modrwkv_core.interfaces.component import Backbone, Head
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.tokenizer import Tokenizer
+from modrwkv_core.interfaces.values import Features
 from modrwkv_core.model.embedder import MediaEmbedder
 from modrwkv_core.model.splice import placed_features, splice, write_rows
 
