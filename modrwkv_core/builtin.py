@@ -104,6 +104,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.evaluation.forecast:ForecastTask",
         ),
         ComponentSpec(
+            api=1,
             kind="optimizer",
             name="adamw",
             summary="AdamW",
@@ -113,6 +114,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             api=1,
         ),
         ComponentSpec(
+            api=1,
             kind="scheduler",
             name="cosine",
             summary="linear warm-up, then half a cosine",
@@ -122,6 +124,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             api=1,
         ),
         ComponentSpec(
+            api=1,
             kind="finetuning",
             name="full",
             summary="all parameters of the trained parts learn",

@@ -9,6 +9,7 @@ from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.model.build import build
 from modrwkv_core.model.multimodal import MultimodalModel
 
 __all__ = ["finetuning_method", "prepare_parts"]
@@ -16,8 +17,7 @@ __all__ = ["finetuning_method", "prepare_parts"]
 
 def finetuning_method(loaded: LoadedManifest, phase: Phase) -> FinetuningMethod[Any]:
     """Build the fine-tuning method of a phase."""
-    implementation = loaded.registry.implementation("finetuning", phase.finetuning.type)
-    method: FinetuningMethod[Any] = implementation(phase.finetuning)
+    method: FinetuningMethod[Any] = build(loaded.registry, "finetuning", phase.finetuning.type, phase.finetuning)
     return method
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.manifest.lock import make_lock, read_lock
+from modrwkv_core.manifest.lock import compare_locks, make_lock, read_lock
 
 
 @pytest.fixture
@@ -40,6 +40,22 @@ class TestLock:
     def test_it_is_json(self, load):
         lock = make_lock(load())
         assert json.loads(json.dumps(lock)) == lock
+
+    def test_equal_manifests_on_one_machine_have_equal_locks(self, load):
+        assert compare_locks(make_lock(load()), make_lock(load())) == []
+
+    def test_differences_are_listed(self, load):
+        before = make_lock(load(), weights={"w.pth": "ab12"})
+        now = make_lock(load("seed=1"), weights={"v.pth": "cd34"})
+        now["components"]["encoder/eye"]["version"] = "1.3"
+        differences = compare_locks(before, now)
+        assert differences[0].startswith("manifest: ")
+        assert differences[1:] == [
+            "seed: 0, now 1",
+            "components.encoder/eye.version: 1.2, now 1.3",
+            "weights.w.pth: ab12, now absent",
+            "weights.v.pth: absent, now cd34",
+        ]
 
     def test_a_distribution_from_an_index_has_no_commit(self, load, installed):
         (installed / "direct_url.json").unlink()

@@ -129,6 +129,7 @@ def contract(base: type[Any], implementation: type[Any], config: type[Any]) -> t
             "name": "toy",
             "lr": 1e-1,
             "spec": ComponentSpec(
+                api=1,
                 kind=base.kind,
                 name="toy",
                 summary="a toy",
