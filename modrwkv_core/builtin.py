@@ -111,10 +111,8 @@ def modrwkv_components() -> list[ComponentSpec]:
             config="modrwkv_core.training.config:AdamWConfig",
             implementation="modrwkv_core.training.adamw:AdamW",
             paper="Decoupled Weight Decay Regularization, Loshchilov & Hutter, ICLR 2019",
-            api=1,
         ),
         ComponentSpec(
-            api=1,
             kind="scheduler",
             name="cosine",
             summary="linear warm-up, then half a cosine",
@@ -124,7 +122,6 @@ def modrwkv_components() -> list[ComponentSpec]:
             api=1,
         ),
         ComponentSpec(
-            api=1,
             kind="finetuning",
             name="full",
             summary="all parameters of the trained parts learn",

@@ -34,6 +34,7 @@ BASES: Final[dict[Kind, tuple[str, str]]] = {
     "tokenizer": (f"{_CONFIG}:TokenizerConfig", "modrwkv_core.interfaces.tokenizer:Tokenizer"),
     "source": (f"{_CONFIG}:SourceConfig", "modrwkv_core.interfaces.source:Source"),
     "task": (f"{_CONFIG}:TaskConfig", "modrwkv_core.interfaces.task:Task"),
+    "metric": (f"{_CONFIG}:MetricConfig", "modrwkv_core.interfaces.metric:Metric"),
     "optimizer": (f"{_CONFIG}:OptimizerConfig", "modrwkv_core.interfaces.optimizer:Optimizer"),
     "scheduler": (f"{_CONFIG}:SchedulerConfig", "modrwkv_core.interfaces.scheduler:Scheduler"),
     "finetuning": (f"{_CONFIG}:FinetuningConfig", "modrwkv_core.interfaces.finetuning:FinetuningMethod"),
