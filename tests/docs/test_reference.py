@@ -36,7 +36,7 @@ def test_the_reference_is_what_the_generator_writes(written: dict[str, str]) -> 
         (
             "manifest.md",
             [
-                "| `lr` | number > 0 | required | Highest learning rate; the scheduler says what fraction of it each step takes. |",
+                "| `lr` | number > 0 | required | Highest learning rate;",
                 "### Each of `modalities`",
             ],
         ),
