@@ -33,7 +33,13 @@ def test_the_reference_is_what_the_generator_writes(written: dict[str, str]) -> 
     ("page", "words"),
     [
         ("commands.md", ["## modrwkv plugins doctor", "MANIFEST [KEY=VALUE]...", "--horizon INTEGER RANGE"]),
-        ("manifest.md", ["| `lr` | number > 0 | required | Highest learning rate. |", "### Each of `modalities`"]),
+        (
+            "manifest.md",
+            [
+                "| `lr` | number > 0 | required | Highest learning rate;",
+                "### Each of `modalities`",
+            ],
+        ),
         ("components.md", ["### siglip2 (encoder)", "| `kernel` | integer ≥ 1 | `3` |", "### image (modality)"]),
         ("hooks.md", ["modrwkv_checkpoint_saved(run: Path, checkpoint: Path, step: int) -> None", "### PresetSpec"]),
         ("contract.md", ["## EncoderContract", "| gradients reach every parameter | No parameter is dead weight"]),
