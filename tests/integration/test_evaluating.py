@@ -1,4 +1,4 @@
-"""Examining a trained run: scores, baselines and the report, from the command line."""
+"""Evaluating a trained run: metrics, baselines and the report, from the command line."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class CsvWindowsConfig(SourceConfig):
     """Name of the head that forecasts them; by default the one that answers queries about series."""
 
     rows: RowRange | None = None
-    """Rows that forecasts may lie in; a window may look back before them. By default all."""
+    """Rows that forecasts may lie in; a window may begin before them. By default all."""
 
     stride: int = Field(default=1, ge=1)
     """Rows from one window to the next."""

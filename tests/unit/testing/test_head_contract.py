@@ -71,10 +71,10 @@ class FirstOnly(ToyHead):
 class OwnsTheBackbone(ToyHead):
     def __init__(self, config: ToyConfig, backbone: Backbone[Any]) -> None:
         super().__init__(config, backbone)
-        self.trunk = backbone
+        self.backbone_copy = backbone
 
     def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
-        everything = torch.cat([parameter.flatten() for parameter in self.trunk.parameters()])
+        everything = torch.cat([parameter.flatten() for parameter in self.backbone_copy.parameters()])
         return super().supervise(hidden, queries) + everything.square().mean()
 
 

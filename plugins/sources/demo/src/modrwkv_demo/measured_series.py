@@ -53,7 +53,7 @@ class _Window:
 class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
     """Shows ``context_length`` points of a series and asks the head ``forecast`` for the ``horizon`` points after them.
 
-    Windows of the test part may look back into the training part, but no forecast of one lies in the other.
+    Windows of the test part may reach back into the training part, but no forecast of one lies in the other.
 
     Raises:
         DataError: A series is too short for a single window.
