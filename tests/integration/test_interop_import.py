@@ -212,6 +212,7 @@ def image_manifest(manifest: Path, hidden_size: int = FEATURES) -> Path:
     }
     encoder = {"type": "siglip2", "init": "scratch", "resample": "bilinear", **sizes}
     document["modalities"] = {"image": {"encoder": encoder}}
+    document["heads"] = {"lm": {"type": "lm"}}
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     return manifest
 

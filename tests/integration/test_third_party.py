@@ -145,7 +145,7 @@ def two_plugins_of_one_name_disturb_only_who_asks_for_it(environment: Any) -> No
 
 def a_plugin_of_another_api_is_alone_in_that(environment: Any) -> None:
     relic = environment.scaffold("relic", "--kind", "adapter")
-    spoil(relic, 'name="relic",', 'name="relic",\n            api=0,')
+    spoil(relic, "api=1,", "api=0,")
     with environment.stranger(relic):
         states = environment.states()
         assert states.pop("modrwkv-relic") == "incompatible"

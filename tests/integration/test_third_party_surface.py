@@ -24,6 +24,7 @@ PLUGIN = """
     def modrwkv_components():
         return [
             ComponentSpec(
+                api=1,
                 kind="head",
                 name="label",
                 summary="one of some labels",
@@ -31,6 +32,7 @@ PLUGIN = """
                 implementation="shop.head:LabelHead",
             ),
             ComponentSpec(
+                api=1,
                 kind="task",
                 name="label",
                 summary="labels of held-out signals",
@@ -38,6 +40,7 @@ PLUGIN = """
                 implementation="shop.task:LabelTask",
             ),
             ComponentSpec(
+                api=1,
                 kind="metric",
                 name="error_rate",
                 summary="wrong labels of a thousand",

@@ -146,7 +146,7 @@ _STAGE = (_compiled, _float32, _no_grad)
 _OPERATIONS: dict[str, dict[str, tuple[Rule, ...]]] = {
     "wkv7": {
         "cpu": (_compiled, _compiled_recurrence, _heads_of(*HEAD_SIZES)),
-        "triton": (_triton, _heads_of(32, 64), _chunks_of(16, 32)),
+        "triton": (_heads_of(32, 64), _chunks_of(16, 32), _triton),
         "torch": (),
         "reference": (_no_chunks,),
     },
@@ -163,7 +163,7 @@ _OPERATIONS: dict[str, dict[str, tuple[Rule, ...]]] = {
     },
     "decode": {
         "cpu": (_compiled, _compiled_recurrence, _heads_of(*HEAD_SIZES)),
-        "triton": (_triton, _heads_of(32, 64)),
+        "triton": (_heads_of(32, 64), _triton),
         "forward": (),
     },
 }

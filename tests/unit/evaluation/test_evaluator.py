@@ -11,6 +11,7 @@ from modrwkv_core.evaluation.evaluator import evaluate
 from modrwkv_core.evaluation.exact_match import ExactMatchTask
 from modrwkv_core.evaluation.metrics import ExactMatch, MeanAbsoluteError
 from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.record import Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
 
@@ -38,6 +39,9 @@ class Registry:
             ("metric", "exact_match"): ExactMatch,
             ("metric", "mae"): MeanAbsoluteError,
         }[kind, name]
+
+    def component(self, kind: str, name: str) -> Any:
+        return SimpleNamespace(origin=Origin(f"{kind}/{name}", "modrwkv"))
 
 
 class Echo:

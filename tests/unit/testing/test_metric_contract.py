@@ -75,6 +75,7 @@ def contract(metric: type[Hits]) -> type[MetricContract]:
         plugin = __name__
         name = "hits"
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="metric",
             name="hits",
             summary="hits",

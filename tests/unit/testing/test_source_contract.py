@@ -83,6 +83,7 @@ def contract(source: type[Lines]) -> type[SourceContract]:
         name = "lines"
         configs = ({"path": "lines.txt"},)
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="source",
             name="lines",
             summary="lines",

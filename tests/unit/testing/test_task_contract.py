@@ -89,6 +89,7 @@ def contract(task: type[Labels]) -> type[TaskContract]:
         plugin = __name__
         name = "label"
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="task",
             name="label",
             summary="labels",

@@ -86,6 +86,7 @@ def contract(tokenizer: type[Toy]) -> type[TokenizerContract]:
         plugin = __name__
         name = "toy"
         spec = ComponentSpec(  # type: ignore[assignment]
+            api=1,
             kind="tokenizer",
             name="toy",
             summary="bytes",
