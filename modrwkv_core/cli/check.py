@@ -45,7 +45,7 @@ def _describe_rest(loaded: LoadedManifest) -> Iterator[str]:
 
     manifest = loaded.manifest
     yield f"tokenizer\n  {manifest.tokenizer.type}, {manifest.tokenizer.vocab_size} ids"
-    yield f"backbone\n  {manifest.backbone.type}, width {manifest.backbone.in_dim}"
+    yield f"backbone\n  {manifest.backbone.type}, hidden size {manifest.backbone.in_dim}"
     yield "heads"
     for name, head in manifest.heads.items():
         asked = f", answers queries about {head.modality}" if isinstance(head, QueryHeadConfig) else ""

@@ -11,7 +11,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def test_a_reader_adds_a_modality(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "write-a-plugin.md", tmp_path)
-    assert (tmp_path / "runs/hearts/checkpoints/step-00000080/ecg.encoder.safetensors").is_file()
+    assert (tmp_path / "runs/hearts/checkpoints/step-00000160/ecg.encoder.safetensors").is_file()
 
 
 def test_a_reader_adds_a_head_a_task_and_a_metric(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:

@@ -358,7 +358,7 @@ def test_a_strangers_head_task_and_metric_work_end_to_end(tiny_manifest: Callabl
     assert "several heads that forecast: demand, wind" in refused
     assert "--head" in refused
     answered = modrwkv("forecast", "run", "--series", series, "--horizon", "9", "--head", "wind", "--device", "cpu")
-    assert len(answered.stdout.splitlines()) == 9
+    assert len(answered.stdout.splitlines()) == 10  # a heading, because there are two columns
     assert (
         "no head 'pitch' that can forecast"
         in modrwkv(

@@ -21,7 +21,7 @@ def test_the_chain_of_each_modality_is_printed(tiny_manifest):
     lines = run(path).splitlines()
     assert lines[:2] == ["series", "  item of 100 -> wavenet [100, 8] -> conv1d [25, 8] -> mlp [25, 64] -> 25 tokens"]
     assert "  bytes, 261 ids" in lines
-    assert "  rwkv7, width 64" in lines
+    assert "  rwkv7, hidden size 64" in lines
     assert "  forecast: forecast, answers queries about series" in lines
     assert lines[-2] == "  finetune: steps: 6, lr: 0.001, trains series.adapter, backbone, heads.lm, heads.forecast"
     assert lines[-1] == f"{path} is valid"
