@@ -15,9 +15,9 @@ def schema(output: Path | None) -> None:
 
     A manifest whose first line is "# yaml-language-server: $schema=FILE" is then completed and checked by editors.
     """
-    from modrwkv_core.files import write_text
     from modrwkv_core.manifest.json_schema import manifest_schema
     from modrwkv_core.registry import discover
+    from modrwkv_core.storage.files import write_text
 
     text = json.dumps(manifest_schema(discover()), indent=2)
     if output is None:

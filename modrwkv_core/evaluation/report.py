@@ -13,10 +13,10 @@ import numpy as np
 
 from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
 from modrwkv_core.evaluation.results import format_margin
-from modrwkv_core.files import write_text
 from modrwkv_core.interfaces.record import Media, Target, Text, Turn
 from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.signals import TimeSeries
+from modrwkv_core.storage.files import write_text
 
 __all__ = ["write_report"]
 

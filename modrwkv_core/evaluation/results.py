@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pydantic_core
 
-from modrwkv_core.files import write_text
 from modrwkv_core.interfaces.record import Media, Part, Target, Text, Turn
 from modrwkv_core.interfaces.result import Result, Score
+from modrwkv_core.storage.files import write_text
 
 __all__ = ["as_json", "format_margin", "questions", "table", "write_results"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.config import FinetuningConfig
-from modrwkv_core.tensors import load_state_dict
+from modrwkv_core.storage.tensors import load_state_dict
 
 __all__ = ["FinetuningMethod"]
 

@@ -124,8 +124,8 @@ def load_tensors(
     Raises:
         CheckpointError: Weights are missing or damaged.
     """
-    from modrwkv_core.tensor_shapes import read_shapes, unwrapped_names
-    from modrwkv_core.tensors import read_tensors
+    from modrwkv_core.storage.tensor_shapes import read_shapes, unwrapped_names
+    from modrwkv_core.storage.tensors import read_tensors
 
     files = {file: read_shapes(file).keys() for file in weight_files(reference)}
     plain = unwrapped_names([name for names in files.values() for name in names], reference)
@@ -155,7 +155,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], reference: s
     Raises:
         CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
     """
-    from modrwkv_core.tensors import load_state_dict
+    from modrwkv_core.storage.tensors import load_state_dict
 
     hint = "check that the manifest names the right checkpoint and gives no sizes that contradict it"
     load_state_dict(module, tensors, f"checkpoint {reference}", hint=hint)

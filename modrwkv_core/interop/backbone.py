@@ -16,9 +16,9 @@ from modrwkv_core.backbones.rwkv7.fla import UNUSED, fla_config, to_fla
 from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.files import atomic_folder, write_json
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.tensors import check_state_dict, write_tensors
+from modrwkv_core.storage.files import atomic_folder, write_json
+from modrwkv_core.storage.tensors import check_state_dict, write_tensors
 
 __all__ = ["FORMATS", "Format", "format_of", "read_backbone", "sizes_of", "write_backbone"]
 

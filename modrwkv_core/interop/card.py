@@ -14,10 +14,10 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from modrwkv_core.errors import CheckpointError, ManifestError
-from modrwkv_core.files import write_text
 from modrwkv_core.manifest.document import read_document
 from modrwkv_core.manifest.lock import Lock, Provider, read_lock
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.storage.files import write_text
 
 __all__ = ["write_card"]
 

@@ -99,7 +99,7 @@ def _explained(repository: str) -> Iterator[None]:
     except HFValidationError as error:
         raise HubError(f"{repository!r} is not the name of a repository", hint="it is owner/name") from error
     except RevisionNotFoundError as error:
-        raise HubError(f"{repository} has no such revision", hint="name a branch, a placeholder or a commit") from error
+        raise HubError(f"{repository} has no such revision", hint="name a branch, a tag or a commit") from error
     except RepositoryNotFoundError as error:
         raise HubError(
             f"the Hub gives us no repository {repository}",

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError, ManifestError, WriteError
-from modrwkv_core.files import sha256, write_json, write_text
 from modrwkv_core.interfaces.component import Component, Encoder
 from modrwkv_core.interfaces.pretrained import (
     checkpoint_file,
@@ -32,7 +31,8 @@ from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import TrainState
-from modrwkv_core.tensors import write_tensors
+from modrwkv_core.storage.files import sha256, write_json, write_text
+from modrwkv_core.storage.tensors import write_tensors
 
 __all__ = ["import_run"]
 

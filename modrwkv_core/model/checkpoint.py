@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.files import sha256
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.tensors import check_finite, load_state_dict, read_tensors, write_tensors
+from modrwkv_core.storage.files import sha256
+from modrwkv_core.storage.tensors import check_finite, load_state_dict, read_tensors, write_tensors
 
 __all__ = ["OPTIMIZER", "check_hash", "load_parts", "save_parts"]
 

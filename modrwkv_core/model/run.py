@@ -25,14 +25,14 @@ from typing import Any
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError, WriteError
-from modrwkv_core.files import sha256, sync, temporary_name, write_text
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.checkpoint import OPTIMIZER, check_hash, load_parts, save_parts
 from modrwkv_core.model.finetuning import prepare_parts
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.train_state import TRAIN_STATE, TrainState
-from modrwkv_core.tensors import check_finite, read_tensors, write_tensors
+from modrwkv_core.storage.files import sha256, sync, temporary_name, write_text
+from modrwkv_core.storage.tensors import check_finite, read_tensors, write_tensors
 
 __all__ = ["KEEP", "RunFolder", "load_checkpoint"]
 

@@ -12,7 +12,7 @@ from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.config import FinetuningConfig
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
-from modrwkv_core.tensors import read_tensors, write_tensors
+from modrwkv_core.storage.tensors import read_tensors, write_tensors
 from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 from modrwkv_core.testing.registration import ComponentContract, load
 

@@ -119,7 +119,7 @@ class NeuralContract(ComponentContract):
         assert not dead, f"parameters of {self.name} without a gradient: {', '.join(dead)}"
 
     def test_tensors_move_with_the_module(self, settings: Mapping[str, Any]) -> None:
-        """Every tensor is a parameter or a buffer; a plain attribute would stay after on a move.
+        """Every tensor is a parameter or a buffer; a plain attribute would stay on the old device.
 
         Remedy: ``self.register_buffer(name, tensor)``.
         """

@@ -150,7 +150,7 @@ class ComponentContract(PluginContract):
             raise AssertionError(f"the configuration of {self.name} accepts {wrong}")
 
     def test_configuration_is_frozen(self, settings: Mapping[str, Any]) -> None:
-        """Nobody changes a component's configuration after its back.
+        """A component's configuration cannot be changed after construction.
 
         Remedy: keep the base's ``model_config``.
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modrwkv_core.errors import WriteError
-from modrwkv_core.files import append_line, sync
+from modrwkv_core.storage.files import append_line, sync
 
 __all__ = ["METRICS", "append_metrics", "metrics_size", "read_metrics", "truncate_metrics"]
 

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
-from modrwkv_core.files import sha256, write_json, write_text
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
@@ -30,6 +29,7 @@ from modrwkv_core.model.finetuning import finetuning_method
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, load_checkpoint
 from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.storage.files import sha256, write_json, write_text
 from modrwkv_core.training.denormals import flush_denormals
 from modrwkv_core.training.interrupts import Interrupts, TrainingInterruptedError
 from modrwkv_core.training.loggers import metrics_size, truncate_metrics

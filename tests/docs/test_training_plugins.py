@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.tensors import read_tensors
+from modrwkv_core.storage.tensors import read_tensors
 from modrwkv_core.training.loggers import read_metrics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -23,7 +23,7 @@ from modrwkv_core.interfaces.values import Features
 from modrwkv_core.interop.importing import import_run
 from modrwkv_core.manifest import load_manifest
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.tensors import read_tensors
+from modrwkv_core.storage.tensors import read_tensors
 from modrwkv_core.training.loop import train
 
 Manifest = Callable[..., Path]

@@ -24,7 +24,7 @@ from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import TrainState
-from modrwkv_core.tensors import read_tensors, write_tensors
+from modrwkv_core.storage.tensors import read_tensors, write_tensors
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
 

@@ -24,7 +24,7 @@ from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import TrainState
-from modrwkv_core.tensors import read_tensors
+from modrwkv_core.storage.tensors import read_tensors
 from modrwkv_core.training import loop
 from modrwkv_core.training.interrupts import TrainingInterruptedError
 from modrwkv_core.training.loggers import read_metrics
@@ -407,7 +407,7 @@ def test_a_full_disk_while_metrics_are_logged_is_an_error(
         return write(descriptor, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("modrwkv_core.files.os.write", full)
+        patch.setattr("modrwkv_core.storage.files.os.write", full)
         with pytest.raises(WriteError, match=r"metrics\.jsonl: No space left"):
             run(manifest, tmp_path / "run")
     folder = run(manifest, tmp_path / "run", resume=True)

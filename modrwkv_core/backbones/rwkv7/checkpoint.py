@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from modrwkv_core.backbones.rwkv7.fla import UNUSED, check_config, from_fla
 from modrwkv_core.backbones.rwkv7.layouts import check_names, is_fla
 from modrwkv_core.interfaces.pretrained import checkpoint_json, load_tensors
-from modrwkv_core.tensors import load_state_dict
+from modrwkv_core.storage.tensors import load_state_dict
 
 __all__ = ["load_into", "read_official"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modrwkv_core.backbones.rwkv7.layouts import check_names, is_fla
 from modrwkv_core.interfaces.pretrained import weight_files
-from modrwkv_core.tensor_shapes import read_shapes, unwrapped_names
+from modrwkv_core.storage.tensor_shapes import read_shapes, unwrapped_names
 
 __all__ = ["official_shapes"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.state import State
-from modrwkv_core.tensors import read_metadata, read_safetensors, write_safetensors
+from modrwkv_core.storage.tensors import read_metadata, read_safetensors, write_safetensors
 
 __all__ = ["RWKV7State"]
 

@@ -17,7 +17,7 @@ from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 from modrwkv_core.backbones.rwkv7.checkpoint import read_official
 from modrwkv_core.backbones.rwkv7.fla import to_fla
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.tensors import read_tensors, write_tensors
+from modrwkv_core.storage.tensors import read_tensors, write_tensors
 
 Save = Callable[[dict[str, Tensor], Path], None]
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from modrwkv_core import files
 from modrwkv_core.backbones.rwkv7 import RWKV7State
 from modrwkv_core.errors import CheckpointError, WriteError
+from modrwkv_core.storage import files
 
 
 def random_state(rows: int, shift: torch.dtype = torch.float32) -> RWKV7State:

@@ -96,7 +96,7 @@ def test_the_last_season_is_repeated_cyclically() -> None:
     assert evaluate([record], period=2).scores[0].baselines["repeat last season"] == pytest.approx(9 / 10)
 
 
-def test_the_training_mean_is_that_of_the_baseline_datas_points() -> None:
+def test_the_training_mean_is_that_of_the_points_of_the_baseline_data() -> None:
     baseline_data = [window([[1, 10], [3, 30]], [[99, 99], [99, 99]]), window([[5, 20]] * 2, [[99, 99], [99, 99]])]
     # the mean of the contexts is (3.5, 20)
     expected = (0.5**2 + 10**2 + 1.5**2 + 8**2 + 2.5**2 + 19**2 + 3.5**2 + 18**2) / 8

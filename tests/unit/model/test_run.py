@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.files import temporary_name
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.model.checkpoint import load_parts
 from modrwkv_core.model.run import KEEP, RunFolder
 from modrwkv_core.model.train_state import TRAIN_STATE as TRAIN_STATE_FILE
 from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.storage.files import temporary_name
 
 TRAIN_STATE = TrainState(step=0, phase="align", phase_step=0, phase_done=False, validated=False, rng_state="00")
 

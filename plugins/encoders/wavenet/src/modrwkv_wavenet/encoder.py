@@ -72,7 +72,7 @@ class WaveNetEncoder(Encoder[WaveNetConfig]):
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode ``items`` in one padded batch: ``[N, L, W]``.
 
-        Every convolution readsly, so padding after a series never reaches its features.
+        Every convolution is causal, so padding after a series never reaches its features.
         """
         x_NLC = pad_sequence([item.tensors["values"] for item in items], batch_first=True)
         x_NWL = self.embed(x_NLC.transpose(1, 2).to(self.embed.weight.dtype))

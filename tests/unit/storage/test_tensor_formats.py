@@ -22,8 +22,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.tensor_shapes import read_shapes, unwrapped_names
-from modrwkv_core.tensors import read_tensors
+from modrwkv_core.storage.tensor_shapes import read_shapes, unwrapped_names
+from modrwkv_core.storage.tensors import read_tensors
 
 WEIGHTS = {"emb.weight": torch.arange(12.0).reshape(3, 4), "head.bias": torch.ones(5, dtype=torch.bfloat16)}
 

@@ -10,7 +10,7 @@ from typing import Final
 from safetensors import safe_open
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.tensor_formats import AGAIN, format_of_file
+from modrwkv_core.storage.tensor_formats import AGAIN, format_of_file
 
 __all__ = ["read_shapes", "unwrapped_names"]
 
@@ -27,7 +27,7 @@ def read_shapes(path: Path | str) -> dict[str, tuple[int, ...]]:
     path = Path(path)
     form = format_of_file(path)
     if form != "safetensors":
-        from modrwkv_core.tensors import read_pickled
+        from modrwkv_core.storage.tensors import read_pickled
 
         return {name: tuple(tensor.shape) for name, tensor in read_pickled(path, form, contents=False).items()}
     try:

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.files import atomic_write
-from modrwkv_core.tensor_formats import AGAIN, check_pickled, format_of_file
+from modrwkv_core.storage.files import atomic_write
+from modrwkv_core.storage.tensor_formats import AGAIN, check_pickled, format_of_file
 
 __all__ = [
     "check_finite",

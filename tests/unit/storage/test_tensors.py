@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modrwkv_core import files
 from modrwkv_core.errors import CheckpointError, WriteError
-from modrwkv_core.tensors import check_finite, load_state_dict, read_metadata, read_tensors, write_tensors
+from modrwkv_core.storage import files
+from modrwkv_core.storage.tensors import check_finite, load_state_dict, read_metadata, read_tensors, write_tensors
 
 
 def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

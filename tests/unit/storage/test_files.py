@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from modrwkv_core.errors import WriteError
-from modrwkv_core.files import append_line, atomic_folder, atomic_write, temporary_name, write_json, write_text
+from modrwkv_core.storage.files import append_line, atomic_folder, atomic_write, temporary_name, write_json, write_text
 
 
 @contextmanager
