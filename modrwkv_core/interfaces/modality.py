@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from modrwkv_core.errors import DataError, ManifestError
+from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.interfaces.guard import Origin
 
-__all__ = ["Modality"]
+__all__ = ["Modality", "media_path"]
 
 SignalT = TypeVar("SignalT")
 
@@ -42,3 +44,15 @@ class Modality(ABC, Generic[SignalT]):
         Whoever writes an encoder for this modality tests it with them.
         """
         return ()
+
+
+def media_path(path: Path | str) -> Path:
+    """Return the path of a media file with ``~`` expanded.
+
+    Raises:
+        DataError: No file can have this path.
+    """
+    try:
+        return local_path(path)
+    except ManifestError as error:
+        raise DataError(error.message, hint=error.hint) from error

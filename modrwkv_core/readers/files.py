@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.modality import media_path
 
 __all__ = ["byte_limit", "decode_base64", "limit_from_environment", "read_media"]
 
@@ -57,7 +58,7 @@ def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
     elif isinstance(media, str | Path):
         if re.match(r"https?:/", str(media)):
             raise DataError(f"{media} is on the web", hint="download it and give the file")
-        path = Path(media).expanduser()
+        path = media_path(media)
         content, name = _from_file(path), str(path)
     else:
         raise DataError(f"a {type(media).__name__} is not a media file", hint="give a path or the bytes of a file")
@@ -94,10 +95,6 @@ def _from_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read {str(path)!r}: {error}", hint="check the path") from error
 
 
 def _from_data_uri(uri: str) -> bytes:

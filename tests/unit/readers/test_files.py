@@ -41,8 +41,9 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     for path in (Path("/dev/zero"), tmp_path / "pipe"):
         with pytest.raises(DataError, match="is not a regular file"):
             read_media(path)
-    with pytest.raises(DataError, match="null"):
-        read_media("a\0b")
+    for path, message in (("a\0b", "NUL byte"), ("~nobody-here/x.png", "no home folder"), ("a" * 300, "too long")):
+        with pytest.raises(DataError, match=message):
+            read_media(path)
     with pytest.raises(DataError, match="is on the web"):
         read_media(Path("https://example.org/a.png"))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.modality import Modality
+from modrwkv_core.interfaces.modality import Modality, media_path
 from modrwkv_core.interfaces.signals import Image
 from modrwkv_video.footage import probe
 from modrwkv_video.signal import Clip, Video
@@ -57,7 +57,7 @@ class VideoModality(Modality[Video]):
                 the array is of another form.
         """
         if isinstance(media, str | Path | bytes):
-            content = media if isinstance(media, bytes) else Path(media).expanduser()
+            content = media if isinstance(media, bytes) else media_path(media)
             self._weigh(content)
             return probe(content, self.max_pixels)
         video = media if isinstance(media, Video) else _clip(media)
