@@ -20,6 +20,7 @@ from modrwkv_core.data.error_context import error_context
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Query
 from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.tokenizer import Tokenizer
@@ -60,6 +61,7 @@ class ConversationEncoder:
         preprocessors: By modality.
         heads: Configurations of the model's heads by name.
         max_tokens: The longest stream; None sets no limit.
+        origins: Who provides the heads, by name, for errors.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class ConversationEncoder:
         preprocessors: Mapping[str, MediaPreprocessor],
         heads: Mapping[str, HeadConfig],
         max_tokens: int | None = None,
+        origins: Mapping[str, Origin | None] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.origins = dict(origins or {})
         self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
         self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
@@ -149,7 +153,7 @@ class ConversationEncoder:
             for part in turn.parts:
                 match part:
                     case Text(text):
-                        stream.write(self.tokenizer.encode(text), supervised=assistant)
+                        stream.write(self._ids(text), supervised=assistant)
                     case Media():
                         self._medium(stream, part)
                     case Target() if assistant:
@@ -164,7 +168,11 @@ class ConversationEncoder:
             stream.write([self.tokenizer.special.turn_end], supervised=assistant)
 
     def _open(self, stream: _Stream, role: Role) -> None:
-        stream.write([self.tokenizer.special.turn_start, *self.tokenizer.encode(_PREFIXES[role])])
+        stream.write([self.tokenizer.special.turn_start, *self._ids(_PREFIXES[role])])
+
+    def _ids(self, text: str) -> list[int]:
+        with guard(self.tokenizer.origin, "encode()"):
+            return self.tokenizer.encode(text)
 
     def _medium(self, stream: _Stream, part: Media) -> None:
         pipeline = self.preprocessors.get(part.modality)
@@ -202,7 +210,7 @@ class ConversationEncoder:
                 f"asks the head {name} before any {config.modality}",
                 hint=f"give the {config.modality} in a turn before",
             )
-        with error_context(f"heads.{name}"):
+        with error_context(f"heads.{name}"), guard(self.origins.get(name), "prepare()"):
             signal, value = config.prepare(stream.signals[config.modality], target.value)
         stream.queries.setdefault(name, []).append(Query(len(stream.ids), signal, value))
         stream.write([self.tokenizer.special.query])

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from modrwkv_core.errors import ComponentError, DataError, ManifestError
 from modrwkv_core.evaluation.sampling import Subset, batches, draw
 from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.source import Source
@@ -75,15 +76,18 @@ def run_task(
         model: The model.
         progress: Called with the number of samples of each batch that is done.
     """
-    baselines = task.baselines()
+    with guard(task.origin, "baselines()"):
+        baselines = task.baselines()
     shown = set(draw(len(task.data), task.config.examples))
     totals = _Totals(metrics, ["model", *baselines])
     groups: dict[str | None, _Totals] = {}
     counts: Counter[str | None] = Counter()
     examples: list[Example] = []
     for records in batches(task.data, task.config.batch_size):
-        samples = [task.sample(record) for record in records]
-        predictions = task.predict(model, samples)
+        with guard(task.origin, "sample()"):
+            samples = [task.sample(record) for record in records]
+        with guard(task.origin, "predict()"):
+            predictions = task.predict(model, samples)
         if len(predictions) != len(samples):
             raise ComponentError(
                 f"{len(predictions)} predictions for {len(samples)} samples",
@@ -92,11 +96,13 @@ def run_task(
             )
         for sample, prediction in zip(samples, predictions, strict=True):
             if counts.total() in shown:
-                correct = metrics[0].correct(prediction, sample.truth)
+                with guard(metrics[0].origin, "correct()"):
+                    correct = metrics[0].correct(prediction, sample.truth)
                 examples.append(Example(sample.record, prediction, sample.truth, correct))
             counts[sample.group] += 1
             of_group = groups.setdefault(sample.group, _Totals(metrics, ["model", *baselines]))
-            said = {"model": prediction, **{method: guess(sample) for method, guess in baselines.items()}}
+            with guard(task.origin, "a baseline"):
+                said = {"model": prediction, **{method: guess(sample) for method, guess in baselines.items()}}
             for scored in (totals, of_group):
                 scored.update(said, sample)
         progress(len(samples))
@@ -111,13 +117,18 @@ class _Totals:
         self._metrics = [(metric, {method: metric.new() for method in methods}) for metric in metrics]
 
     def update(self, predictions: Mapping[str, Any], sample: TaskSample) -> None:
-        for _, by_method in self._metrics:
-            for method, prediction in predictions.items():
-                by_method[method].update(prediction, sample.truth)
+        for metric, by_method in self._metrics:
+            with guard(metric.origin, "update()"):
+                for method, prediction in predictions.items():
+                    by_method[method].update(prediction, sample.truth)
 
     def scores(self) -> tuple[Score, ...]:
-        found = [(metric, {name: one.compute() for name, one in methods.items()}) for metric, methods in self._metrics]
-        return tuple(Score(metric, values.pop("model"), values) for metric, values in found)
+        scores = []
+        for metric, methods in self._metrics:
+            with guard(metric.origin, "compute()"):
+                values = {name: one.compute() for name, one in methods.items()}
+            scores.append(Score(metric, values.pop("model"), values))
+        return tuple(scores)
 
 
 def _check_names(task: str, metrics: Sequence[Metric[Any]]) -> None:

@@ -23,6 +23,7 @@ from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
@@ -124,7 +125,7 @@ class Session:
         for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head):
             if token == self._stop:
                 break
-            if piece := text.feed(self.model.tokenizer.decode([token])):
+            if piece := text.feed(self._decode([token])):
                 yield piece
         if piece := text.finish():
             yield piece
@@ -141,7 +142,11 @@ class Session:
                     answers[index].append(tokens[index])
             if not open_answers:
                 break
-        return [self.model.tokenizer.decode(ids).decode("utf-8", errors="replace") for ids in answers]
+        return [self._decode(ids).decode("utf-8", errors="replace") for ids in answers]
+
+    def _decode(self, ids: list[int]) -> bytes:
+        with guard(self.model.tokenizer.origin, "decode()"):
+            return self.model.tokenizer.decode(ids)
 
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         """Ask a query head at the end of each conversation, all of them together.
@@ -231,7 +236,9 @@ class Session:
         batch = pack([self._conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():
             last, state = self.model.prefill(batch)
-            return self._token_head(head)[0].predict(last), state
+            token_head = self._token_head(head)[0]
+            with guard(token_head.origin, "predict()"):
+                return token_head.predict(last), state
 
     def _tokens(
         self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling, head: str | None
@@ -247,7 +254,8 @@ class Session:
                 tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
                 yield tokens_B.tolist()
                 if drawn + 1 < max_tokens:
-                    logits_BV = decoding.step(tokens_B)
+                    with guard(self.model.backbone.origin, "step()"):
+                        logits_BV = decoding.step(tokens_B)
 
     def _require_finite(self, logits_BV: Tensor) -> None:
         # A sum holds every NaN and infinity, and takes one kernel.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.config import FinetuningConfig
+from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.storage.tensors import load_state_dict
 
 __all__ = ["FinetuningMethod"]
@@ -24,7 +25,12 @@ class FinetuningMethod(ABC, Generic[FinetuningConfigT]):
     For each of these parts the trainer calls :meth:`prepare` once when the phase begins, then optimizes the parameters
     of :meth:`trainable`, and saves :meth:`state_dict`. A run that is loaded is prepared in the same way, by the phases
     up to that of its checkpoint, before :meth:`load_state_dict` fills it.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
     """
+
+    origin: Origin | None = None
 
     def __init__(self, config: FinetuningConfigT) -> None:
         self.config = config

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 
 from modrwkv_core.interfaces.config import MetricConfig
+from modrwkv_core.interfaces.guard import Origin
 
 __all__ = ["Metric"]
 
@@ -23,10 +24,12 @@ class Metric(ABC, Generic[MetricConfigT]):
     Attributes:
         higher_is_better: Direction of the score.
         unit: Written after a score.
+        origin: Who provides it, for errors; the core sets it.
     """
 
     higher_is_better: ClassVar[bool]
     unit: ClassVar[str] = ""
+    origin: Origin | None = None
 
     def __init__(self, config: MetricConfigT) -> None:
         self.config = config

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from modrwkv_core.interfaces.config import OptimizerConfig
+from modrwkv_core.interfaces.guard import Origin
 
 __all__ = ["Optimizer"]
 
@@ -26,7 +27,12 @@ class Optimizer(torch.optim.Optimizer, Generic[OptimizerConfigT]):
     The trainer sets ``lr`` of every group before every step, clips gradients and clears them. It saves ``state``, whose
     values must be tensors or numbers by name, and gives it back with ``load_state_dict``; a run that is resumed on the
     CPU is then bit-identical to one that was not interrupted.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
     """
+
+    origin: Origin | None = None
 
     def __init__(self, config: OptimizerConfigT, groups: Sequence[dict[str, Any]]) -> None:
         """Build the optimizer.

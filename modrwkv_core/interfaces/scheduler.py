@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from modrwkv_core.interfaces.config import SchedulerConfig
+from modrwkv_core.interfaces.guard import Origin
 
 __all__ = ["Scheduler"]
 
@@ -18,7 +19,12 @@ class Scheduler(ABC, Generic[SchedulerConfigT]):
     Args:
         config: Its configuration.
         steps: Optimizer steps of the phase.
+
+    Attributes:
+        origin: Who provides it, for errors; the core sets it.
     """
+
+    origin: Origin | None = None
 
     def __init__(self, config: SchedulerConfigT, steps: int) -> None:
         self.config = config

@@ -90,11 +90,13 @@ def _preprocessors(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
 
 def conversation_encoder(model: MultimodalModel, max_tokens: int | None) -> ConversationEncoder:
     """Return the picklable object that tokenizes conversations for ``model``."""
+    heads = model.token_heads() | model.query_heads()
     return ConversationEncoder(
         model.tokenizer,
         model.preprocessors,
-        {name: head.config for name, head in (model.token_heads() | model.query_heads()).items()},
+        {name: head.config for name, head in heads.items()},
         max_tokens,
+        {name: head.origin for name, head in heads.items()},
     )
 
 

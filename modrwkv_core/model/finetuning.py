@@ -7,6 +7,7 @@ from typing import Any
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.build import build
@@ -41,6 +42,7 @@ def prepare_parts(loaded: LoadedManifest, model: MultimodalModel, phase: str) ->
         for name in manifest.select(each.train):
             part = parts[name]
             assert isinstance(part, Component)
-            method.prepare(part)
+            with guard(method.origin, "prepare()"):
+                method.prepare(part)
             methods[name] = method
     return methods

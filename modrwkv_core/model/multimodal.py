@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia
 from modrwkv_core.interfaces.component import Backbone, Head, Query, QueryHead, TokenHead
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.tokenizer import Tokenizer
@@ -75,7 +76,11 @@ class MultimodalModel(nn.Module):
 
     def embed(self, ids: Tensor, media: Sequence[PlacedMedia]) -> Tensor:
         """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
-        return splice(self.backbone.embed(ids.to(self.device)), media, self._features(media))
+        return splice(self._embed_ids(ids), media, self._features(media))
+
+    def _embed_ids(self, ids: Tensor) -> Tensor:
+        with guard(self.backbone.origin, "embed()"):
+            return self.backbone.embed(ids.to(self.device))
 
     def _features(self, media: Sequence[PlacedMedia]) -> dict[str, Features]:
         return {
@@ -88,7 +93,8 @@ class MultimodalModel(nn.Module):
         """Read a packed batch; return hidden vectors ``[1, T, D]`` and the state of the conversations."""
         x = self.embed(batch.ids, batch.media)
         hidden: Tensor
-        hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))
+        with guard(self.backbone.origin, "forward()"):
+            hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))
         return hidden, state
 
     def prefill(self, batch: Batch) -> tuple[Tensor, State]:
@@ -97,9 +103,9 @@ class MultimodalModel(nn.Module):
         A long batch is read conversation by conversation in chunks, so that memory does not grow with its length.
         """
         if batch.ids.shape[1] <= PREFILL_CHUNK:
-            return self.backbone.prefill(
-                self.embed(batch.ids, batch.media), cu_seqlens=batch.cu_seqlens.to(self.device)
-            )
+            x = self.embed(batch.ids, batch.media)
+            with guard(self.backbone.origin, "prefill()"):
+                return self.backbone.prefill(x, cu_seqlens=batch.cu_seqlens.to(self.device))
         index_N, rows_ND = placed_features(batch.media, self._features(batch.media))
         last: list[Tensor] = []
         states: list[State] = []
@@ -110,8 +116,9 @@ class MultimodalModel(nn.Module):
                 stop = min(start + PREFILL_CHUNK, end)
                 chosen_N = (index_N >= start) & (index_N < stop)
                 rows = None if rows_ND is None else rows_ND[chosen_N.to(rows_ND.device)]
-                x = self.backbone.embed(batch.ids[:, start:stop].to(self.device))
-                hidden_1D, state = self.backbone.prefill(write_rows(x, index_N[chosen_N] - start, rows), state=state)
+                x = write_rows(self._embed_ids(batch.ids[:, start:stop]), index_N[chosen_N] - start, rows)
+                with guard(self.backbone.origin, "prefill()"):
+                    hidden_1D, state = self.backbone.prefill(x, state=state)
             assert state is not None, "no conversation is empty"
             last.append(hidden_1D)
             states.append(state)
@@ -126,17 +133,23 @@ class MultimodalModel(nn.Module):
             index = supervised.nonzero()[:, 0].to(self.device)
             ids = batch.targets[0][supervised].to(self.device)
             for name, head in self.token_heads().items():
-                losses[name] = head.supervise(hidden_TD[index], ids)
+                with guard(head.origin, "supervise()"):
+                    losses[name] = head.supervise(hidden_TD[index], ids)
         heads = self.query_heads()
         for name, queries in batch.queries.items():
-            losses[name] = heads[name].supervise(self._at(hidden_TD, queries), queries)
+            with guard(heads[name].origin, "supervise()"):
+                losses[name] = heads[name].supervise(self._at(hidden_TD, queries), queries)
         return losses
 
     def predict(self, batch: Batch) -> dict[str, Sequence[Any]]:
         """Return the predictions of each head that ``batch`` queries, by the head's name, in the order of queries."""
         hidden_TD = self(batch)[0][0]
         heads = self.query_heads()
-        return {name: heads[name].predict(self._at(hidden_TD, asked), asked) for name, asked in batch.queries.items()}
+        predictions: dict[str, Sequence[Any]] = {}
+        for name, queries in batch.queries.items():
+            with guard(heads[name].origin, "predict()"):
+                predictions[name] = heads[name].predict(self._at(hidden_TD, queries), queries)
+        return predictions
 
     def _at(self, hidden_TD: Tensor, queries: Sequence[Query]) -> Tensor:
         """Return the hidden vectors ``[n, D]`` at n queries."""

@@ -19,12 +19,14 @@ from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.scheduler import Scheduler
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
+from modrwkv_core.model.build import build
 from modrwkv_core.model.finetuning import finetuning_method
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, load_checkpoint
@@ -254,14 +256,14 @@ class _PhaseRun:
         for name in manifest.select(self.phase.train):
             part = parts[name]
             assert isinstance(part, Component)
-            plan.method.prepare(part)
+            with guard(plan.method.origin, "prepare()"):
+                plan.method.prepare(part)
             trainer.methods[name] = plan.method
         self.model.to(trainer.device)
         self.frozen_parts = parts.keys() - apply_plan(self.model, manifest, self.phase, plan.method)
-        build = registry.implementation("optimizer", self.phase.optimizer.type)
-        self.optimizer = PhaseOptimizer(build, self.model, manifest, self.phase)
-        scheduler = registry.implementation("scheduler", self.phase.scheduler.type)
-        self.scheduler: Scheduler[Any] = scheduler(self.phase.scheduler, plan.steps)
+        self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase)
+        scheduler = self.phase.scheduler
+        self.scheduler: Scheduler[Any] = build(registry, "scheduler", scheduler.type, scheduler, plan.steps)
         self.loader = trainer.loader(self.phase, plan.sources)
         self.phase_step = 0
         self.skipped_before = 0
@@ -342,9 +344,13 @@ class _PhaseRun:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._not_finite(batch)
         self.is_stepping = True
-        self.optimizer.step(self.scheduler.factor(self.phase_step))
+        self.optimizer.step(self._lr_factor(self.phase_step))
         self.is_stepping = False
         self.accumulator.add(loss, {name: float(value.detach()) for name, value in losses.items()}, norm, batch)
+
+    def _lr_factor(self, step: int) -> float:
+        with guard(self.scheduler.origin, "factor()"):
+            return self.scheduler.factor(step)
 
     def _not_finite(self, batch: Batch) -> ModRWKVError:
         hint = "lower the learning rate or train in float32"
@@ -359,7 +365,7 @@ class _PhaseRun:
 
     def _log(self) -> str:
         """Tell plugins of the metrics since the last time, and return them in short."""
-        metrics = self.accumulator.means() | {"lr": self.phase.lr * self.scheduler.factor(self.phase_step - 1)}
+        metrics = self.accumulator.means() | {"lr": self.phase.lr * self._lr_factor(self.phase_step - 1)}
         if self.skipped_records:
             metrics["skipped_records"] = float(self.skipped_records)
         self._announce(metrics)

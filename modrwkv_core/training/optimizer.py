@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError, ComponentError
+from modrwkv_core.interfaces.guard import guard
+from modrwkv_core.interfaces.optimizer import Optimizer
 from modrwkv_core.manifest.schema import Manifest, Phase
+from modrwkv_core.model.build import build
 from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.registry import Registry
 from modrwkv_core.training.plan import parameter_groups
 
 __all__ = ["PhaseOptimizer"]
@@ -21,15 +25,13 @@ class PhaseOptimizer:
     """Clips gradients, sets learning rates and steps; around any :class:`torch.optim.Optimizer`.
 
     Args:
-        build: Makes the optimizer of its configuration and parameter groups.
+        registry: Provides the optimizer.
         model: Its trainable parameters are optimized.
         manifest: Which parts there are.
         phase: The optimizer, learning rates and clipping.
     """
 
-    def __init__(
-        self, build: Callable[..., torch.optim.Optimizer], model: MultimodalModel, manifest: Manifest, phase: Phase
-    ) -> None:
+    def __init__(self, registry: Registry, model: MultimodalModel, manifest: Manifest, phase: Phase) -> None:
         self._phase = phase
         groups = parameter_groups(model, manifest, phase)
         self._peaks = [group["lr"] for group in groups]
@@ -37,7 +39,8 @@ class PhaseOptimizer:
             name: parameter for group in groups for name, parameter in zip(group["names"], group["params"], strict=True)
         }
         without_names = [{key: value for key, value in group.items() if key != "names"} for group in groups]
-        self._optimizer = build(phase.optimizer, without_names)
+        config = phase.optimizer
+        self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, without_names)
 
     def clip_grad_norm(self) -> float:
         """Clip the gradients' norm and return what it was before."""
@@ -48,7 +51,8 @@ class PhaseOptimizer:
         """Take a step at ``factor`` times the groups' highest learning rates and clear the gradients."""
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        self._optimizer.step()
+        with guard(self._optimizer.origin, "step()"):
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
