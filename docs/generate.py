@@ -59,7 +59,7 @@ VARIABLES = {
     "plugin fails.",
     "MODRWKV_TRACE_PLUGINS": "`1` writes every call of a hook, with its result, to the standard error output.",
     "MODRWKV_TRACEBACK": "`1` shows the traceback of an error, as `--traceback` does.",
-    "MODRWKV_MAX_IMAGE_PIXELS": "Pixels above which a picture file is refused before it is decoded; by default "
+    "MODRWKV_MAX_IMAGE_PIXELS": "Pixels above which an image file is refused before it is decoded; by default "
     "89478485.",
     "MODRWKV_MAX_AUDIO_SAMPLES": "Samples of all channels above which a sound file is refused before it is decoded; by "
     "default 268435456.",

@@ -163,7 +163,7 @@ def modrwkv_modalities() -> list[ModalitySpec]:
         ModalitySpec(
             api=1,
             name="image",
-            summary="pictures",
+            summary="images",
             implementation="modrwkv_core.modalities.image:ImageModality",
             suffixes=(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
         ),

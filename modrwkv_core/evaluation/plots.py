@@ -1,4 +1,4 @@
-"""Signals and forecasts as pictures for the report.
+"""Signals and forecasts as images for the report.
 
 Drawings are SVG, made with matplotlib's object interface. What is drawn in the color of the ink follows the reader's
 light or dark color scheme.
@@ -57,10 +57,10 @@ _COLUMNS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A picture for a page.
+    """An image for a page.
 
     Attributes:
-        uri: The picture itself, as a ``data:`` address.
+        uri: The image itself, as a ``data:`` address.
         alt: What it shows, in words.
         pixelated: Whether enlarging must keep its pixels sharp.
     """
@@ -71,7 +71,7 @@ class Drawing:
 
 
 def draw_signal(signal: Any) -> Drawing | None:
-    """Draw a picture, a waveform (as a spectrogram) or a series; None for any other signal."""
+    """Draw an image, a waveform (as a spectrogram) or a series; None for any other signal."""
     match signal:
         case Image():
             return _draw_picture(signal)
@@ -87,7 +87,7 @@ def _draw_picture(picture: Image) -> Drawing:
     height, width, _ = picture.pixels.shape
     file = io.BytesIO()
     PIL.Image.fromarray(picture.pixels).save(file, "PNG")
-    return Drawing(_uri("image/png", file), f"picture, {width} by {height} pixels", pixelated=max(width, height) <= 128)
+    return Drawing(_uri("image/png", file), f"image, {width} by {height} pixels", pixelated=max(width, height) <= 128)
 
 
 @matplotlib.rc_context(_STYLE)

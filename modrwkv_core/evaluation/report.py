@@ -89,7 +89,7 @@ def write_report(
         summary: What the run is, line by line: name and value.
         results: What the tasks found.
         metrics: The metrics that training logged, in order; see :func:`modrwkv_core.evaluation.plots.draw_losses`.
-        decode: Makes a signal of a medium, by its modality. Signals other than pictures, waveforms and series are
+        decode: Makes a signal of a medium, by its modality. Signals other than images, waveforms and series are
             listed by the name of their modality.
     """
     environment = jinja2.Environment(

@@ -5,7 +5,7 @@ Ctrl-C. Everything else that a third party's code raises, ``SystemExit`` and oth
 :class:`~modrwkv_core.errors.PluginError`. What it prints goes to standard error, for standard output belongs to the
 command. Nothing is caught for the core's own components: their exceptions are mistakes of the core, and look like them.
 
-A guard costs about a microsecond; it is used around whole batches, items and imports, never inside a kernel.
+A guard costs about two microseconds; it is used around whole batches, items and imports, never inside a kernel.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Modality(ABC, Generic[SignalT]):
         """Decode ``media`` to a signal.
 
         Args:
-            media: A path, the bytes of a file, or an object that already holds the data (an array, a PIL picture, a
+            media: A path, the bytes of a file, or an object that already holds the data (an array, a PIL image, a
                 signal of this modality, which is returned as it is after validation).
 
         Raises:

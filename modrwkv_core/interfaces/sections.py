@@ -1,6 +1,6 @@
 """Sections: fields of a configuration that hold the configuration of another component.
 
-An encoder may be made of others, such as one that reads the frames of a video with an encoder of pictures. Its
+An encoder may be made of others, such as one that reads the frames of a video with an image encoder. Its
 configuration then has a field for each::
 
     class FramesConfig(EncoderConfig):

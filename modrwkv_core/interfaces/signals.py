@@ -1,4 +1,4 @@
-"""Decoded signals of the first-party modalities: a picture, a waveform, a series.
+"""Decoded signals of the first-party modalities: an image, a waveform, a series.
 
 A signal is what a :class:`~modrwkv_core.interfaces.modality.Modality` makes of a file, bytes or an array, and what an
 encoder's processor reads. Signals live on the CPU, are picklable and hold no torch objects. Third-party modalities
@@ -17,7 +17,7 @@ __all__ = ["Image", "TimeSeries", "Waveform"]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture in sRGB.
+    """An image in sRGB.
 
     Attributes:
         pixels: ``[height, width, 3]``, uint8.

@@ -12,7 +12,7 @@ WorldRWKV ``wlm``, RWKV-VL    ``model.proj.``                      ``model.encod
 
 The last has the names of flash-linear-attention in its backbone. The parts' arithmetic is fixed in the authors' code:
 
-- Adapters of pictures give ``y + LayerNorm(y)`` with ``y = Linear(ReLU(Linear(x)))``, some after a convolution of
+- Adapters of images give ``y + LayerNorm(y)`` with ``y = Linear(ReLU(Linear(x)))``, some after a convolution of
   stride 2 without bias or padding.
 - Adapters of sound are a convolution of stride 2 with bias, padded by 2, and ``Linear(ReLU(Linear(x)))`` alone.
 """

@@ -1,4 +1,4 @@
-"""Image: picture files, arrays and Pillow pictures to sRGB pixels."""
+"""Image files, arrays and Pillow images to sRGB pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modrwkv_core.readers.files import limit_from_environment, read_media
 __all__ = ["MAX_PIXELS", "MAX_PIXELS_VARIABLE", "ImageModality"]
 
 MAX_PIXELS: Final = 89_478_485
-"""Pixels above which a picture file is refused unless told otherwise: Pillow's own guard, 256 MiB in sRGB."""
+"""Pixels above which an image file is refused unless told otherwise: Pillow's own guard, 256 MiB in sRGB."""
 
 MAX_PIXELS_VARIABLE: Final = "MODRWKV_MAX_IMAGE_PIXELS"
 """Environment variable that sets another limit."""
@@ -35,20 +35,20 @@ _TURNS: Final[dict[object, Transpose]] = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What sets a picture upright, by the orientation of its EXIF."""
+"""What sets an image upright, by the orientation of its EXIF."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
 
 class ImageModality(Modality[Image]):
-    """Decodes every format of pictures that Pillow reads itself (PostScript would be run); of an animation frame 1.
+    """Decodes every format of images that Pillow reads itself (PostScript would be run); of an animation frame 1.
 
     The camera's rotation (EXIF) is applied, transparency is laid on white, palettes, greyscale and CMYK become RGB.
     16-bit greyscale is scaled to 8 bits; of 16-bit colors Pillow keeps the upper 8 bits. Embedded color profiles are
     not applied, as the published encoders' own processors do not apply them either.
 
     Args:
-        max_pixels: Picture files with more pixels are refused before they are decoded; by default what the environment
+        max_pixels: Image files with more pixels are refused before they are decoded; by default what the environment
             variable :data:`MAX_PIXELS_VARIABLE` says, else :data:`MAX_PIXELS`. A limit above Pillow's own guard raises
             that guard for the whole process.
     """
@@ -60,23 +60,23 @@ class ImageModality(Modality[Image]):
         """Decode ``media`` to ``[height, width, 3]``, uint8.
 
         Args:
-            media: A path, a data URI, the bytes of a file, a Pillow picture, a picture, or an array ``[height, width]``
+            media: A path, a data URI, the bytes of a file, a Pillow image, an image, or an array ``[height, width]``
                 or ``[height, width, channels]`` with 1, 3 or 4 (with transparency) channels: uint8, uint16, bool, or
                 floating point from 0 to 1.
 
         Raises:
-            DataError: The file is missing, empty, damaged, too large or no picture; the array is of another shape or
+            DataError: The file is missing, empty, damaged, too large or no image; the array is of another shape or
                 type, or has no pixels.
         """
         if isinstance(media, Image):
             pixels = media.pixels
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-                raise DataError(f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}")
+                raise DataError(f"an image is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}")
             return media
         if isinstance(media, np.ndarray):
             return Image(_to_srgb(_from_array(media), "the given array"))
         if isinstance(media, PIL.Image.Image):
-            return Image(_to_srgb(media, "the given Pillow picture"))
+            return Image(_to_srgb(media, "the given Pillow image"))
         content, name = read_media(media)
         return Image(_to_srgb(self._open(content, name), name))
 
@@ -98,13 +98,13 @@ class ImageModality(Modality[Image]):
             raise self._too_large(name, str(error)) from error
         except UnidentifiedImageError as error:
             raise DataError(
-                f"{name} is not a picture, or of a format that Pillow cannot read",
+                f"{name} is not an image, or of a format that Pillow cannot read",
                 hint="save it as PNG or JPEG, or leave it out",
             ) from error
         except Exception as error:
             raise _damaged(name, error) from error
         if picture.format == "EPS":  # to read it is to run it, for as long as it likes
-            raise DataError(f"{name} is PostScript, a program and not a picture", hint="save it as PNG")
+            raise DataError(f"{name} is PostScript, a program and not an image", hint="save it as PNG")
         if picture.width * picture.height > self.max_pixels:
             raise self._too_large(name, f"{picture.width} x {picture.height} pixels")
         return picture
@@ -118,7 +118,7 @@ class ImageModality(Modality[Image]):
 
 def _damaged(name: str, error: Exception) -> DataError:
     """Make the error for whatever Pillow's readers raise when a damaged file makes them trip."""
-    return DataError(f"{name} is a damaged picture: {error}", hint="save it again from its source, or leave it out")
+    return DataError(f"{name} is a damaged image: {error}", hint="save it again from its source, or leave it out")
 
 
 def _from_array(array: NDArray[Any]) -> PIL.Image.Image:
@@ -126,8 +126,8 @@ def _from_array(array: NDArray[Any]) -> PIL.Image.Image:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
         raise DataError(
-            f"an array of the shape {list(array.shape)} is not a picture",
-            hint="pictures are [height, width] or [height, width, channels] with 1, 3 or 4 channels",
+            f"an array of the shape {list(array.shape)} is not an image",
+            hint="images are [height, width] or [height, width, channels] with 1, 3 or 4 channels",
         )
     pixels = _to_8_bit(array, "the given array")
     return PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -151,7 +151,7 @@ def _to_8_bit(values: NDArray[Any], name: str) -> Pixels:
 
 
 def _to_srgb(picture: PIL.Image.Image, name: str) -> Pixels:
-    """Load, turn, flatten and convert a picture to ``[height, width, 3]``."""
+    """Load, turn, flatten and convert an image to ``[height, width, 3]``."""
     if not picture.width or not picture.height:
         raise DataError(f"{name} has no pixels: {picture.width} x {picture.height}")
     try:
@@ -172,7 +172,7 @@ def _to_srgb(picture: PIL.Image.Image, name: str) -> Pixels:
 
 
 def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Turn a picture as its EXIF says; whatever else is in there does not concern the pixels."""
+    """Turn an image as its EXIF says; whatever else is in there does not concern the pixels."""
     try:
         turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # damaged EXIF trips Pillow's parser in many ways
@@ -181,7 +181,7 @@ def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _from_numbers(picture: PIL.Image.Image, name: str) -> PIL.Image.Image:
-    """Scale a picture with one number for each pixel to 8 bits; 32-bit integers that fit count as 16-bit."""
+    """Scale an image with one number for each pixel to 8 bits; 32-bit integers that fit count as 16-bit."""
     values = np.asarray(picture)
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
         values = values.astype(np.uint16)

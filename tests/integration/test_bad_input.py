@@ -109,12 +109,12 @@ def test_a_vocabulary_wider_than_the_weights_names_both(tiny_manifest: Write, re
 
 
 def test_pictures(run: Path, refused: Callable[..., str], tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
+    picture = tmp_path / "image.png"
     Image.new("RGB", (64, 64), "red").save(picture)
     cut = tmp_path / "cut.png"
     cut.write_bytes(picture.read_bytes()[:60])
     text = tmp_path / "text.png"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     assert (
         run_program(["generate", str(run), "What <image> is this?", "--image", str(picture), "--max-tokens", "2"]) == 0
     )

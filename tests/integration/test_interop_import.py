@@ -63,7 +63,7 @@ def under(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def picture(weights: Tensors, names: str, x_LD: Tensor) -> Tensor:
-    """The authors' adapter of pictures, as its own code computes it."""
+    """The authors' adapter of images, as its own code computes it."""
     w = {name: tensor.double() for name, tensor in weights.items()}
     if "conv.weight" in w:
         x_LD = conv1d(x_LD.T, w["conv.weight"], stride=2).T

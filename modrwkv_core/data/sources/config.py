@@ -42,7 +42,7 @@ class LlavaConfig(SourceConfig):
     """One JSON list, or JSON Lines."""
 
     media: DataPath | None = None
-    """Folder or zip archive that paths of pictures are meant from; by default the folder of ``path``."""
+    """Folder or zip archive that paths of images are meant from; by default the folder of ``path``."""
 
 
 class LabeledAudioConfig(SourceConfig):

@@ -75,8 +75,8 @@ def pipeline(name: str, compressor: CompressorConfig | None) -> MediaPreprocesso
 
 @pytest.fixture
 def encoder() -> ConversationEncoder:
-    """Bytes, two modalities (sounds are halved, pictures are not), the language model and a head about sounds."""
-    pipelines = {"sound": pipeline("sound", HalvingConfig()), "picture": pipeline("picture", None)}
+    """Bytes, two modalities (sounds are halved, images are not), the language model and a head about sounds."""
+    pipelines = {"sound": pipeline("sound", HalvingConfig()), "image": pipeline("image", None)}
     return ConversationEncoder(
         BytesTokenizer(BytesConfig()), pipelines, {"lm": LanguageModelConfig(), "mood": MoodConfig()}
     )

@@ -45,7 +45,7 @@ def supervised(sample: Sample) -> list[int]:
 
 
 def test_a_conversation_by_hand(encoder: ConversationEncoder) -> None:
-    sound, picture = Media("sound", [1, 2, 3, 4, 5]), Media("picture", [9])
+    sound, picture = Media("sound", [1, 2, 3, 4, 5]), Media("image", [9])
     sample = encoder.sample(
         record(
             turn("system", "S"),
@@ -71,14 +71,14 @@ def test_a_conversation_by_hand(encoder: ConversationEncoder) -> None:
     ]
     assert [(item.modality, item.count, item.key) for item in sample.media] == [
         ("sound", 2, "file.jsonl:7"),
-        ("picture", 1, "file.jsonl:7"),
+        ("image", 1, "file.jsonl:7"),
         ("sound", 2, "file.jsonl:7"),
     ]
     assert sample.media[0].item.tensors["values"].tolist() == [1, 2, 3, 4, 5]
 
 
 media_part = st.builds(
-    Media, st.sampled_from(["sound", "picture"]), st.lists(st.integers(0, 9), min_size=2, max_size=9)
+    Media, st.sampled_from(["sound", "image"]), st.lists(st.integers(0, 9), min_size=2, max_size=9)
 )
 text_part = st.text(min_size=1, max_size=8).filter(str.strip).map(Text)
 any_turns = st.lists(
@@ -144,7 +144,7 @@ def test_a_prompt_is_the_beginning_of_its_sample(encoder: ConversationEncoder) -
 def test_targets_of_heads(encoder: ConversationEncoder) -> None:
     sample = encoder.sample(
         record(
-            turn("user", Media("picture", [7]), Media("sound", [1, 2]), "how is it?"),
+            turn("user", Media("image", [7]), Media("sound", [1, 2]), "how is it?"),
             turn("assistant", "so: ", Target("mood", "calm")),
         )
     )
@@ -164,21 +164,21 @@ def test_targets_of_heads(encoder: ConversationEncoder) -> None:
 
 
 def test_a_query_is_about_the_latest_signal_of_its_heads_modality(encoder: ConversationEncoder) -> None:
-    shown = turn("user", Media("sound", [1, 2]), Media("sound", [3, 4]), Media("picture", [9]))
+    shown = turn("user", Media("sound", [1, 2]), Media("sound", [3, 4]), Media("image", [9]))
     for head in ("mood", None):
         [query] = encoder.query([shown], head).queries["mood"]
         assert query.signal.tolist() == [30, 40]
 
 
 def test_a_target_may_leave_its_head_out_where_one_can_be_meant(encoder: ConversationEncoder) -> None:
-    heads = {name: MoodConfig(modality=of) for name, of in (("a", "sound"), ("b", "sound"), ("c", "picture"))}
+    heads = {name: MoodConfig(modality=of) for name, of in (("a", "sound"), ("b", "sound"), ("c", "image"))}
     several = ConversationEncoder(encoder.tokenizer, encoder.preprocessors, heads)
-    sound, picture = turn("user", Media("sound", [1, 2])), turn("user", Media("picture", [7]))
+    sound, picture = turn("user", Media("sound", [1, 2])), turn("user", Media("image", [7]))
     calm = turn("assistant", Target(None, "calm"))
     assert list(several.sample(record(picture, calm)).queries) == ["c"]
     with pytest.raises(DataError, match="asks about sound without naming a head; these could answer: a, b"):
         several.sample(record(sound, calm))
-    with pytest.raises(DataError, match=r"asks about picture, but .* answer queries: mood \(sound\)"):
+    with pytest.raises(DataError, match=r"asks about image, but .* answer queries: mood \(sound\)"):
         encoder.sample(record(picture, calm))
     assert list(several.sample(record(sound, turn("assistant", Target("b", "calm")))).queries) == ["b"]
 
@@ -216,7 +216,7 @@ def test_text_cannot_forge_placeholders(encoder: ConversationEncoder) -> None:
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
-        ([turn("user", Media("smell", b"")), turn("assistant", "a")], "smell.*these modalities: sound, picture"),
+        ([turn("user", Media("smell", b"")), turn("assistant", "a")], "smell.*these modalities: sound, image"),
         ([turn("user", Media("sound", [1])), turn("assistant", "a")], "sound is too short: its length of 1"),
         ([turn("user", Media("sound", [])), turn("assistant", "a")], "sound is too short: its length of 0"),
         ([turn("user", Media("sound", [-1])), turn("assistant", "a")], "negative numbers\nhint: use others"),

@@ -40,7 +40,7 @@ def test_a_picture_keeps_its_pixels() -> None:
     drawing = draw_signal(Image(pixels))
     np.testing.assert_array_equal(np.array(PIL.Image.open(io.BytesIO(content(drawing, "image/png")))), pixels)
     assert drawing is not None
-    assert drawing.alt == "picture, 7 by 5 pixels"
+    assert drawing.alt == "image, 7 by 5 pixels"
     assert drawing.pixelated
 
 

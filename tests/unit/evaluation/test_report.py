@@ -26,7 +26,7 @@ METRICS: list[dict[str, float | str]] = [
 
 
 class Page(HTMLParser):
-    """A page as a browser sees it: every element closed, its words, its pictures."""
+    """A page as a browser sees it: every element closed, its words, its images."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ def test_questions_stand_with_their_media_and_answers(tmp_path: Path) -> None:
     page = report(tmp_path, [accuracy(right, wrong)])
     assert page.attributes.count(("title", "asked.jsonl:1")) == 2
     assert [image["alt"] for image in page.images] == [
-        "picture, 4 by 4 pixels",
+        "image, 4 by 4 pixels",
         "spectrogram of 0.10 seconds of sound at 8000 Hz",
         "series of 5 points in 1 column",
     ]

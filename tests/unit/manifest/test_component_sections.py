@@ -1,4 +1,4 @@
-"""Configurations with sections for other components: an encoder of films that reads their pictures with another one."""
+"""Configurations with sections for other components: an encoder of films that reads their images with another one."""
 
 from __future__ import annotations
 

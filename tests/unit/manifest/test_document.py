@@ -115,9 +115,9 @@ def test_files_that_cannot_be_read(tmp_path: Path):
         read_document(tmp_path / "none.yaml")
     with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
         read_document(tmp_path)
-    picture = tmp_path / "picture.yaml"
+    picture = tmp_path / "image.yaml"
     picture.write_bytes(b"\x89PNG\xff")
-    with pytest.raises(ManifestError, match=r"picture\.yaml: not UTF-8 text \(byte 0\)"):
+    with pytest.raises(ManifestError, match=r"image\.yaml: not UTF-8 text \(byte 0\)"):
         read_document(picture)
 
 

@@ -58,18 +58,18 @@ class TestImage(ModalityContract):
 
     def media(self, folder: Path) -> list[Any]:
         content = encoded(PIL.Image.fromarray(colors()))
-        (folder / "picture.png").write_bytes(content)
-        return [folder / "picture.png", content, colors(), PIL.Image.fromarray(colors()), Image(colors())]
+        (folder / "image.png").write_bytes(content)
+        return [folder / "image.png", content, colors(), PIL.Image.fromarray(colors()), Image(colors())]
 
     def bad_media(self, folder: Path) -> list[Any]:
-        return [b"no picture", np.zeros((2, 2, 2), np.uint8), 17]
+        return [b"no image", np.zeros((2, 2, 2), np.uint8), 17]
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "WEBP", "PPM"])
 def test_lossless_files_come_back_exactly(modality: ImageModality, file_format: str, tmp_path: Path) -> None:
     options = {"lossless": True} if file_format == "WEBP" else {}
     content = encoded(PIL.Image.fromarray(colors()), file_format, **options)
-    path = tmp_path / f"picture.{file_format.lower()}"
+    path = tmp_path / f"image.{file_format.lower()}"
     path.write_bytes(content)
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     for media in (path, str(path), content, uri):
@@ -188,9 +188,9 @@ def test_bad_files_are_named(modality: ImageModality, tmp_path: Path) -> None:
     wrong = {
         "missing.png": (None, "cannot read .*missing.png"),
         "empty.png": (b"", "empty.png is empty"),
-        "truncated.png": (whole[: len(whole) // 2], "truncated.png is a damaged picture"),
+        "truncated.png": (whole[: len(whole) // 2], "truncated.png is a damaged image"),
         "headless.png": (whole[:20], "headless.png is"),
-        "text.png": (b"no picture at all", "text.png is not a picture"),
+        "text.png": (b"no image at all", "text.png is not an image"),
     }
     for file, (content, message) in wrong.items():
         if content is not None:
@@ -271,13 +271,13 @@ def test_the_smallest_and_the_longest_pictures_are_read(modality: ImageModality,
 
 
 def test_bad_arrays_uris_and_pictures_are_refused(modality: ImageModality) -> None:
-    with pytest.raises(DataError, match=r"\[3, 20, 30\] is not a picture"):
+    with pytest.raises(DataError, match=r"\[3, 20, 30\] is not an image"):
         modality.decode(np.zeros((3, 20, 30), dtype=np.uint8))
     for array in (np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3), np.int64), np.full((2, 2), np.nan)):
         with pytest.raises(DataError):
             modality.decode(array)
     for channels in (2, 5):
-        with pytest.raises(DataError, match=rf"\[4, 4, {channels}\] is not a picture"):
+        with pytest.raises(DataError, match=rf"\[4, 4, {channels}\] is not an image"):
             modality.decode(np.zeros((4, 4, channels), np.uint8))
     for array in (np.array([["a"]]), np.zeros((2, 2), np.complex64), np.zeros((2, 2), "M8[s]")):
         with pytest.raises(DataError, match="pixels are uint8, uint16"):
@@ -336,5 +336,5 @@ def test_a_png_whose_data_end_in_zeros_is_refused(modality: ImageModality, share
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     content = encoded(PIL.Image.fromarray(noise))
     kept = int(len(content) * share)
-    with pytest.raises(DataError, match="damaged picture"):
+    with pytest.raises(DataError, match="damaged image"):
         modality.decode(content[:kept] + bytes(len(content) - kept))

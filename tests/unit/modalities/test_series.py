@@ -127,9 +127,9 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match=r"cannot read .*folder\.csv"):
         decode(tmp_path / "folder.csv")
-    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(DataError, match=r"picture\.png is not a CSV file"):
-        decode(tmp_path / "picture.png")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match=r"image\.png is not a CSV file"):
+        decode(tmp_path / "image.png")
     np.save(tmp_path / "cut.npy", np.arange(100.0))
     cut = tmp_path / "cut.npy"
     cut.write_bytes(cut.read_bytes()[:300])

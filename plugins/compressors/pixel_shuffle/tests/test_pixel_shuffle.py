@@ -101,7 +101,7 @@ def test_a_grid_that_the_factor_does_not_divide_is_refused() -> None:
 
 @pytest.fixture
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Check a manifest with a picture encoder of 5 x 6 patches; return the exit code and what is said."""
+    """Check a manifest with an image encoder of 5 x 6 patches; return the exit code and what is said."""
 
     def call(encoder: dict[str, object], compressor: dict[str, object]) -> tuple[int, str]:
         manifest = {

@@ -295,7 +295,7 @@ def test_checkpoints_of_another_kind_are_refused(published: tuple[CLIPModel, Pat
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "openai/clip-vit-base-patch32", "init": "scratch"}, "either a checkpoint or init: scratch"),
         ({"init": "scratch", "hidden_size": 10, "num_heads": 3}, "3 heads do not divide the hidden_size 10"),
-        ({"init": "scratch", "image_size": 8, "patch_size": 9}, "9 pixels does not fit into a picture of 8"),
+        ({"init": "scratch", "image_size": 8, "patch_size": 9}, "9 pixels does not fit into an image of 8"),
         ({"init": "scratch", "num_layers": 1, "layer": "penultimate"}, "no penultimate"),
         ({"init": "scratch", "layer": "first"}, "penultimate"),
         ({"init": "scratch", "num_layers": 0}, "greater than 0"),

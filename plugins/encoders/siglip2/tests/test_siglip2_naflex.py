@@ -105,7 +105,7 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_features_equal_upstreams_for_every_aspect_ratio(published: tuple[Siglip2Model, Path], alone: bool) -> None:
-    """From pictures to features; upstream pads each picture to the largest number of patches."""
+    """From images to features; upstream pads each image to the largest number of patches."""
     model, folder = published
     config = Siglip2NaflexConfig(checkpoint=str(folder))
     assert {name: getattr(config, name) for name in SIZES} == SIZES

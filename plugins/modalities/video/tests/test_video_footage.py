@@ -140,7 +140,7 @@ def test_sound_alone_is_no_video(tmp_path: Path, suffix: str) -> None:
         frame.sample_rate = 16000
         file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    with pytest.raises(DataError, match=rf"sound{suffix} holds no moving pictures, only audio"):
+    with pytest.raises(DataError, match=rf"sound{suffix} holds no moving images, only audio"):
         decoded(path)
 
 

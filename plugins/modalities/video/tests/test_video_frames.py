@@ -127,7 +127,7 @@ def test_features_are_the_means_over_windows_of_each_patch(counts: list[int], wi
 
 
 class Grower(Processor[Any, Any]):
-    """Gives every picture another number of patches than usual."""
+    """Gives every image another number of patches than usual."""
 
     def __call__(self, signal: Any) -> MediaItem:
         return MediaItem({"pixels": torch.zeros(3)}, 7)

@@ -28,7 +28,7 @@ def media(record: Record) -> list[Any]:
 
 @pytest.fixture
 def easy_vqa(tmp_path: Path) -> Path:
-    """Twenty pictures with three questions each to learn from, one picture to be evaluated on."""
+    """Twenty images with three questions each to learn from, one image to be evaluated on."""
     for part, count in (("train", 20), ("test", 1)):
         folder = tmp_path / part
         folder.mkdir()
@@ -36,7 +36,7 @@ def easy_vqa(tmp_path: Path) -> Path:
         (folder / "questions.json").write_text(json.dumps(questions))
         with zipfile.ZipFile(folder / "images.zip", "w") as archive:
             for picture in range(count):
-                archive.writestr(f"{picture}.png", f"picture {picture}")
+                archive.writestr(f"{picture}.png", f"image {picture}")
     return tmp_path
 
 
@@ -47,7 +47,7 @@ def vqa(path: Path, **config: Any) -> EasyVqaSource:
 def test_questions_alone(easy_vqa: Path) -> None:
     source = vqa(easy_vqa, part="test")
     assert [words(source[index]) for index in range(len(source))] == [[f"test {kind}?", "0"] for kind in "abc"]
-    assert media(source[1]) == [b"picture 0"]
+    assert media(source[1]) == [b"image 0"]
     assert source[1].key == f"{easy_vqa}/test/images.zip:0.png: test b?"
 
 
@@ -63,7 +63,7 @@ def test_questions_of_a_picture_as_turns(easy_vqa: Path) -> None:
         for record in records
         for question, answer in zip(words(record)[::2], words(record)[1::2], strict=True)
     )
-    assert asked == sorted((f"picture {p}".encode(), f"train {kind}?", f"{p}") for p in range(20) for kind in "abc")
+    assert asked == sorted((f"image {p}".encode(), f"train {kind}?", f"{p}") for p in range(20) for kind in "abc")
     again, other = vqa(easy_vqa, turns=2, holdout=0.0), vqa(easy_vqa, turns=2, holdout=0.0, seed=1)
     assert [again[index] for index in range(len(again))] == records
     assert [other[index] for index in range(len(other))] != records
@@ -93,7 +93,7 @@ def test_broken_easy_vqa(easy_vqa: Path) -> None:
     with pytest.raises(DataError, match=r"images\.zip has no member 99\.png"):
         vqa(easy_vqa, holdout=0.0)[0]
     (easy_vqa / "train/questions.json").write_text('[["what?", "circle"]]')
-    with pytest.raises(DataError, match=r"should list \[question, answer, picture\]"):
+    with pytest.raises(DataError, match=r"should list \[question, answer, image\]"):
         vqa(easy_vqa)
     (easy_vqa / "train/questions.json").write_text("[")
     with pytest.raises(DataError, match=r"questions\.json is not valid JSON"):

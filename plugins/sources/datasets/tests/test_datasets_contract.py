@@ -19,7 +19,7 @@ class TestEasyVqa(SourceContract):
             (place / "questions.json").write_text(json.dumps(questions))
             with zipfile.ZipFile(place / "images.zip", "w") as archive:
                 for picture in range(4):
-                    archive.writestr(f"{picture}.png", f"picture {picture}")
+                    archive.writestr(f"{picture}.png", f"image {picture}")
 
 
 class TestFsdd(SourceContract):

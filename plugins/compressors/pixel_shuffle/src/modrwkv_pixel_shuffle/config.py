@@ -54,7 +54,7 @@ class PixelShuffleConfig(CompressorConfig):
         if rows % self.factor or columns % self.factor:
             raise _refusal(
                 f"the factor {self.factor} does not divide the grid of {rows} x {columns} features",
-                "choose another factor, or another size of picture",
+                "choose another factor, or another size of image",
             )
         return rows, columns
 

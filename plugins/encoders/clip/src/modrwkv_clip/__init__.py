@@ -1,1 +1,1 @@
-"""CLIP: pictures to feature vectors."""
+"""CLIP: images to feature vectors."""

@@ -18,7 +18,7 @@ def _usual_layer(known: dict[str, Any]) -> Literal["penultimate", "last"]:
 
 
 class CLIPConfig(PretrainedEncoderConfig):
-    """One feature for each patch of a picture: a late layer of a CLIP vision tower, neither normalized nor pooled.
+    """One feature for each patch of an image: a late layer of a CLIP vision tower, neither normalized nor pooled.
 
     Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
     checkpoint, or from scratch are those of ``openai/clip-vit-large-patch14-336``. A valid configuration holds all of
@@ -42,7 +42,7 @@ class CLIPConfig(PretrainedEncoderConfig):
     """Whether the class token's vector comes first, before those of the patches."""
 
     image_size: int = from_checkpoint(gt=0)
-    """Height and width in pixels of the square that is cut from the middle of the resized picture."""
+    """Height and width in pixels of the square that is cut from the middle of the resized image."""
 
     patch_size: int = from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
@@ -64,7 +64,7 @@ class CLIPConfig(PretrainedEncoderConfig):
         if self.hidden_size % self.num_heads:
             raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
         if self.patch_size > self.image_size:
-            raise ValueError(f"a patch of {self.patch_size} pixels does not fit into a picture of {self.image_size}")
+            raise ValueError(f"a patch of {self.patch_size} pixels does not fit into an image of {self.image_size}")
         if not self.layers_run:
             raise ValueError("a tower of one layer has no penultimate one; use layer: last")
         return self
@@ -84,7 +84,7 @@ class CLIPConfig(PretrainedEncoderConfig):
 
     @property
     def patches(self) -> int:
-        """Number of patches of a picture."""
+        """Number of patches of an image."""
         return (self.image_size // self.patch_size) * (self.image_size // self.patch_size)
 
     @property
@@ -94,9 +94,9 @@ class CLIPConfig(PretrainedEncoderConfig):
 
     @property
     def typical_length(self) -> int:
-        """Number of patches of a picture, which is always the same."""
+        """Number of patches of an image, which is always the same."""
         return self.patches
 
     def out_length(self, length: int) -> int:
-        """Number of features of a picture of ``length`` patches: one for each, and with ``cls`` one more."""
+        """Number of features of an image of ``length`` patches: one for each, and with ``cls`` one more."""
         return length + self.cls

@@ -16,7 +16,7 @@ __all__ = ["CLIPEncoder"]
 
 
 class CLIPEncoder(PretrainedEncoder[CLIPConfig]):
-    """Pictures to one vector for each patch, and one for the class token if it is wanted.
+    """Images to one vector for each patch, and one for the class token if it is wanted.
 
     Source: Radford et al., CLIP, arXiv 2103.00020, section 2.4.
     """
@@ -30,7 +30,7 @@ class CLIPEncoder(PretrainedEncoder[CLIPConfig]):
         "post_layernorm.*",
         "embeddings.position_ids",
     )
-    """The text tower, what pools a picture, a table of indices."""
+    """The text tower, what pools an image, a table of indices."""
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__(config)
@@ -52,7 +52,7 @@ class CLIPEncoder(PretrainedEncoder[CLIPConfig]):
         return (*self.unused, *(f"encoder.layers.{layer}.*" for layer in after))
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode pictures: ``values [N, patches, hidden_size]``, row by row, after the class token."""
+        """Encode images: ``values [N, patches, hidden_size]``, row by row, after the class token."""
         pixels = torch.stack([item.tensors["pixels"] for item in items])
         values = self.model(pixels).last_hidden_state
         if not self.config.cls:

@@ -11,7 +11,7 @@ from modrwkv_core.interfaces.pretrained_config import ConfigFile, check_constant
 __all__ = ["KNOWN_CHECKPOINTS", "MEAN", "MODEL_FILE", "STD", "check_processor"]
 
 MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-"""Mean of the training pictures' red, green and blue, where full scale is 1."""
+"""Mean of the training images' red, green and blue, where full scale is 1."""
 
 STD: Final = (0.26862954, 0.26130258, 0.27577711)
 """Their standard deviation."""

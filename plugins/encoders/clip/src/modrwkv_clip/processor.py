@@ -1,4 +1,4 @@
-"""Pictures to the pixels that a CLIP vision tower reads."""
+"""Images to the pixels that a CLIP vision tower reads."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from modrwkv_core.interfaces.values import MediaItem
 __all__ = ["MAX_ASPECT_RATIO", "CLIPProcessor"]
 
 MAX_ASPECT_RATIO: Final = 100
-"""Length over breadth from which on a picture is refused: the square in its middle shows less than a hundredth."""
+"""Length over breadth from which on an image is refused: the square in its middle shows less than a hundredth."""
 
 
 class CLIPProcessor(Processor[CLIPConfig, Image]):
-    """Resizes a picture to the shorter side, cuts a square from its middle and normalizes its colors.
+    """Resizes an image to the shorter side, cuts a square from its middle and normalizes its colors.
 
     The values are those of CLIP's own processor: resized in 8 bits, bicubic with antialiasing.
     """
@@ -38,7 +38,7 @@ class CLIPProcessor(Processor[CLIPConfig, Image]):
         """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
 
         Raises:
-            DataError: The picture is more than :data:`MAX_ASPECT_RATIO` times as long as it is broad, or has no pixels,
+            DataError: The image is more than :data:`MAX_ASPECT_RATIO` times as long as it is broad, or has no pixels,
                 other channels than three, or another dtype than uint8.
         """
         pixels = _uint8_pixels(signal)
@@ -46,7 +46,7 @@ class CLIPProcessor(Processor[CLIPConfig, Image]):
         side, shorter = self.config.image_size, min(height, width)
         if max(height, width) > MAX_ASPECT_RATIO * shorter:
             raise DataError(
-                f"a picture of {width} x {height} pixels is too long: CLIP sees only the square in its middle",
+                f"an image of {width} x {height} pixels is too long: CLIP sees only the square in its middle",
                 component="encoder/clip",
                 hint="cut it into pieces, or leave it out",
             )
@@ -62,11 +62,11 @@ class CLIPProcessor(Processor[CLIPConfig, Image]):
 
 
 def _uint8_pixels(picture: Image) -> Tensor:
-    """Return a picture as a tensor ``[3, height, width]``, uint8."""
+    """Return an image as a tensor ``[3, height, width]``, uint8."""
     pixels = picture.pixels
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise DataError(
-            f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}",
+            f"an image is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}",
             component="encoder/clip",
         )
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

@@ -1,1 +1,1 @@
-"""SigLIP 2: pictures to feature vectors."""
+"""SigLIP 2: images to feature vectors."""

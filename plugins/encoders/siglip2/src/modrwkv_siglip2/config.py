@@ -13,7 +13,7 @@ __all__ = ["Siglip2Config"]
 
 
 class Siglip2Config(PretrainedEncoderConfig):
-    """One feature for each patch of a picture: the last layer of a SigLIP 2 vision tower, normalized, not pooled.
+    """One feature for each patch of an image: the last layer of a SigLIP 2 vision tower, normalized, not pooled.
 
     Give ``checkpoint`` for pretrained weights (any SigLIP or SigLIP 2 of fixed resolution), or ``init: scratch``. Sizes
     that are not given are read from the checkpoint, or from scratch are those of ``google/siglip2-base-patch16-384``. A
@@ -30,7 +30,7 @@ class Siglip2Config(PretrainedEncoderConfig):
     other_encoders: ClassVar = dict.fromkeys(("siglip2", *NAFLEX_CHECKPOINTS), "siglip2_naflex")
 
     image_size: int = from_checkpoint(gt=0)
-    """Height and width in pixels to which every picture is resized."""
+    """Height and width in pixels to which every image is resized."""
 
     patch_size: int = from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
@@ -48,19 +48,19 @@ class Siglip2Config(PretrainedEncoderConfig):
     """Dimension of the hidden layer of each MLP."""
 
     resample: Literal["bilinear", "bicubic"] = from_checkpoint()
-    """How pictures are resized; SigLIP 2 was trained with bilinear."""
+    """How images are resized; SigLIP 2 was trained with bilinear."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
         if self.patch_size > self.image_size:
-            raise ValueError(f"a patch of {self.patch_size} pixels does not fit into a picture of {self.image_size}")
+            raise ValueError(f"a patch of {self.patch_size} pixels does not fit into an image of {self.image_size}")
         return self
 
     @property
     def patches(self) -> int:
-        """Number of patches of a picture."""
+        """Number of patches of an image."""
         return (self.image_size // self.patch_size) * (self.image_size // self.patch_size)
 
     @property
@@ -70,9 +70,9 @@ class Siglip2Config(PretrainedEncoderConfig):
 
     @property
     def typical_length(self) -> int:
-        """Number of patches of a picture, which is always the same."""
+        """Number of patches of an image, which is always the same."""
         return self.patches
 
     def out_length(self, length: int) -> int:
-        """Number of features of a picture of ``length`` patches: one for each."""
+        """Number of features of an image of ``length`` patches: one for each."""
         return length

@@ -16,7 +16,7 @@ __all__ = ["Siglip2Encoder"]
 
 
 class Siglip2Encoder(PretrainedEncoder[Siglip2Config]):
-    """Pictures to one vector for each patch.
+    """Images to one vector for each patch.
 
     Source: Tschannen et al., SigLIP 2, arXiv 2502.14786; the ModRWKV paper takes the last layer after its norm.
     """
@@ -39,7 +39,7 @@ class Siglip2Encoder(PretrainedEncoder[Siglip2Config]):
         )
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode pictures: ``values [N, patches, hidden_size]``, row by row from the upper left."""
+        """Encode images: ``values [N, patches, hidden_size]``, row by row from the upper left."""
         pixels = torch.stack([item.tensors["pixels"] for item in items])
         values = self.model(pixels).last_hidden_state
         return Features(values, torch.full((len(items),), values.shape[1]))

@@ -19,15 +19,15 @@ INTERPOLATION: Final = {"bilinear": InterpolationMode.BILINEAR, "bicubic": Inter
 
 
 def uint8_pixels(picture: Image, component: str) -> Tensor:
-    """Return a picture as a tensor ``[3, height, width]``, uint8.
+    """Return an image as a tensor ``[3, height, width]``, uint8.
 
     Raises:
-        DataError: The picture has no pixels, other channels or another dtype; names ``component``.
+        DataError: The image has no pixels, other channels or another dtype; names ``component``.
     """
     pixels = picture.pixels
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise DataError(
-            f"a picture is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}", component=component
+            f"an image is [height, width, 3] in uint8, not {list(pixels.shape)} in {pixels.dtype}", component=component
         )
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 

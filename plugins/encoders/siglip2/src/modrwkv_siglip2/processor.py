@@ -1,4 +1,4 @@
-"""Pictures to the pixels that a SigLIP 2 vision tower of fixed resolution reads."""
+"""Images to the pixels that a SigLIP 2 vision tower of fixed resolution reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Siglip2Processor"]
 
 
 class Siglip2Processor(Processor[Siglip2Config, Image]):
-    """Resizes a picture to a square and scales its values to -1 ... 1.
+    """Resizes an image to a square and scales its values to -1 ... 1.
 
     The values are those of the pretrained checkpoints' own processor: resized in 8 bits with antialiasing, without
     keeping the aspect ratio.
@@ -22,7 +22,7 @@ class Siglip2Processor(Processor[Siglip2Config, Image]):
         """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
 
         Raises:
-            DataError: The picture has no pixels, other channels than three, or another dtype than uint8.
+            DataError: The image has no pixels, other channels than three, or another dtype than uint8.
         """
         side = self.config.image_size
         pixels = resized_pixels(uint8_pixels(signal, "encoder/siglip2"), side, side, self.config.resample)

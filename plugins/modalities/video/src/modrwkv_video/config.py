@@ -14,7 +14,7 @@ __all__ = ["VideoFramesConfig"]
 
 
 class VideoFramesConfig(EncoderConfig):
-    """Frames of a video, each read by an encoder of pictures, averaged patch by patch over windows of frames.
+    """Frames of a video, each read by an image encoder, averaged patch by patch over windows of frames.
 
     ``frames: n`` takes what is shown in the middle of n equal stretches of the video, or all frames if it has fewer;
     ``fps`` makes n grow with the video. The length of an item is its number of frames.
@@ -26,7 +26,7 @@ class VideoFramesConfig(EncoderConfig):
     type: Literal["video_frames"] = "video_frames"
 
     encoder: Annotated[SerializeAsAny[EncoderConfig], ComponentSection("encoder", modality="image")]
-    """Reads the frames: any encoder of pictures that gives each the same number of features."""
+    """Reads the frames: any image encoder that gives each the same number of features."""
 
     frames: int | None = Field(default=None, ge=1)
     """Frames of every video, spread evenly over it; 8 if ``fps`` is not given either."""
@@ -48,14 +48,14 @@ class VideoFramesConfig(EncoderConfig):
             self.__dict__["frames"] = 8  # frozen for everybody but this validator
         if self.encoder.typical_length is None:
             raise ComponentError(
-                f"the encoder '{self.encoder.type}' does not say how many features a picture has",
+                f"the encoder '{self.encoder.type}' does not say how many features an image has",
                 component="encoder/video_frames",
                 hint="use an encoder of fixed resolution",
             )
         return self
 
     def resolved(self) -> Self:
-        """Return a copy whose encoder of pictures needs no outside files."""
+        """Return a copy whose image encoder needs no outside files."""
         return self.model_copy(update={"encoder": self.encoder.resolved()})
 
     @property

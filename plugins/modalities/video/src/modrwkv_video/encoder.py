@@ -21,13 +21,13 @@ __all__ = ["VideoFramesEncoder"]
 
 
 class VideoFramesEncoder(Encoder[VideoFramesConfig]):
-    """Reads each frame with an encoder of pictures and averages the features of each patch over windows of frames.
+    """Reads each frame with an image encoder and averages the features of each patch over windows of frames.
 
     Source: the spatial features of Maaz et al., Video-ChatGPT, arXiv 2306.05424, here in windows.
 
     Args:
         config: The configuration.
-        encoder: The encoder of pictures.
+        encoder: The image encoder.
     """
 
     def __init__(self, config: VideoFramesConfig, encoder: Encoder[Any]) -> None:
@@ -35,11 +35,11 @@ class VideoFramesEncoder(Encoder[VideoFramesConfig]):
         self.encoder = encoder
 
     def load_pretrained(self) -> None:
-        """Load the pretrained weights of the encoder of pictures."""
+        """Load the pretrained weights of the image encoder."""
         self.encoder.load_pretrained()
 
     def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the files of the encoder of pictures."""
+        """Return the files of the image encoder."""
         return self.encoder.pretrained_files()
 
     def forward(self, items: Sequence[MediaItem]) -> Features:

@@ -166,7 +166,7 @@ def _index(container: InputContainer, stream: VideoStream, content: Path | bytes
 
 
 def _announced_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return how long the pictures last by the file's header, if it says so; sound may last longer."""
+    """Return how long the images last by the file's header, if it says so; sound may last longer."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     if container.duration is not None and len(container.streams) == 1:
@@ -179,14 +179,14 @@ def _truncated(name: str, what: str) -> DataError:
 
 
 def _picture_stream(container: InputContainer, name: str) -> VideoStream:
-    """Return the first stream of pictures that is not the cover of a recording."""
+    """Return the first stream of images that is not the cover of a recording."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
                 raise DataError(f"{name} is in a format that FFmpeg has no decoder for", hint="convert it to MP4")
             return stream
     kinds = sorted({stream.type for stream in container.streams})
-    raise DataError(f"{name} holds no moving pictures, only {', '.join(kinds) or 'nothing'}", hint="give a video")
+    raise DataError(f"{name} holds no moving images, only {', '.join(kinds) or 'nothing'}", hint="give a video")
 
 
 @contextmanager

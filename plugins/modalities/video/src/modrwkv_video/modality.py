@@ -1,4 +1,4 @@
-"""Video: files, arrays and lists of pictures to moving pictures."""
+"""The video modality: files, arrays and lists of images to videos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BYTES: Final = 2 * 1024**3
 MAX_BYTES_VARIABLE: Final = "MODRWKV_MAX_FILE_BYTES"
 
 MAX_PIXELS: Final = 89_478_485
-"""Pixels above which a file's frames are refused unless told otherwise, as those of pictures are."""
+"""Pixels above which a file's frames are refused unless told otherwise, as those of images are."""
 
 MAX_PIXELS_VARIABLE: Final = "MODRWKV_MAX_IMAGE_PIXELS"
 
@@ -37,7 +37,7 @@ class VideoModality(Modality[Video]):
     Args:
         max_bytes: Larger files are refused; by default what ``MODRWKV_MAX_FILE_BYTES`` says, else 2 GiB.
         max_pixels: Files with larger frames are refused; by default what ``MODRWKV_MAX_IMAGE_PIXELS`` says, else as
-            many as pictures may have.
+            many as images may have.
     """
 
     def __init__(self, max_bytes: int | None = None, max_pixels: int | None = None) -> None:
@@ -49,7 +49,7 @@ class VideoModality(Modality[Video]):
 
         Args:
             media: A path, the bytes of a file, a video, an array ``[frames, height, width, 3]`` in uint8, a list of
-                pictures of one size (arrays, Pillow pictures in RGB, or pictures of the modality ``image``), or a tuple
+                images of one size (arrays, Pillow images in RGB, or images of the modality ``image``), or a tuple
                 of either with its frames per second.
 
         Raises:
@@ -98,7 +98,7 @@ def _clip(media: Any) -> Clip:
     if not isinstance(media, np.ndarray | list | tuple):
         raise DataError(
             f"a {type(media).__name__} is not a video",
-            hint="give a path, the bytes of a file, an array [frames, height, width, 3] or a list of pictures",
+            hint="give a path, the bytes of a file, an array [frames, height, width, 3] or a list of images",
         )
     frames = [frame.pixels if isinstance(frame, Image) else np.asarray(frame) for frame in media]
     shapes = sorted({frame.shape for frame in frames})

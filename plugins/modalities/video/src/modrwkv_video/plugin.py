@@ -27,7 +27,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             api=1,
             kind="encoder",
             name="video_frames",
-            summary="frames of a video, each by an encoder of pictures, averaged over windows of time",
+            summary="frames of a video, each by an image encoder, averaged over windows of time",
             config="modrwkv_video.config:VideoFramesConfig",
             implementation="modrwkv_video.encoder:VideoFramesEncoder",
             processor="modrwkv_video.processor:VideoFramesProcessor",

@@ -37,11 +37,11 @@ def spread(moments: NDArray[np.int64], count: int) -> list[int]:
 
 
 class VideoFramesProcessor(Processor[VideoFramesConfig, Video]):
-    """Takes frames of a video and processes each as its encoder's pictures.
+    """Takes frames of a video and processes each as its encoder's images.
 
     Args:
         config: The configuration.
-        encoder: The processor of the encoder of pictures.
+        encoder: The processor of the image encoder.
     """
 
     def __init__(self, config: VideoFramesConfig, encoder: Processor[Any, Image]) -> None:
@@ -49,7 +49,7 @@ class VideoFramesProcessor(Processor[VideoFramesConfig, Video]):
         self.encoder = encoder
 
     def __call__(self, signal: Video) -> MediaItem:
-        """Make the encoder's tensors of a picture with an axis of frames in front, ``[F, ...]``; the length is F."""
+        """Make the encoder's tensors of an image with an axis of frames in front, ``[F, ...]``; the length is F."""
         signal.check()
         frames = [self.encoder(picture) for picture in signal.pictures(spread(signal.moments, self._count(signal)))]
         for frame in frames:
@@ -58,7 +58,7 @@ class VideoFramesProcessor(Processor[VideoFramesConfig, Video]):
                     f"the encoder '{self.config.encoder.type}' makes {frame.length} of a frame of this size, where "
                     f"{self.config.encoder.typical_length} are usual",
                     component="encoder/video_frames",
-                    hint="use an encoder that gives all pictures the same number of features",
+                    hint="use an encoder that gives all images the same number of features",
                 )
         names = frames[0].tensors
         return MediaItem({name: torch.stack([frame.tensors[name] for frame in frames]) for name in names}, len(frames))

@@ -19,7 +19,7 @@ __all__ = ["Clip", "Video"]
 
 
 class Video(ABC):
-    """A moving picture."""
+    """A moving image."""
 
     __slots__ = ()
 

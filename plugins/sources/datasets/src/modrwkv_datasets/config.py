@@ -15,7 +15,7 @@ Part: TypeAlias = Literal["train", "valid", "test"]
 
 
 class EasyVqaConfig(SourceConfig):
-    """Questions about pictures of colored shapes: 4,000 pictures to learn from, 1,000 to be evaluated on."""
+    """Questions about images of colored shapes: 4,000 images to learn from, 1,000 to be evaluated on."""
 
     source: Literal["easy_vqa"] = "easy_vqa"
 
@@ -23,13 +23,13 @@ class EasyVqaConfig(SourceConfig):
     """Folder with ``train`` and ``test``, each with ``questions.json`` and ``images.zip``."""
 
     part: Part = "train"
-    """``test`` is the official test set; ``valid`` is held back from the official training set, by picture."""
+    """``test`` is the official test set; ``valid`` is held back from the official training set, by image."""
 
     holdout: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Share of the training pictures that ``valid`` holds."""
+    """Share of the training images that ``valid`` holds."""
 
     turns: int = Field(default=1, ge=1)
-    """Questions about one picture in a conversation, at most."""
+    """Questions about one image in a conversation, at most."""
 
     seed: int = Field(default=0, ge=0)
     """Decides which questions share a conversation."""

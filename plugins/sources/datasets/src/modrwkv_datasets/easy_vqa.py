@@ -1,4 +1,4 @@
-"""easy-VQA: template questions about small pictures with one colored shape.
+"""easy-VQA: template questions about small images with one colored shape.
 
 Source: github.com/vzhou842/easy-VQA (MIT).
 """
@@ -23,7 +23,7 @@ Question = tuple[str, str]
 
 
 class EasyVqaSource(Source[EasyVqaConfig]):
-    """Each record is one picture with up to ``turns`` questions; the questions are in the data set's own words."""
+    """Each record is one image with up to ``turns`` questions; the questions are in the data set's own words."""
 
     def __init__(self, config: EasyVqaConfig) -> None:
         super().__init__(config)
@@ -53,7 +53,7 @@ class EasyVqaSource(Source[EasyVqaConfig]):
 
 
 def _read(path: Path) -> dict[int, list[Question]]:
-    """Read a list of ``[question, answer, picture]``; return the questions of each picture, pictures in order."""
+    """Read a list of ``[question, answer, image]``; return the questions of each image, images in order."""
     try:
         entries = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -66,12 +66,12 @@ def _read(path: Path) -> dict[int, list[Question]]:
             case [str(question), str(answer), int(picture)]:
                 of_picture[picture].append((question, answer))
             case _:
-                raise DataError(f"{path} should list [question, answer, picture], not {str(entry)[:80]}")
+                raise DataError(f"{path} should list [question, answer, image], not {str(entry)[:80]}")
     return dict(sorted(of_picture.items()))
 
 
 def _hold_back(of_picture: dict[int, list[Question]], config: EasyVqaConfig) -> dict[int, list[Question]]:
-    # The seed of the manifest plays no part: whatever it is, train and valid never share a picture.
+    # The seed of the manifest plays no part: whatever it is, train and valid never share an image.
     shuffled = np.random.default_rng(0).permutation(list(of_picture)).tolist()
     held = set(shuffled[: round(config.holdout * len(shuffled))])
     return {picture: asked for picture, asked in of_picture.items() if (picture in held) == (config.part == "valid")}

@@ -13,7 +13,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             api=1,
             kind="source",
             name="easy_vqa",
-            summary="easy-VQA: questions about pictures of colored shapes",
+            summary="easy-VQA: questions about images of colored shapes",
             config="modrwkv_datasets.config:EasyVqaConfig",
             implementation="modrwkv_datasets.easy_vqa:EasyVqaSource",
         ),

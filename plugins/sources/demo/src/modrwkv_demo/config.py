@@ -22,7 +22,7 @@ class DigitsQaConfig(SourceConfig):
     """``test`` holds the last 360 digits, ``train`` all before them."""
 
     scale: int = Field(default=2, ge=1)
-    """Pixels that each scanned pixel becomes in either direction: 2 makes pictures of 16 x 16."""
+    """Pixels that each scanned pixel becomes in either direction: 2 makes images of 16 x 16."""
 
     turns: int = Field(default=1, ge=1, le=4)
     """Questions about one digit in a conversation, at most."""

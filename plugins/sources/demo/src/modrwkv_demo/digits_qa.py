@@ -22,7 +22,7 @@ FULL_INK: Final = 16.0
 class DigitsQaSource(Source[DigitsQaConfig]):
     """Asks which digit it is, whether it is even, whether it is large, and whether it is a certain one.
 
-    Apart from the first, a question is answered right half of the time without looking at the picture.
+    Apart from the first, a question is answered right half of the time without looking at the image.
     """
 
     def __init__(self, config: DigitsQaConfig) -> None:

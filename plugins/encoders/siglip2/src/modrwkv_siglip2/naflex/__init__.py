@@ -1,1 +1,1 @@
-"""SigLIP 2 NaFlex: pictures in their own aspect ratio to feature vectors."""
+"""SigLIP 2 NaFlex: images in their own aspect ratio to feature vectors."""

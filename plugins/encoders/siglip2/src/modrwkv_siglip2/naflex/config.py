@@ -14,7 +14,7 @@ __all__ = ["Siglip2NaflexConfig"]
 
 
 class Siglip2NaflexConfig(PretrainedEncoderConfig):
-    """One feature for each patch of a picture in its own aspect ratio: the last layer of a SigLIP 2 NaFlex tower.
+    """One feature for each patch of an image in its own aspect ratio: the last layer of a SigLIP 2 NaFlex tower.
 
     Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
     checkpoint, or from scratch are those of ``google/siglip2-base-patch16-naflex``. A valid configuration holds all of
@@ -31,14 +31,14 @@ class Siglip2NaflexConfig(PretrainedEncoderConfig):
     other_encoders: ClassVar = dict.fromkeys(("siglip", *FIXED_CHECKPOINTS), "siglip2")
 
     max_patches: int = from_checkpoint(gt=0)
-    """Largest number of patches of a picture. Pictures are made as large as it allows, small ones too; more patches
+    """Largest number of patches of an image. Images are made as large as it allows, small ones too; more patches
     show more detail. The pretrained towers were trained with 128 to 1024."""
 
     patch_size: int = from_checkpoint(gt=0)
     """Height and width of a patch in pixels."""
 
     positions: int = from_checkpoint(gt=0)
-    """Number of learned positions, those of a square of patches; they are resized to each picture's grid."""
+    """Number of learned positions, those of a square of patches; they are resized to each image's grid."""
 
     hidden_size: int = from_checkpoint(gt=0)
     """Dimension of the features and of all layers."""
@@ -53,7 +53,7 @@ class Siglip2NaflexConfig(PretrainedEncoderConfig):
     """Dimension of the hidden layer of each MLP."""
 
     resample: Literal["bilinear", "bicubic"] = from_checkpoint()
-    """How pictures are resized; SigLIP 2 was trained with bilinear."""
+    """How images are resized; SigLIP 2 was trained with bilinear."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -70,9 +70,9 @@ class Siglip2NaflexConfig(PretrainedEncoderConfig):
 
     @property
     def typical_length(self) -> int:
-        """Largest number of patches, which square pictures reach and others come close to."""
+        """Largest number of patches, which square images reach and others come close to."""
         return self.max_patches
 
     def out_length(self, length: int) -> int:
-        """Number of features of a picture of ``length`` patches: one for each."""
+        """Number of features of an image of ``length`` patches: one for each."""
         return length

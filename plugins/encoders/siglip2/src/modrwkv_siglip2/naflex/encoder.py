@@ -17,10 +17,10 @@ __all__ = ["Siglip2NaflexEncoder"]
 
 
 class Siglip2NaflexEncoder(PretrainedEncoder[Siglip2NaflexConfig]):
-    """Pictures in their own aspect ratio to one vector for each patch.
+    """Images in their own aspect ratio to one vector for each patch.
 
-    The learned positions of a square are resized to each picture's grid (bilinear, with antialiasing); attention does
-    not see the padding of pictures of fewer patches.
+    The learned positions of a square are resized to each image's grid (bilinear, with antialiasing); attention does
+    not see the padding of images of fewer patches.
 
     Source: Tschannen et al., SigLIP 2, arXiv 2502.14786, section 2.4.2.
     """
@@ -43,7 +43,7 @@ class Siglip2NaflexEncoder(PretrainedEncoder[Siglip2NaflexConfig]):
         )
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
-        """Encode pictures: ``values [N, patches of the longest, hidden_size]``, row by row from the upper left."""
+        """Encode images: ``values [N, patches of the longest, hidden_size]``, row by row from the upper left."""
         patches = pad_sequence([item.tensors["patches"] for item in items], batch_first=True)
         padded = Features(patches, torch.tensor([item.length for item in items]))
         grids = torch.stack([item.tensors["grid"] for item in items]).cpu()  # read one by one, which waits for a GPU

@@ -1,4 +1,4 @@
-"""Pictures to the patches that a SigLIP 2 NaFlex vision tower reads."""
+"""Images to the patches that a SigLIP 2 NaFlex vision tower reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCALE_PRECISION: Final = 1e-5
 
 
 class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
-    """Resizes a picture to as many whole patches as are allowed, scales its values to -1 ... 1 and cuts it.
+    """Resizes an image to as many whole patches as are allowed, scales its values to -1 ... 1 and cuts it.
 
     The aspect ratio is kept except for rounding to whole patches. The values are those of the pretrained
     checkpoints' own processor: resized in 8 bits with antialiasing.
@@ -33,7 +33,7 @@ class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
         The length is the number of patches; ``grid`` holds their rows and columns, int64.
 
         Raises:
-            DataError: The picture has no pixels, other channels than three, or another dtype than uint8.
+            DataError: The image has no pixels, other channels than three, or another dtype than uint8.
         """
         pixels = uint8_pixels(signal, "encoder/siglip2_naflex")
         size = self.config.patch_size
@@ -44,7 +44,7 @@ class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
 
 
 def patch_grid(height: int, width: int, patch_size: int, max_patches: int) -> tuple[int, int]:
-    """Return the rows and columns of patches of a picture: the largest scale whose rounded-up grid is allowed.
+    """Return the rows and columns of patches of an image: the largest scale whose rounded-up grid is allowed.
 
     The scale is bisected between the bounds and to the precision that the checkpoints were trained with, so that the
     same grid comes out where two are nearly equally good.
