@@ -77,9 +77,7 @@ def test_a_conversation_by_hand(encoder: ConversationEncoder) -> None:
     assert sample.media[0].item.tensors["values"].tolist() == [1, 2, 3, 4, 5]
 
 
-media_part = st.builds(
-    Media, st.sampled_from(["sound", "image"]), st.lists(st.integers(0, 9), min_size=2, max_size=9)
-)
+media_part = st.builds(Media, st.sampled_from(["sound", "image"]), st.lists(st.integers(0, 9), min_size=2, max_size=9))
 text_part = st.text(min_size=1, max_size=8).filter(str.strip).map(Text)
 any_turns = st.lists(
     st.tuples(st.lists(media_part | text_part, min_size=1, max_size=5), st.lists(text_part, min_size=1, max_size=2)),
