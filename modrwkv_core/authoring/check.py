@@ -11,6 +11,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from itertools import groupby
@@ -26,18 +27,22 @@ from modrwkv_core.registry.probe import complaints
 from modrwkv_core.testing import (
     AdapterContract,
     BackboneContract,
+    CommandContract,
     CompressorContract,
     EncoderContract,
     FinetuningContract,
     HeadContract,
+    LoggerContract,
     MetricContract,
     ModalityContract,
     OptimizerContract,
+    PresetContract,
     SchedulerContract,
     SourceContract,
     TaskContract,
     TokenizerContract,
 )
+from modrwkv_core.testing.logger import LIFECYCLE
 from modrwkv_core.testing.registration import PluginContract
 
 __all__ = ["Finding", "Subject", "check_plugin", "find_subject"]
@@ -45,19 +50,22 @@ __all__ = ["Finding", "Subject", "check_plugin", "find_subject"]
 CONTRACTS: dict[str, type[PluginContract]] = {
     "adapter": AdapterContract,
     "backbone": BackboneContract,
+    "command": CommandContract,
     "compressor": CompressorContract,
     "encoder": EncoderContract,
     "finetuning": FinetuningContract,
     "head": HeadContract,
+    "logger": LoggerContract,
     "metric": MetricContract,
     "modality": ModalityContract,
     "optimizer": OptimizerContract,
+    "preset": PresetContract,
     "scheduler": SchedulerContract,
     "source": SourceContract,
     "task": TaskContract,
     "tokenizer": TokenizerContract,
 }
-"""The contract of each kind that has one."""
+"""The contract of each kind of component, and of what else a plugin brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +160,8 @@ def check_plugin(checked: Subject) -> Iterator[Finding]:
     yield from _merged(records)
     tested = {record.subject for record in records}
     for plugin in usable:
-        for provided in _provided(plugin):
-            if provided not in tested and _contract(provided):
+        for provided in _provided(plugin, checked.distribution):
+            if provided not in tested:
                 yield _untested(provided, plugin)
 
 
@@ -224,12 +232,11 @@ def _merged(records: Sequence[Record]) -> Iterator[Finding]:
 def _without_tests(installed: Distribution, plugins: Sequence[Plugin]) -> Iterator[Finding]:
     """Check what can be checked of an installed wheel: all that needs no settings of its author."""
     for plugin in plugins:
-        value = next(point.value for point in installed.entry_points if plugin.name.endswith(f":{point.name}"))
+        value = _entry_module(plugin, installed)
         contracts: list[type[PluginContract]] = [type("Checked", (PluginContract,), {"plugin": value})]
-        for provided in _provided(plugin):
+        for provided in _provided(plugin, installed):
             kind, _, name = provided.partition("/")
-            if contract := _contract(provided):
-                contracts.append(type(f"Checked{kind}", (contract,), {"plugin": value, "name": name}))
+            contracts.append(type(f"Checked{kind}", (CONTRACTS[kind],), {"plugin": value, "name": name}))
         for contract in contracts:
             yield from _checks_without_settings(contract, skip=PluginContract if contract is not contracts[0] else None)
         yield Finding(
@@ -254,25 +261,29 @@ def _checks_without_settings(contract: type[Any], skip: type[Any] | None) -> Ite
             yield Finding(subject(contract), point, "passed")
 
 
-def _provided(plugin: Plugin) -> list[str]:
-    components = [f"{spec.kind}/{spec.name}" for spec in plugin.components]
-    return [*(f"modality/{spec.name}" for spec in plugin.modalities), *components]
+def _provided(plugin: Plugin, installed: Distribution) -> list[str]:
+    """Return what a plugin brings, as its contracts' subjects call it."""
+    provided = [f"{kind}/{spec.name}" for kind, spec in plugin.provided()]
+    module = _entry_module(plugin, installed)
+    if any(hasattr(import_module(module), hook) for hook in LIFECYCLE):
+        provided.append(f"logger/{module}")
+    return provided
 
 
-def _contract(provided: str) -> type[PluginContract] | None:
-    return CONTRACTS.get(provided.partition("/")[0])
+def _entry_module(plugin: Plugin, installed: Distribution) -> str:
+    return next(point.value for point in installed.entry_points if plugin.name.endswith(f":{point.name}"))
 
 
 def _untested(provided: str, plugin: Plugin) -> Finding:
-    contract = _contract(provided)
-    assert contract is not None, "asked for kinds with a contract only"
-    name = provided.partition("/")[2]
+    kind, _, name = provided.partition("/")
+    contract = CONTRACTS[kind]
     return Finding(
         provided,
         "has a contract test",
         "failed",
         f"no class in the tests of {plugin.distribution} inherits {contract.__name__} for it",
-        f"inherit `modrwkv_core.testing.{contract.__name__}` in a test module, with `plugin` and `name = {name!r}`",
+        f"inherit `modrwkv_core.testing.{contract.__name__}` in a test module, with "
+        + (f"`plugin = {name!r}`" if kind == "logger" else f"`plugin` and `name = {name!r}`"),
     )
 
 

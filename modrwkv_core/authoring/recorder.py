@@ -44,9 +44,9 @@ class Record:
 
 
 def subject(contract: type[PluginContract]) -> str:
-    """Say in a word what ``contract`` is about."""
-    name = getattr(contract, "name", None)
-    return contract.plugin if name is None else f"{getattr(contract, 'kind', 'modality')}/{name}"
+    """Say in a word what ``contract`` is about; a logger is called like its entry module."""
+    kind, name = getattr(contract, "kind", None), getattr(contract, "name", contract.plugin)
+    return name if kind is None else f"{kind}/{name}"
 
 
 def remedy(check: Any) -> str:

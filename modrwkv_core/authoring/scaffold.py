@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final
 
 import jinja2
 from packaging.version import Version
 
+from modrwkv_core.authoring.kinds import SCAFFOLDS
 from modrwkv_core.authoring.signal import SignalClass, signal_class
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import MAX_NAME, NAME
 from modrwkv_core.registry import Registry
 from modrwkv_core.registry.hints import known
 
-__all__ = ["SCAFFOLDED", "Plan", "ScaffoldedKind", "plan_distribution", "write_distribution"]
-
-ScaffoldedKind: TypeAlias = Literal["encoder", "compressor", "adapter"]
-SCAFFOLDED: Final[tuple[ScaffoldedKind, ...]] = get_args(ScaffoldedKind)
-"""The kinds that there are templates for."""
-
-SUMMARIES: Final[dict[ScaffoldedKind, str]] = {
-    "encoder": "one vector for each stretch of a signal",
-    "compressor": "the mean of neighbouring features, through a linear layer",
-    "adapter": "two linear layers",
-}
+__all__ = ["Plan", "plan_distribution", "write_distribution"]
 
 STRIDE: Final = 8
 """Steps of a stretch where examples are long enough."""
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
+"""A folder for each kind, and ``common`` for all. Files that end with .jinja are written, others are included by them;
+a kind's file takes the place of the common one of the same path, which it may extend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +33,31 @@ class Plan:
     """What a new distribution is called and made of; the templates' words.
 
     Attributes:
-        kind: What it brings.
-        name: The word that manifests write after ``type:``.
+        kind: What it brings; one of :data:`~modrwkv_core.authoring.kinds.SCAFFOLDS`.
+        label: What prose calls that.
+        name: The word that manifests write after ``type:``, or the command line.
         distribution: Its name for pip.
         package: Its import name.
         prefix: What its classes begin with.
         summary: One line for listings.
         core_bounds: The versions of modrwkv that it is for, as in ``>=0.1,<0.2``.
-        modality: Encoders only: whose signals it reads.
+        requires: What else it needs installed.
+        modality: The modality that it brings, or whose signals it reads; empty for kinds that know none.
         modality_prefix: What the modality's classes begin with.
-        new_modality: Whether it brings the modality, too, because no installed distribution does.
-        signal: Encoders only: what it reads.
+        new_modality: Whether it brings the modality, because no installed distribution does.
+        signal: The modality's signals.
         stride: Encoders only: steps of a stretch, by default; the shortest example has at least one.
     """
 
-    kind: ScaffoldedKind
+    kind: str
+    label: str
     name: str
     distribution: str
     package: str
     prefix: str
     summary: str
     core_bounds: str
+    requires: tuple[str, ...]
     modality: str
     modality_prefix: str
     new_modality: bool
@@ -81,12 +77,12 @@ class Plan:
         return [f"from {module} import {name}" for module, name in sorted(needed.items())]
 
 
-def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, registry: Registry) -> Plan:
+def plan_distribution(name: str, kind: str, modality: str | None, registry: Registry) -> Plan:
     """Derive all names from one.
 
     Args:
-        name: The component's name; hyphens and underscores are the same.
-        kind: Its kind.
+        name: The name of what it brings; hyphens and underscores are the same.
+        kind: Its kind, one of :data:`~modrwkv_core.authoring.kinds.SCAFFOLDS`.
         modality: Encoders only: whose signals it reads. If none is installed under that name, a new one is written.
         registry: What is installed.
 
@@ -106,7 +102,7 @@ def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, reg
     name = name.replace("-", "_")
     package = f"modrwkv_{name}"
     _refuse_taken(kind, name, package, registry)
-    modality = (modality or "").replace("-", "_")
+    modality = name if kind == "modality" else (modality or "").replace("-", "_")
     new_modality = bool(modality) and modality not in {entry.spec.name for entry in registry.modalities()}
     signal = None
     if new_modality:
@@ -115,14 +111,17 @@ def plan_distribution(name: str, kind: ScaffoldedKind, modality: str | None, reg
         )
     elif modality:
         signal = signal_class(modality, registry)
+    scaffold = SCAFFOLDS[kind]
     return Plan(
         kind=kind,
+        label=scaffold.label,
         name=name,
         distribution=package.replace("_", "-"),
         package=package,
         prefix=_camel(name),
-        summary=SUMMARIES[kind],
+        summary=scaffold.summary,
         core_bounds=_bounds(Version(version("modrwkv"))),
+        requires=scaffold.requires,
         modality=modality,
         modality_prefix=_camel(modality),
         new_modality=new_modality,
@@ -139,27 +138,39 @@ def write_distribution(plan: Plan, folder: Path) -> list[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PluginError(f"{folder} holds something already", hint="choose another folder with --path, or empty it")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     words = {**asdict(plan), "processor_imports": plan.processor_imports}
     written = []
-    for template, content in _templates(plan):
-        path = folder / environment.from_string(template).render(words)
+    for target, template in _templates(plan).items():
+        path = folder / environment.from_string(target).render(words)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(environment.from_string(content).render(words), encoding="utf-8")
+        path.write_text(environment.get_template(template).render(words), encoding="utf-8")
         written.append(path)
     return sorted(written)
 
 
-def _templates(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield path and content of each template of ``plan``."""
-    for part in ("common", plan.kind, *(["modality"] if plan.new_modality else [])):
+def _templates(plan: Plan) -> dict[str, str]:
+    """Return the names of the templates of ``plan`` by the paths that they are written to, in templates' words."""
+    found: dict[str, str] = {}
+    for part in ("common", *(["modality"] if plan.new_modality else []), plan.kind):
         for template in sorted((TEMPLATES / part).rglob("*.jinja")):
-            path = template.relative_to(TEMPLATES / part).with_suffix("")
-            yield path.as_posix(), template.read_text(encoding="utf-8")
+            target = template.relative_to(TEMPLATES / part).with_suffix("")
+            found[target.as_posix()] = template.relative_to(TEMPLATES).as_posix()
+    return found
 
 
-def _refuse_taken(kind: ScaffoldedKind, name: str, package: str, registry: Registry) -> None:
-    owners = {entry.spec.name: entry.distribution for entry in registry.components(kind)} | known(kind)
+def _refuse_taken(kind: str, name: str, package: str, registry: Registry) -> None:
+    owners = {
+        spec.name: plugin.distribution
+        for plugin in registry.plugins
+        for provided, spec in plugin.provided()
+        if provided == kind
+    } | known(kind)
     if name in owners:
         raise PluginError(f"{kind} {name!r} is already provided by {owners[name]}", hint="choose another name")
     if find_spec(package) is not None:

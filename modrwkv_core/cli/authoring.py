@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modrwkv_core.authoring.kinds import SCAFFOLDS
+
 if TYPE_CHECKING:
     from modrwkv_core.authoring.check import Finding
-    from modrwkv_core.authoring.scaffold import ScaffoldedKind
 
 MARKS = {"passed": "pass", "failed": "FAIL", "skipped": "skip"}
 
 
 @click.command()
 @click.argument("name")
-@click.option("--kind", required=True, type=click.Choice(["encoder", "compressor", "adapter"]), help="What it is.")
+@click.option("--kind", required=True, type=click.Choice(list(SCAFFOLDS)), help="What it is.")
 @click.option("--modality", help="Encoders: whose signals it reads; if that is not installed, it is written, too.")
 @click.option("--path", type=click.Path(path_type=Path), help="Folder to write into; by default modrwkv-NAME.")
-def new(name: str, kind: ScaffoldedKind, modality: str | None, path: Path | None) -> None:
-    """Write a new distribution that brings the component NAME.
+def new(name: str, kind: str, modality: str | None, path: Path | None) -> None:
+    """Write a new distribution that brings NAME.
 
-    It is complete: it installs, trains, is typed, and passes its contract test. Change it from there.
+    It is complete: it installs, works, is typed, and passes its contract test. Change it from there.
     """
     from modrwkv_core.authoring.scaffold import plan_distribution, write_distribution
     from modrwkv_core.registry import discover

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -85,7 +85,7 @@ class Registry:
         self._claims: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         self._aliases: dict[tuple[str, str], list[Claim]] = defaultdict(list)
         for plugin in self.plugins:
-            for kind, spec in _registered(plugin):
+            for kind, spec in plugin.provided():
                 self._claims[kind, spec.name].append(Claim(plugin, spec))
                 for alias in getattr(spec, "aliases", ()):
                     self._aliases[kind, alias].append(Claim(plugin, spec))
@@ -277,17 +277,6 @@ class Registry:
                 warnings.warn(f"plugins.prefer names {distribution!r}, which is not an installed plugin", stacklevel=4)
             elif not self._claims.get((kind, name)):
                 warnings.warn(f"plugins.prefer names {key!r}, which no installed plugin provides", stacklevel=4)
-
-
-def _registered(plugin: Plugin) -> Iterator[tuple[str, Spec]]:
-    for component in plugin.components:
-        yield component.kind, component
-    for modality in plugin.modalities:
-        yield "modality", modality
-    for preset in plugin.presets:
-        yield "preset", preset
-    for command in plugin.commands:
-        yield "command", command
 
 
 def _usable(claims: Sequence[Claim]) -> list[Claim]:

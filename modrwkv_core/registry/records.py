@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -55,6 +56,17 @@ class Plugin:
     modalities: tuple[ModalitySpec, ...] = field(default=(), repr=False)
     presets: tuple[PresetSpec, ...] = field(default=(), repr=False)
     commands: tuple[CommandSpec, ...] = field(default=(), repr=False)
+
+    def provided(self) -> Iterator[tuple[str, Spec]]:
+        """Yield everything that it registered, each with its kind."""
+        for component in self.components:
+            yield component.kind, component
+        for modality in self.modalities:
+            yield "modality", modality
+        for preset in self.presets:
+            yield "preset", preset
+        for command in self.commands:
+            yield "command", command
 
     @property
     def broken(self) -> bool:

@@ -17,6 +17,7 @@ that does not hold.
 """
 
 from modrwkv_core.testing.backbone import BackboneContract
+from modrwkv_core.testing.command import CommandContract
 from modrwkv_core.testing.encoder import EncoderContract
 from modrwkv_core.testing.features import AdapterContract, CompressorContract
 from modrwkv_core.testing.finetuning import FinetuningContract
@@ -25,6 +26,7 @@ from modrwkv_core.testing.logger import LoggerContract
 from modrwkv_core.testing.metric import MetricContract
 from modrwkv_core.testing.modality import ModalityContract
 from modrwkv_core.testing.optimizer import OptimizerContract
+from modrwkv_core.testing.preset import PresetContract
 from modrwkv_core.testing.scheduler import SchedulerContract
 from modrwkv_core.testing.source import SourceContract
 from modrwkv_core.testing.task import TaskContract
@@ -33,6 +35,7 @@ from modrwkv_core.testing.tokenizer import TokenizerContract
 __all__ = [
     "AdapterContract",
     "BackboneContract",
+    "CommandContract",
     "CompressorContract",
     "EncoderContract",
     "FinetuningContract",
@@ -41,6 +44,7 @@ __all__ = [
     "MetricContract",
     "ModalityContract",
     "OptimizerContract",
+    "PresetContract",
     "SchedulerContract",
     "SourceContract",
     "TaskContract",

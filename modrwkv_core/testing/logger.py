@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from modrwkv_core import hookspecs
 from modrwkv_core.manifest.load import manifest_from_dict
 from modrwkv_core.testing.registration import PluginContract, installed
 
-__all__ = ["LoggerContract"]
+__all__ = ["LIFECYCLE", "LoggerContract"]
 
-_HOOKS = (
+LIFECYCLE: Final = (
     "modrwkv_run_started",
     "modrwkv_metrics",
     "modrwkv_checkpoint_saved",
     "modrwkv_run_finished",
     "modrwkv_evaluated",
 )
+"""The hooks that tell of a run's events."""
 
 
 class LoggerContract(PluginContract):
     """A plugin with lifecycle hooks; a subclass sets ``plugin``."""
+
+    kind: ClassVar = "logger"
 
     manifest: ClassVar[dict[str, Any]] = {
         "modrwkv": 1,
@@ -66,8 +69,8 @@ class LoggerContract(PluginContract):
         named = [name for name in dir(module) if name.startswith("modrwkv_")]
         unknown = [name for name in named if not hasattr(hookspecs, name)]
         assert not unknown, f"{self.plugin} implements hooks that do not exist: {', '.join(unknown)}"
-        heard = [name for name in named if name in _HOOKS]
-        assert heard, f"{self.plugin} listens to none of {', '.join(_HOOKS)}"
+        heard = [name for name in named if name in LIFECYCLE]
+        assert heard, f"{self.plugin} listens to none of {', '.join(LIFECYCLE)}"
         for name in heard:
             given = getattr(hookspecs, name).__code__
             wanted = getattr(module, name).__code__

@@ -24,6 +24,8 @@ class ModalityContract(PluginContract):
         name: The modality's name.
     """
 
+    kind: ClassVar = "modality"
+
     name: ClassVar[str]
 
     @abstractmethod

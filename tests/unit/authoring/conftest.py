@@ -24,6 +24,19 @@ PARTS = (
     ("hearer", "encoder", "audio"),
     ("squeeze", "compressor", None),
     ("bridge", "adapter", None),
+    ("recall", "backbone", None),
+    ("gauge", "head", None),
+    ("letters", "tokenizer", None),
+    ("questions", "source", None),
+    ("quiz", "task", None),
+    ("overlap", "metric", None),
+    ("momentum", "optimizer", None),
+    ("ramp", "scheduler", None),
+    ("biases", "finetuning", None),
+    ("tide", "modality", None),
+    ("journal", "logger", None),
+    ("latest", "command", None),
+    ("starter", "preset", None),
     ("wreck", "encoder", "image"),
 )
 DAMAGE = (
@@ -50,7 +63,7 @@ class Workshop:
 
     def write(self, name: str, kind: str, modality: str | None = None) -> tuple[Plan, Path]:
         """Scaffold a distribution and return its plan and folder."""
-        plan = plan_distribution(name, kind, modality, discover())  # type: ignore[arg-type]
+        plan = plan_distribution(name, kind, modality, discover())
         project = self.folder / plan.distribution
         write_distribution(plan, project)
         return plan, project
@@ -63,6 +76,10 @@ class Workshop:
         (info / "entry_points.txt").write_text(f"[modrwkv]\n{plan.name} = {plan.package}.plugin\n")
         origin = {"url": project.as_uri(), "dir_info": {"editable": True}}
         (info / "direct_url.json").write_text(json.dumps(origin))
+
+    def whole(self) -> list[str]:
+        """Return the names of what is installed and not broken."""
+        return [name for name, _, _ in PARTS if name != "wreck"]
 
     def project(self, name: str) -> Path:
         """Return the folder of an installed distribution."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from packaging.version import Version
 
+from modrwkv_core.authoring.kinds import SCAFFOLDS
 from modrwkv_core.authoring.scaffold import Plan, _bounds, plan_distribution, write_distribution
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import MAX_NAME
@@ -21,7 +25,29 @@ from modrwkv_core.registry import discover
 ROOT = Path(__file__).resolve().parents[3]
 Bench = Callable[..., tuple[Plan, Path]]
 
-WRITTEN = ("ecg_patches", "looker", "hearer", "squeeze", "bridge")
+TOGETHER = """
+modrwkv: 1
+name: sums
+extends: starter
+tokenizer: {type: letters}
+backbone: {type: recall, hidden_size: 16}
+data: {train: [{source: questions, path: sums.jsonl}], batch_size: 4}
+phases:
+  - {name: pretrain, train: [backbone], lr: 1.0e-2, steps: 3, optimizer: {type: momentum}, scheduler: {type: ramp}}
+  - {name: finetune, train: [backbone], lr: 1.0e-2, steps: 2, finetuning: {type: biases}}
+evaluation:
+  sums:
+    task: {type: quiz, metrics: [{type: overlap}], max_tokens: 4}
+    data: {source: questions, path: sums.jsonl}
+"""
+REST = {
+    "modrwkv": 1,
+    "name": "readme",
+    "tokenizer": {"type": "bytes"},
+    "backbone": {"type": "rwkv7", "num_layers": 1, "hidden_size": 64},
+    "data": {"train": [{"source": "chat", "path": "talks.jsonl"}]},
+    "phases": [{"name": "pretrain", "train": ["backbone"], "lr": 1.0e-3, "steps": 2}],
+}
 
 FOREIGN = """
 import sys
@@ -93,14 +119,15 @@ def test_an_installed_modality_is_not_written_again(bench: Bench, kind: str, mod
     assert "ModalitySpec" not in (project / "src/modrwkv_part/plugin.py").read_text()
 
 
-@pytest.mark.parametrize("name", ["x", "a" * MAX_NAME])
-@pytest.mark.parametrize(
-    ("kind", "modality"), [("encoder", "m" * MAX_NAME), ("encoder", "audio"), ("compressor", None)]
-)
-def test_short_and_long_names_give_clean_code(bench: Bench, name: str, kind: str, modality: str | None) -> None:
-    _, project = bench(name, kind, modality)
-    assert ruff("check", "--no-cache", folder=project) == ""
-    assert ruff("format", "--check", "--no-cache", folder=project) == ""
+def test_short_and_long_names_give_clean_code(tmp_path: Path) -> None:
+    registry = discover()
+    for name in ("x", "a" * MAX_NAME):
+        for kind in SCAFFOLDS:
+            for modality in ("m" * MAX_NAME, "audio") if kind == "encoder" else (None,):
+                plan = plan_distribution(name, kind, modality, registry)
+                write_distribution(plan, tmp_path / f"{kind}-{modality}-{name}")
+    assert ruff("check", "--no-cache", folder=tmp_path) == ""
+    assert ruff("format", "--check", "--no-cache", folder=tmp_path) == ""
 
 
 def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site: Any, tmp_path: Path) -> None:
@@ -144,6 +171,9 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
         ("fine", "adapter", "image", "nothing else does"),
         ("mlp", "adapter", None, "'mlp' is already provided by modrwkv-mlp"),
         ("core", "adapter", None, "a package modrwkv_core already"),
+        ("train", "command", None, "'train' is already provided by modrwkv"),
+        ("audio", "modality", None, "'audio' is already provided by modrwkv"),
+        ("chat", "source", None, "'chat' is already provided by modrwkv"),
     ],
 )
 def test_what_cannot_be_written_is_refused(name: str, kind: Any, modality: str | None, message: str) -> None:
@@ -174,8 +204,8 @@ def test_a_distribution_is_for_the_cores_that_keep_their_promises(core: str, bou
 
 def test_distributions_pass_their_own_tests(workshop: Any) -> None:
     # `plugins check` runs the encoder's tests of ecg_patches, in another test.
-    modality = workshop.project("ecg_patches") / "tests/test_ecg_modality.py"
-    tests = [str(path) for path in (modality, *(workshop.project(name) / "tests" for name in WRITTEN[1:]))]
+    others = (workshop.project(name) / "tests" for name in workshop.whole() if name != "ecg_patches")
+    tests = map(str, (workshop.project("ecg_patches") / "tests/test_ecg_modality.py", *others))
     done = workshop.python(
         "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *tests
     )
@@ -184,11 +214,53 @@ def test_distributions_pass_their_own_tests(workshop: Any) -> None:
 
 
 def test_distributions_are_strictly_typed(workshop: Any) -> None:
-    folders = [str(workshop.project(name) / part) for name in WRITTEN for part in ("src", "tests")]
+    folders = [str(workshop.project(name) / part) for name in workshop.whole() for part in ("src", "tests")]
     # Kept between sessions: without a cache mypy reads all of torch.
     cache = ROOT / ".mypy_cache" / "scaffold"
     done = workshop.python("-m", "mypy", "--strict", "--cache-dir", str(cache), *folders)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_distributions_work_together(workshop: Any, tmp_path: Path) -> None:
+    rows = [{"question": f"{first} + {second}?", "answer": str(first + second)} for first in (1, 2) for second in (3, 4)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "manifest.yaml").write_text(TOGETHER)
+    arguments = (["train", str(tmp_path / "manifest.yaml"), "--run", str(tmp_path / "run"), "--quiet"],)
+    arguments += (["evaluate", str(tmp_path / "run"), "--quiet"], ["latest", str(tmp_path / "run"), "--metric", "phase"])
+    script = f"""
+from modrwkv_core.cli.main import run_program
+for arguments in {arguments!r}:
+    assert run_program(arguments) == 0
+"""
+    done = workshop.python("-c", script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "phase finetune"
+    [row] = [line for line in done.stdout.splitlines() if line.startswith("sums")]
+    assert "overlap" in row
+    assert "commonest answer 0.5" in row
+    events = (tmp_path / "run/journal.log").read_text().splitlines()
+    assert events[0] == "started"
+    assert events[-2] == "complete"
+    assert events[-1].startswith("step 5: evaluated, sums/overlap ")
+    resolved = yaml.safe_load((tmp_path / "run/manifest.yaml").read_text())
+    assert resolved["tokenizer"]["type"] == "letters"
+    assert resolved["tokenizer"]["characters"].startswith("abc")
+
+
+def test_readmes_show_valid_manifests(workshop: Any, tmp_path: Path) -> None:
+    names = [name for name in workshop.whole() if name not in ("journal", "latest", "tide")]
+    for name in names:
+        [shown] = re.findall(r"```yaml\n(.*?)```", (workshop.project(name) / "README.md").read_text(), re.DOTALL)
+        assert name in shown
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**REST, **yaml.safe_load(shown)}))
+    script = f"""
+from pathlib import Path
+from modrwkv_core.manifest.load import load_manifest
+for path in sorted(Path({str(tmp_path)!r}).iterdir()):
+    load_manifest(path)
+"""
+    done = workshop.python("-c", script)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_program_writes_checks_and_explains(workshop: Any) -> None:
