@@ -222,11 +222,16 @@ def test_distributions_are_strictly_typed(workshop: Any) -> None:
 
 
 def test_distributions_work_together(workshop: Any, tmp_path: Path) -> None:
-    rows = [{"question": f"{first} + {second}?", "answer": str(first + second)} for first in (1, 2) for second in (3, 4)]
+    rows = [
+        {"question": f"{first} + {second}?", "answer": str(first + second)} for first in (1, 2) for second in (3, 4)
+    ]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "manifest.yaml").write_text(TOGETHER)
     arguments = (["train", str(tmp_path / "manifest.yaml"), "--run", str(tmp_path / "run"), "--quiet"],)
-    arguments += (["evaluate", str(tmp_path / "run"), "--quiet"], ["latest", str(tmp_path / "run"), "--metric", "phase"])
+    arguments += (
+        ["evaluate", str(tmp_path / "run"), "--quiet"],
+        ["latest", str(tmp_path / "run"), "--metric", "phase"],
+    )
     script = f"""
 from modrwkv_core.cli.main import run_program
 for arguments in {arguments!r}:
@@ -235,7 +240,7 @@ for arguments in {arguments!r}:
     done = workshop.python("-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "phase finetune"
-    [row] = [line for line in done.stdout.splitlines() if line.startswith("sums")]
+    [row] = [line for line in done.stdout.splitlines() if line.startswith("sums ")]
     assert "overlap" in row
     assert "commonest answer 0.5" in row
     events = (tmp_path / "run/journal.log").read_text().splitlines()
