@@ -2,8 +2,8 @@
 
 The layers are, from the lowest: the files of ``extends:``, the file itself, environment variables
 (``MODRWKV__PHASES__0__LR=2e-4``) and the arguments of the command line (``phases.0.lr=2e-4``). Mappings are merged key
-by key, everything else is replaced. Where a layer changes what a section is (its ``type`` or ``source``), the old
-section's other keys are dropped with it.
+by key, a mapping laid on a list changes the items that it names, everything else is replaced. Where a layer changes
+what a section is (its ``type`` or ``source``), the old section's other keys are dropped with it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,28 @@ class Override:
     origin: str
 
 
-def merge(base: LocatedValue, over: LocatedValue) -> LocatedValue:
-    """Return ``base`` with ``over`` laid on it; neither is changed."""
+def merge(base: LocatedValue, over: LocatedValue, path: KeyPath = ()) -> LocatedValue:
+    """Return ``base`` with ``over`` laid on it; neither is changed.
+
+    Args:
+        base: The lower layer.
+        over: The upper layer.
+        path: Where both are, for messages.
+
+    Raises:
+        ManifestError: ``over`` names an item that a list does not have.
+    """
+    if isinstance(base.content, list) and isinstance(over.content, dict):
+        items = list(base.content)
+        for word, value in over.content.items():
+            index = _index(items, str(word), value.origin, path)
+            items[index] = merge(items[index], value, (*path, index))
+        return LocatedValue(items, over.origin)
     if not (isinstance(base.content, dict) and isinstance(over.content, dict)) or _changes_tag(base, over):
         return over
     content = dict(base.content)
     for key, value in over.content.items():
-        content[key] = merge(content[key], value) if key in content else value
+        content[key] = merge(content[key], value, (*path, key)) if key in content else value
     return LocatedValue(content, over.origin)
 
 
@@ -131,7 +146,7 @@ def _changes_tag(base: LocatedValue, over: LocatedValue) -> bool:
 def _assign(node: LocatedValue, override: Override, path: KeyPath) -> LocatedValue:
     depth = len(path)
     if depth == len(override.words):
-        return merge(node, override.value)
+        return merge(node, override.value, path)
     word = override.words[depth]
     if isinstance(node.content, list):
         index = _index(node.content, word, override.origin, path)
@@ -142,7 +157,7 @@ def _assign(node: LocatedValue, override: Override, path: KeyPath) -> LocatedVal
         entries = node.content or {}
         below = entries.get(word, LocatedValue(None, override.origin))
         entry = LocatedValue({word: _assign(below, override, (*path, word))}, node.origin)
-        return merge(LocatedValue(entries, node.origin), entry)
+        return merge(LocatedValue(entries, node.origin), entry, path)
     raise ManifestError(f"{override.origin}: {dotted(path)} is {node.content!r}, which has no key '{word}'")
 
 

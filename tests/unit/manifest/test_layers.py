@@ -34,21 +34,33 @@ def leaves(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     return {path: tree}
 
 
+def names_items(base: Any, over: Any) -> bool:
+    """Whether a mapping of ``over`` lies on a list of ``base``."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return any(names_items(base[key], over[key]) for key in base.keys() & over.keys())
+    return isinstance(base, list) and isinstance(over, dict)
+
+
+PAIRS = st.tuples(TREES, TREES).filter(lambda pair: not names_items(*pair))
+
+
 @given(TREES)
 def test_nothing_changes_nothing(tree):
     assert merged(tree, {}) == merged({}, tree) == merged(tree, tree) == tree
 
 
-@given(TREES, TREES)
-def test_what_is_laid_on_wins(base, over):
+@given(PAIRS)
+def test_what_is_laid_on_wins(pair):
+    base, over = pair
     result = leaves(merged(base, over))
     for path, leaf in leaves(over).items():
         if leaf != {}:
             assert result[path] == leaf
 
 
-@given(TREES, TREES)
-def test_what_is_not_laid_on_stays(base, over):
+@given(PAIRS)
+def test_what_is_not_laid_on_stays(pair):
+    base, over = pair
     result = leaves(merged(base, over))
     covered = leaves(over)
     for path, leaf in leaves(base).items():
@@ -57,15 +69,17 @@ def test_what_is_not_laid_on_stays(base, over):
             assert result[path] == leaf
 
 
-@given(TREES, TREES)
-def test_merging_leaves_its_arguments_alone(base, over):
+@given(PAIRS)
+def test_merging_leaves_its_arguments_alone(pair):
+    base, over = pair
     first, second = mark(base, "base"), mark(over, "base")
     merge(first, second)
     assert (first.plain(), second.plain()) == (base, over)
 
 
-@given(TREES, TREES)
-def test_every_value_keeps_the_layer_that_it_comes_from(base, over):
+@given(PAIRS)
+def test_every_value_keeps_the_layer_that_it_comes_from(pair):
+    base, over = pair
     result = merge(mark(base, "base"), mark(over, "over"))
     for path, value in result.walk():
         if not isinstance(value.content, dict):
@@ -95,6 +109,25 @@ def test_an_override_sets_its_path_and_nothing_else(tree, words, value):
 
 def test_mappings_are_merged_and_lists_replaced():
     assert merged({"a": {"k": 1, "l": [1, 2]}}, {"a": {"l": [3], "m": 0}}) == {"a": {"k": 1, "l": [3], "m": 0}}
+
+
+def test_a_mapping_laid_on_a_list_changes_the_items_that_it_names():
+    base = {"phases": [{"name": "first", "lr": 1, "steps": 2}, {"name": "second", "lr": 3}]}
+    over = {"phases": {"second": {"lr": 4}, "first": {"steps": 5}}}
+    expected = {"phases": [{"name": "first", "lr": 1, "steps": 5}, {"name": "second", "lr": 4}]}
+    assert merged(base, over) == expected
+    assert merged(base, {"phases": {"0": {"steps": 5}, 1: {"lr": 4}}}) == expected
+    assert merged(base, {"phases": {}}) == base
+
+
+@pytest.mark.parametrize(
+    ("over", "hint"), [({"frist": {"lr": 1}}, "did you mean 'first'?"), ({"2": {"lr": 1}}, "its items: first, second")]
+)
+def test_a_mapping_laid_on_a_list_names_only_what_is_there(over, hint):
+    base = {"phases": [{"name": "first"}, {"name": "second"}]}
+    with pytest.raises(ManifestError, match=f"over: phases has no item '{next(iter(over))}'") as caught:
+        merge(mark(base, "base"), mark({"phases": over}, "over"))
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize("discriminator", ["type", "source"])
