@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, hookimpl
+from modrwkv_core.plugin import CommandSpec, ComponentSpec, ModalitySpec, PresetSpec, hookimpl
 
 
 @hookimpl
@@ -181,6 +181,21 @@ def modrwkv_modalities() -> list[ModalitySpec]:
             implementation="modrwkv_core.modalities.series:SeriesModality",
             suffixes=(".csv", ".npy"),
         ),
+    ]
+
+
+@hookimpl
+def modrwkv_presets() -> list[PresetSpec]:
+    """Return the sizes of the released backbones, and the paper's recipe."""
+    return [
+        PresetSpec(api=1, name=name, summary=summary, resource=f"modrwkv_core.presets:{name}.yaml")
+        for name, summary in (
+            ("rwkv7-0b1", "sizes of the released RWKV-7 0.1B, World tokenizer"),
+            ("rwkv7-0b4", "sizes of the released RWKV-7 0.4B, World tokenizer"),
+            ("rwkv7-1b5", "sizes of the released RWKV-7 1.5B, World tokenizer"),
+            ("rwkv7-2b9", "sizes of the released RWKV-7 2.9B, World tokenizer"),
+            ("two-phase", "the paper's recipe: adapter first, then adapter and backbone"),
+        )
     ]
 
 

@@ -1,0 +1,1 @@
+"""Named manifest pieces of the core, for ``extends:``."""
