@@ -62,7 +62,7 @@ def test_fused_k_update(change, message):
         ({"norm_bias": VECTOR[1:]}, r"norm_bias is \[7\]"),
     ],
 )
-def test_readout(change, message):
+def test_gate_output(change, message):
     arguments = dict.fromkeys("yrkv", HEADS) | {"gate": X, "r_k": HEADS[0, 0]}
     arguments |= {"norm_weight": VECTOR, "norm_bias": VECTOR, "eps": 1e-3}
     with pytest.raises(ValueError, match=message):

@@ -31,11 +31,11 @@ def let_numpy_convert() -> None:
 
     patch = interpreter._patch_lang_tensor
 
-    def mended(tensor: type, scope: object) -> None:
+    def patched(tensor: type, scope: object) -> None:
         patch(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
-    interpreter._patch_lang_tensor = mended
+    interpreter._patch_lang_tensor = patched
 
 
 def compare(

@@ -102,12 +102,12 @@ def _hub_id_or_path(reference: str, info: ValidationInfo) -> str:
 
 
 ManifestPath = Annotated[Path, AfterValidator(_beside_manifest)]
-"""A path; a relative one is meant from the folder of the manifest (validation context ``folder``)."""
+"""A path; a relative one is resolved against the folder of the manifest (validation context ``folder``)."""
 
 DataPath = Annotated[
     Path, AfterValidator(_below_data_root), PlainSerializer(_relative_to_data_root, return_type=str, when_used="json")
 ]
-"""A path; a relative one is meant from the data root (validation context ``data_root``). With that root as the
+"""A path; a relative one is resolved against the data root (validation context ``data_root``). With that root as the
 serialization context it is written relative again, so that a run's manifest serves where the data lie elsewhere."""
 
 CheckpointReference = Annotated[str, AfterValidator(_hub_id_or_path)]

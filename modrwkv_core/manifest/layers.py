@@ -128,7 +128,7 @@ def _override(key: str, text: str, origin: str) -> Override:
         return Override(words, read_document(located_path(LocatedValue(text[1:], origin), key)), origin)
     value = parse(text, origin, lines=False)
     if words == ("data_root",) and isinstance(value.content, str):
-        # Typed in a shell, a relative path is meant from where the shell stands, not from the manifest's folder.
+        # Typed in a shell, a relative path is resolved against where the shell stands, not from the manifest's folder.
         value = LocatedValue(str(located_path(value, "data_root").absolute()), origin)
     return Override(words, value, origin)
 

@@ -197,8 +197,8 @@ class Manifest(Section):
     """Seed of all random numbers: fresh weights, order of the data, dropout."""
 
     data_root: ManifestPath = Field(default=Path(), validate_default=True)
-    """Folder from which the paths of data are meant. In a file it is meant from the manifest's folder, which is also
-    the default; ``MODRWKV_DATA`` and ``data_root=`` on the command line set it from the working directory."""
+    """Folder that the paths of data are resolved against. In a file it is resolved against the manifest's folder, which
+    is also the default; ``MODRWKV_DATA`` and ``data_root=`` on the command line set it from the working directory."""
 
     tokenizer: TokenizerSection = Field(default_factory=_world, validate_default=True)
     """Turns text into ids."""

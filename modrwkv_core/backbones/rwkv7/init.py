@@ -14,23 +14,23 @@ from torch import Tensor, nn
 from modrwkv_core.backbones.rwkv7.channel_mix import ChannelMix
 from modrwkv_core.backbones.rwkv7.time_mix import TimeMix
 
-__all__ = ["initialise_channel_mix", "initialise_embedding", "initialise_head", "initialise_time_mix"]
+__all__ = ["initialize_channel_mix", "initialize_embedding", "initialize_head", "initialize_time_mix"]
 
 
 @torch.no_grad()
-def initialise_embedding(embedding: nn.Embedding) -> None:
+def initialize_embedding(embedding: nn.Embedding) -> None:
     """Tiny, so that the first updates set the embeddings."""
     nn.init.uniform_(embedding.weight, -1e-4, 1e-4)
 
 
 @torch.no_grad()
-def initialise_head(head: nn.Linear) -> None:
+def initialize_head(head: nn.Linear) -> None:
     """Orthogonal, with larger gain the more tokens share a dimension."""
     nn.init.orthogonal_(head.weight, gain=0.5 * max(1.0, math.sqrt(head.out_features / head.in_features)))
 
 
 @torch.no_grad()
-def initialise_time_mix(mix: TimeMix, layer: int, num_layers: int) -> None:
+def initialize_time_mix(mix: TimeMix, layer: int, num_layers: int) -> None:
     """Initialise the time mixing of block ``layer`` of ``num_layers``."""
     hidden_size = mix.w0.numel()
     depth = layer / max(1, num_layers - 1)
@@ -73,7 +73,7 @@ def initialise_time_mix(mix: TimeMix, layer: int, num_layers: int) -> None:
 
 
 @torch.no_grad()
-def initialise_channel_mix(mix: ChannelMix, layer: int, num_layers: int) -> None:
+def initialize_channel_mix(mix: ChannelMix, layer: int, num_layers: int) -> None:
     """Initialise the channel mixing of block ``layer`` of ``num_layers``."""
     hidden_size = mix.x_k.numel()
     channel_D = torch.arange(hidden_size, device=mix.x_k.device, dtype=torch.float32)

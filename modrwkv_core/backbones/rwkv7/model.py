@@ -19,10 +19,10 @@ from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.decoder import CompiledDecoder
 from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
 from modrwkv_core.backbones.rwkv7.init import (
-    initialise_channel_mix,
-    initialise_embedding,
-    initialise_head,
-    initialise_time_mix,
+    initialize_channel_mix,
+    initialize_embedding,
+    initialize_head,
+    initialize_time_mix,
 )
 from modrwkv_core.backbones.rwkv7.linear import Linear
 from modrwkv_core.backbones.rwkv7.prefill_graph import PrefillGraph, prefill_graph
@@ -77,7 +77,7 @@ class RWKV7(Backbone[RWKV7Config]):
         self.head = Linear(sizes.hidden_size, vocab_size)
 
         if config.weights is None:
-            self._initialise()
+            self._initialize()
         else:
             for parameter in self.parameters():
                 nn.init.constant_(parameter, math.nan)
@@ -234,12 +234,12 @@ class RWKV7(Backbone[RWKV7Config]):
         """Names of the parameters whose learning rate is scaled: the decay's bias learns twice as fast."""
         return {f"blocks.{layer}.att.w0": 2.0 for layer in range(self.sizes.num_layers)}
 
-    def _initialise(self) -> None:
-        initialise_embedding(self.emb)
+    def _initialize(self) -> None:
+        initialize_embedding(self.emb)
         for layer, block in enumerate(self._blocks()):
-            initialise_time_mix(block.att, layer, self.sizes.num_layers)
-            initialise_channel_mix(block.ffn, layer, self.sizes.num_layers)
-        initialise_head(self.head)
+            initialize_time_mix(block.att, layer, self.sizes.num_layers)
+            initialize_channel_mix(block.ffn, layer, self.sizes.num_layers)
+        initialize_head(self.head)
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))

@@ -30,7 +30,7 @@ class ChatConfig(SourceConfig):
     """JSON Lines, or one JSON list."""
 
     media: DataPath | None = None
-    """Folder or zip archive that relative paths of media are meant from; by default the folder of ``path``."""
+    """Folder or zip archive that relative paths of media are resolved against; by default the folder of ``path``."""
 
 
 class LlavaConfig(SourceConfig):
@@ -42,7 +42,7 @@ class LlavaConfig(SourceConfig):
     """One JSON list, or JSON Lines."""
 
     media: DataPath | None = None
-    """Folder or zip archive that paths of images are meant from; by default the folder of ``path``."""
+    """Folder or zip archive that paths of images are resolved against; by default the folder of ``path``."""
 
 
 class LabeledAudioConfig(SourceConfig):
@@ -54,7 +54,7 @@ class LabeledAudioConfig(SourceConfig):
     """The list: tab- or comma-separated values with a header (``.tsv``, ``.csv``), or JSON Lines."""
 
     media: DataPath | None = None
-    """Folder or zip archive that paths of recordings are meant from; by default the folder of ``path``."""
+    """Folder or zip archive that paths of recordings are resolved against; by default the folder of ``path``."""
 
     audio_column: str = "path"
     """Column, or key, of a recording's path."""

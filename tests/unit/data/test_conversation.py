@@ -219,7 +219,7 @@ def test_text_cannot_forge_placeholders(encoder: ConversationEncoder) -> None:
         ([turn("user", Media("sound", [])), turn("assistant", "a")], "sound is too short: its length of 0"),
         ([turn("user", Media("sound", [-1])), turn("assistant", "a")], "negative numbers\nhint: use others"),
         ([turn("user", Media("sound", [[1]])), turn("assistant", "a")], r"a list of lists \(encoder/list\)"),
-        ([turn("user", "q"), turn("assistant", Target("colour", 1))], "asks the head colour, but these heads.*: mood"),
+        ([turn("user", "q"), turn("assistant", Target("color", 1))], "asks the head color, but these heads.*: mood"),
         ([turn("user", "q"), turn("assistant", Target("mood", "calm"))], "before any sound"),
         ([turn("user", Media("sound", [1, 2])), turn("assistant", Target("mood", None))], "no value"),
         ([turn("user", Media("sound", [1, 2])), turn("assistant", Target("mood", 1))], "heads.mood: no mood: 1"),
@@ -273,8 +273,8 @@ def test_a_prompt_ends_with_the_user(encoder: ConversationEncoder) -> None:
             encoder.prompt(turns)
     with pytest.raises(DataError, match="a int is not a part of a turn"):
         encoder.prompt([Turn("user", (Text("q"), 5))])  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="asks the head colour"):
-        encoder.query([turn("user", Media("sound", [1, 2]))], "colour")
+    with pytest.raises(DataError, match="asks the head color"):
+        encoder.query([turn("user", Media("sound", [1, 2]))], "color")
 
 
 def test_too_long(encoder: ConversationEncoder) -> None:
