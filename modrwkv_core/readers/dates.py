@@ -110,12 +110,13 @@ def find_step(moments: Sequence[datetime]) -> Step | None:
     spans = {after - before for before, after in pairs}
     if timedelta(0) in spans:
         return None
-    if len(spans) == 1:
-        return Step(time=spans.pop())
     months = {12 * (after.year - before.year) + after.month - before.month for before, after in pairs}
     same_day = len({(moment.day, moment.time()) for moment in moments}) == 1
     if len(months) == 1 and 0 not in months and (same_day or are_month_ends(moments)):
+        # Asked before equal spans: eighteen months may be 548 days many times, and then are 549.
         return Step(months=months.pop())
+    if len(spans) == 1:
+        return Step(time=spans.pop())
     if all(after == Step(workdays=True).after(before, False) for before, after in pairs) and moments[0].weekday() < 5:
         return Step(workdays=True)
     return None

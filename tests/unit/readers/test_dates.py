@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modrwkv_core.readers.dates import Step, find_step, is_date, is_time_of_day, parse_dates
@@ -79,6 +79,7 @@ def test_written_moments_are_read_back(moment: datetime, written: str) -> None:
     ),
     st.integers(6, 12),
 )
+@example(datetime(1998, 4, 1), Step(months=18), 6)
 def test_a_step_is_found_again(first: datetime, step: Step, count: int) -> None:
     moments = [first.replace(day=min(first.day, 28))]
     if step.workdays:

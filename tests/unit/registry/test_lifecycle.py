@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,15 @@ def test_hooks_get_the_arguments_that_they_name_and_may_succeed(site: Any) -> No
     assert heard == [7]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C raise, which background jobs of a shell, as on some build servers, ignore."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_is_nobodys_failure(site: Any) -> None:
     site.install("fake-logger", FAILING.replace("raise OSError", "import signal; signal.raise_signal(signal.SIGINT) #"))
     with pytest.raises(KeyboardInterrupt):
