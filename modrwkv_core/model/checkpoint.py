@@ -14,6 +14,7 @@ from typing import Any
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.storage.files import sha256
 from modrwkv_core.storage.tensors import check_finite, load_state_dict, read_tensors, write_tensors
@@ -54,7 +55,11 @@ def save_parts(
             linked.add(path.name)
             continue
         assert isinstance(part, Component)
-        tensors = methods[name].state_dict(part) if name in methods else part.state_dict()
+        if name in methods:
+            with guard(methods[name].origin, "state_dict()"):
+                tensors = methods[name].state_dict(part)
+        else:
+            tensors = part.state_dict()
         if tensors:
             write_tensors(tensors, path)
     return linked
@@ -89,7 +94,8 @@ def load_parts(model: MultimodalModel, folder: Path, methods: Methods, hashes: M
         check_finite(tensors, path, component=name)
         assert isinstance(part, Component)
         if name in methods:
-            methods[name].load_state_dict(part, tensors, path)
+            with guard(methods[name].origin, "load_state_dict()"):
+                methods[name].load_state_dict(part, tensors, path)
         else:
             hint = "the checkpoint was made with another manifest; use the manifest.yaml beside it"
             load_state_dict(part, tensors, path, component=name, hint=hint)
