@@ -37,6 +37,11 @@ class ForecastConfig(ForecastHeadConfig):
     """What forecasts are measured from: the mean of the context (RevIN) or its last point, which follows drifting
     series better. The unit is the context's standard deviation in both cases."""
 
+    min_scale: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Least unit of a context, as a share of the spread of the long series that it is a window of, where the source
+    tells it. Without such a floor, what follows a nearly constant context is hundreds of deviations away, and a few
+    such windows outweigh all others."""
+
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the hidden vector that training sets to zero before the projection."""
 

@@ -36,7 +36,7 @@ class ForecastHead(QueryHead[ForecastConfig]):
         self.project = nn.Linear(backbone.hidden_size, config.horizon * config.channels)
         nn.init.normal_(self.project.weight, std=0.1 / backbone.hidden_size**0.5)
         nn.init.zeros_(self.project.bias)
-        self.instance_norm = InstanceNorm(config.channels, config.statistics)
+        self.instance_norm = InstanceNorm(config.channels, config.statistics, config.min_scale)
         self.pointwise_loss = LOSSES[config.loss](reduction="none")
 
     def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:

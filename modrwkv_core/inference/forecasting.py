@@ -33,7 +33,8 @@ def forecast_series(
     """Continue the latest series of each prompt by ``horizon`` points.
 
     A head of one channel continues each column by itself. Beyond the head's own horizon, its forecast is appended to
-    the series and the head is asked again.
+    the series and the head is asked again. The spread of a series that does not bring its own is the standard deviation
+    of all its points, of which the head may see only the latest.
 
     Args:
         model: The model, in eval mode.
@@ -52,14 +53,16 @@ def forecast_series(
     config = model.query_heads()[head].config
     assert isinstance(config, ForecastHeadConfig)
     series = [_Series.of(model, turns) for turns in prompts]
-    split = [_split(each.values, config.channels, head) for each in series]
+    split = [_split(each.signal, config.channels, head) for each in series]
     owners = [index for index, parts in enumerate(split) for _ in parts]
-    starts = [len(part) for parts in split for part in parts]
-    histories = [part for parts in split for part in parts]
+    starts = [len(part.values) for parts in split for part in parts]
+    histories = [part.values for parts in split for part in parts]
+    spreads = [_spread(part) for parts in split for part in parts]
     while len(histories[0]) < starts[0] + horizon:
+        seen = [history[-config.context_length :] if config.context_length else history for history in histories]
         asked = [
-            series[owner].replaced(history[-config.context_length :] if config.context_length else history)
-            for owner, history in zip(owners, histories, strict=True)
+            series[owner].replaced(TimeSeries(context, spread))
+            for owner, context, spread in zip(owners, seen, spreads, strict=True)
         ]
         batch = pack([conversations.query(turns, head) for turns in asked])
         with torch.inference_mode():
@@ -77,12 +80,12 @@ def forecast_series(
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """The latest series of a conversation: its place and its values ``[P, C]``."""
+    """The latest series of a conversation, and its place."""
 
     turns: tuple[Turn, ...]
     turn: int
     part: int
-    values: NDArray[np.float32]
+    signal: TimeSeries
 
     @classmethod
     def of(cls, model: MultimodalModel, turns: Sequence[Turn]) -> _Series:
@@ -90,28 +93,38 @@ class _Series:
             for part in range(len(turns[turn].parts) - 1, -1, -1):
                 match turns[turn].parts[part]:
                     case Media(modality="series", media=media):
-                        values = model.preprocessors["series"].modality.decode(media).values
-                        return cls(tuple(turns), turn, part, values)
+                        signal = model.preprocessors["series"].modality.decode(media)
+                        return cls(tuple(turns), turn, part, signal)
         raise DataError("the conversation holds no series to continue", hint="give one in the user's turn")
 
-    def replaced(self, values: NDArray[np.float32]) -> tuple[Turn, ...]:
-        """Return the conversation with ``values`` in the place of the series."""
+    def replaced(self, signal: TimeSeries) -> tuple[Turn, ...]:
+        """Return the conversation with ``signal`` in the place of the series."""
         turn = self.turns[self.turn]
-        parts = (*turn.parts[: self.part], Media("series", TimeSeries(values)), *turn.parts[self.part + 1 :])
+        parts = (*turn.parts[: self.part], Media("series", signal), *turn.parts[self.part + 1 :])
         return (*self.turns[: self.turn], Turn(turn.role, parts), *self.turns[self.turn + 1 :])
 
 
-def _split(values_PC: NDArray[np.float32], channels: int, head: str) -> list[NDArray[np.float32]]:
+def _split(series: TimeSeries, channels: int, head: str) -> list[TimeSeries]:
     """Return the series that the head is asked about: the whole, or each column of it."""
-    columns = values_PC.shape[1]
+    columns = series.values.shape[1]
     if columns == channels:
-        return [values_PC]
+        return [series]
     if channels == 1:
-        return np.split(values_PC, columns, axis=1)
+        spread = series.spread
+        return [
+            TimeSeries(series.values[:, [column]], None if spread is None else spread[[column]])
+            for column in range(columns)
+        ]
     raise DataError(
         f"the series has {columns} columns, the head {head} continues {channels} together",
         hint=f"give a series of {channels} columns",
     )
+
+
+def _spread(series: TimeSeries) -> NDArray[np.float32]:
+    if series.spread is not None:
+        return series.spread
+    return series.values.std(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _checked(prediction: object, history: NDArray[np.float32], config: ForecastHeadConfig) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import torch
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Text, Turn
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 
@@ -97,3 +98,17 @@ def test_a_model_without_such_a_head_says_so(session_with: Callable[..., Session
         session.generate("Hello?")
     with pytest.raises(ModRWKVError, match="has no heads that forecast; its heads: talk"):
         session_with(talk={"type": "lm"}).forecast(WAVE, 6)
+
+
+def test_the_spread_of_the_whole_series_bounds_the_unit_from_below(session_with: Callable[..., Session]) -> None:
+    session = session_with(**HEADS)
+    still = np.concatenate([WAVE, np.full((20, 1), 3.0, np.float32)])
+    forecast = session.forecast(still, 6, head="demand")
+    told = session.forecast(TimeSeries(still[-20:], still.std(axis=0)), 6, head="demand")
+    np.testing.assert_allclose(forecast, told, rtol=1e-5)
+    assert np.ptp(forecast) > 0
+    assert (session.forecast(still[-20:], 6, head="demand") == 3.0).all(), "nothing is known but the constant"
+    np.testing.assert_allclose(session.forecast(1000 * still, 6, head="demand"), 1000 * forecast, rtol=1e-4)
+    twice = np.concatenate([still, still[::-1]], axis=1)
+    columns = session.forecast(TimeSeries(twice, twice.std(axis=0)), 6, head="demand")
+    np.testing.assert_allclose(columns[:, :1], forecast, rtol=1e-4)
