@@ -16,6 +16,7 @@ from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import ComponentError, DataError
 from modrwkv_core.interfaces.config import ForecastHeadConfig
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.record import Media, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.model.multimodal import MultimodalModel
@@ -29,11 +30,12 @@ def forecast_series(
     prompts: Sequence[Sequence[Turn]],
     horizon: int,
     head: str,
-) -> list[NDArray[np.float32]]:
+) -> list[Forecast]:
     """Continue the latest series of each prompt by ``horizon`` points.
 
-    A head of one channel continues each column by itself. Beyond the head's own horizon, its forecast is appended to
-    the series and the head is asked again. The spread of a series that does not bring its own is the standard deviation
+    A head of one channel continues each column by itself. Beyond the head's own horizon, the points of its forecast are
+    appended to the series and the head is asked again; the quantiles of later points are then those given these points,
+    which are too close to each other. The spread of a series that does not bring its own is the standard deviation
     of all its points, of which the head may see only the latest.
 
     Args:
@@ -44,21 +46,21 @@ def forecast_series(
         head: Name of a head whose configuration is a ``ForecastHeadConfig``.
 
     Returns:
-        For each prompt ``[horizon, columns]``, in the units of its series.
+        For each prompt a forecast ``[horizon, columns]``, in the units of its series, with the head's quantiles.
 
     Raises:
         DataError: A prompt has no series, or one that the head cannot continue.
-        ComponentError: The head's prediction is not an array of one row for each point.
+        ComponentError: The head's prediction is not an array of one row for each point, nor a forecast of such arrays.
     """
     config = model.query_heads()[head].config
     assert isinstance(config, ForecastHeadConfig)
     series = [_Series.of(model, turns) for turns in prompts]
     split = [_split(each.signal, config.channels, head) for each in series]
     owners = [index for index, parts in enumerate(split) for _ in parts]
-    starts = [len(part.values) for parts in split for part in parts]
     histories = [part.values for parts in split for part in parts]
     spreads = [_spread(part) for parts in split for part in parts]
-    while len(histories[0]) < starts[0] + horizon:
+    forecasts: list[list[Forecast]] = [[] for _ in histories]
+    while sum(len(chunk.points) for chunk in forecasts[0]) < horizon:
         seen = [history[-config.context_length :] if config.context_length else history for history in histories]
         asked = [
             series[owner].replaced(TimeSeries(context, spread))
@@ -67,13 +69,13 @@ def forecast_series(
         batch = pack([conversations.query(turns, head) for turns in asked])
         with torch.inference_mode():
             predictions = model.predict(batch)[head]
-        histories = [
-            np.concatenate([history, _checked(prediction, history, config)])
-            for history, prediction in zip(histories, predictions, strict=True)
-        ]
-    forecasts = [history[start : start + horizon] for history, start in zip(histories, starts, strict=True)]
+        chunks = [_checked(*pair, config) for pair in zip(predictions, histories, strict=True)]
+        for chunk, forecast in zip(chunks, forecasts, strict=True):
+            forecast.append(chunk)
+        histories = [np.concatenate([history, chunk.points]) for history, chunk in zip(histories, chunks, strict=True)]
+    parts = [_joined(chunks, axis=0, length=horizon) for chunks in forecasts]
     return [
-        np.concatenate([part for part, owner in zip(forecasts, owners, strict=True) if owner == index], axis=1)
+        _joined([part for part, owner in zip(parts, owners, strict=True) if owner == index], axis=1)
         for index in range(len(prompts))
     ]
 
@@ -124,15 +126,27 @@ def _split(series: TimeSeries, channels: int, head: str) -> list[TimeSeries]:
 def _spread(series: TimeSeries) -> NDArray[np.float32]:
     if series.spread is not None:
         return series.spread
-    return series.values.std(axis=0, dtype=np.float64).astype(np.float32)
+    spread: NDArray[np.float32] = series.values.std(axis=0, dtype=np.float64).astype(np.float32)
+    return spread
 
 
-def _checked(prediction: object, history: NDArray[np.float32], config: ForecastHeadConfig) -> NDArray[np.float32]:
-    array = np.asarray(prediction, dtype=np.float32)
-    if array.ndim != 2 or not len(array) or array.shape[1] != history.shape[1]:
+def _joined(forecasts: Sequence[Forecast], axis: int, length: int | None = None) -> Forecast:
+    """Put forecasts of the same levels together, after each other (axis 0) or side by side (axis 1)."""
+    return Forecast(
+        np.concatenate([one.points for one in forecasts], axis)[:length],
+        {
+            level: np.concatenate([one.quantiles[level] for one in forecasts], axis)[:length]
+            for level in forecasts[0].quantiles
+        },
+    )
+
+
+def _checked(prediction: object, history: NDArray[np.float32], config: ForecastHeadConfig) -> Forecast:
+    points = np.asarray(prediction, dtype=np.float32)
+    if points.ndim != 2 or not len(points) or points.shape[1] != history.shape[1]:
         raise ComponentError(
-            f"a forecast has the shape {list(array.shape)}, not [points, {history.shape[1]}]",
+            f"a forecast has the shape {list(points.shape)}, not [points, {history.shape[1]}]",
             component=f"head/{config.type}",
-            hint="let `predict` return one array [horizon, channels] for each query",
+            hint="let `predict` return an array [horizon, channels] or a `Forecast` for each query",
         )
-    return array
+    return prediction if isinstance(prediction, Forecast) else Forecast(points)
