@@ -6,8 +6,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.config import TaskConfig
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.interfaces.record import Record, Turn
 from modrwkv_core.interfaces.task import Task, TaskSample
@@ -141,8 +144,10 @@ class _Oracle:
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         return self._all(conversations)
 
-    def forecast_all(self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None) -> list[Any]:
-        return self._all(conversations)
+    def forecast_all(
+        self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
+    ) -> list[Forecast]:
+        return [Forecast(np.asarray(continuation)) for continuation in self._all(conversations)]
 
     def _all(self, conversations: Sequence[Sequence[Turn]]) -> list[Any]:
         strange = [turns for turns in conversations if id(turns) not in self._answers]

@@ -85,7 +85,6 @@ def test_intervals_are_shaded(levels: list[float], shaded: int) -> None:
     forecast = Forecast(points, {level: points + level for level in levels})
     drawing = draw_forecast(points, points, forecast)
     fills = [path for path in svg(drawing).iter() if "fill-opacity: 0.15" in path.get("style", "")]
-    fills += [path for path in svg(drawing).iter() if "fill: #dd6b20; opacity: 0.15" in path.get("style", "")]
     assert len(fills) == 3 * shaded  # two columns and the legend
     assert f"with {len(levels)} quantiles" in drawing.alt
 
