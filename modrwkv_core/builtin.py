@@ -153,6 +153,22 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.evaluation.metrics:MeanAbsoluteError",
             api=1,
         ),
+        ComponentSpec(
+            kind="metric",
+            name="wql",
+            summary="weighted quantile loss of forecasts",
+            config="modrwkv_core.evaluation.config:WeightedQuantileLossConfig",
+            implementation="modrwkv_core.evaluation.quantile_metrics:WeightedQuantileLoss",
+            api=1,
+        ),
+        ComponentSpec(
+            kind="metric",
+            name="coverage",
+            summary="share of true values within an interval of the forecast",
+            config="modrwkv_core.evaluation.config:CoverageConfig",
+            implementation="modrwkv_core.evaluation.quantile_metrics:Coverage",
+            api=1,
+        ),
     ]
 
 

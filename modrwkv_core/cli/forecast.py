@@ -6,8 +6,13 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @click.command()
@@ -38,7 +43,11 @@ def forecast(
     A head of one channel continues every column by itself. The output goes on where the file ends, with the next dates
     if the file has dates at equal steps. Below a heading it holds several columns or dates; one column without dates is
     plain numbers.
+
+    The quantiles that a head gives stand in columns of their own beside each column: NAME_q0.1, NAME_q0.9, and so on.
     """
+    import numpy as np
+
     from modrwkv_core.inference.session import load
     from modrwkv_core.readers.tables import TableOptions, read_table
 
@@ -46,20 +55,30 @@ def forecast(
     if series.suffix.lower() == ".npy" and options != TableOptions():
         raise click.UsageError(f"{series} is a NumPy file: options of tables do not apply to it")
     table = read_table(series, options) if series.suffix.lower() != ".npy" else None
-    values = load(run, device=device).forecast(series if table is None else table.values, horizon, head)
-    # The shortest decimals that are the same float32.
-    numbers = [[float(str(value)) for value in point] for point in values]
+    predicted = load(run, device=device).forecast(series if table is None else table.values, horizon, head)
     names = table.names if table is not None and table.headed else None
     clock = table.clock if table is not None else None
     dates = clock.after(horizon) if clock is not None else None
     if as_json:
         known = {key: value for key, value in (("columns", names), ("dates", dates)) if value is not None}
-        click.echo(json.dumps({"horizon": horizon, **known, "forecast": numbers}))
+        quantiles = {str(level): _numbers(values) for level, values in predicted.quantiles.items()}
+        found = {"forecast": _numbers(predicted.points)} | ({"quantiles": quantiles} if quantiles else {})
+        click.echo(json.dumps({"horizon": horizon, **known, **found}))
         return
-    rows = [[f"{number:.9g}" for number in point] for point in numbers]
+    if predicted.quantiles:
+        read = names or [f"column{number}" for number in range(1, predicted.points.shape[1] + 1)]
+        suffixes = ["", *(f"_q{level:g}" for level in predicted.quantiles)]
+        names = tuple(name + suffix for name in read for suffix in suffixes)
+    stacked_HCQ = np.stack([predicted.points, *predicted.quantiles.values()], axis=-1)
+    rows = [[f"{number:.9g}" for number in point] for point in _numbers(stacked_HCQ.reshape(horizon, -1))]
     if clock is not None and dates is not None:
         names = None if names is None else (clock.name, *names)
         rows = [[date, *row] for date, row in zip(dates, rows, strict=True)]
     if names is not None and len(names) > 1:
         rows.insert(0, list(names))
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+
+
+def _numbers(values: NDArray[np.float32]) -> list[list[float]]:
+    """Return the shortest decimals that are the same float32."""
+    return [[float(str(value)) for value in point] for point in values]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import MetricConfig, Metrics, TaskConfig
 
 __all__ = [
+    "CoverageConfig",
     "ExactMatchConfig",
     "ExactMatchMetricConfig",
     "ForecastTaskConfig",
     "MeanAbsoluteErrorConfig",
     "MeanSquaredErrorConfig",
+    "WeightedQuantileLossConfig",
 ]
 
 
@@ -33,6 +35,38 @@ class MeanAbsoluteErrorConfig(MetricConfig):
     """Absolute error of arrays, averaged over all their elements, in units of the data."""
 
     type: Literal["mae"] = "mae"
+
+
+class WeightedQuantileLossConfig(MetricConfig):
+    """Pinball loss of a forecast's quantiles: twice its sum, averaged over levels, by the sum of absolute true values.
+
+    It approximates the continuous ranked probability score. A forecast of points only is a distribution without width:
+    its loss is the absolute error.
+    """
+
+    type: Literal["wql"] = "wql"
+
+
+class CoverageConfig(MetricConfig):
+    """Share of true values that lie between two quantiles of the forecast.
+
+    The best share is the difference of their levels; neither a larger nor a smaller one is better. A forecast of points
+    only is an interval without width.
+    """
+
+    type: Literal["coverage"] = "coverage"
+
+    lower: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Level of the lower quantile."""
+
+    upper: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Level of the upper quantile."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.lower >= self.upper:
+            raise ValueError("`lower` must be below `upper`")
+        return self
 
 
 class ExactMatchConfig(TaskConfig):
@@ -60,7 +94,7 @@ class ForecastTaskConfig(TaskConfig):
     type: Literal["forecast"] = "forecast"
 
     metrics: Metrics = (MeanSquaredErrorConfig(), MeanAbsoluteErrorConfig())
-    """What forecasts are scored by, the most important first."""
+    """What forecasts are scored by, the most important first; forecasts with quantiles also by `wql` and `coverage`."""
 
     period: int | None = Field(default=None, ge=1)
     """Points of a season, for the baseline forecast that repeats the last one; null leaves that forecast out."""

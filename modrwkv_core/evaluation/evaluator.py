@@ -54,7 +54,9 @@ def evaluate(candidate: Candidate, name: str, *, limit: int | None = None, progr
     baseline_data = section.baseline_data and _open(loaded, section.baseline_data, f"evaluation.{name}.baseline_data")
     config = section.task
     task: Task[Any, Any] = build(loaded.registry, "task", config.type, config, data, baseline_data)
-    metrics = [build(loaded.registry, "metric", metric.type, metric) for metric in config.metrics]
+    with guard(task.origin, "metrics()"):
+        configs = task.metrics(candidate)
+    metrics = [build(loaded.registry, "metric", metric.type, metric) for metric in configs]
     _check_names(name, metrics)
     with tqdm(desc=name, total=len(data), unit="sample", disable=not progress_bar) as bar:
         return run_task(name, task, metrics, candidate, bar.update)

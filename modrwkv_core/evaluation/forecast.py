@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.evaluation.config import ForecastTaskConfig
+from modrwkv_core.evaluation.config import CoverageConfig, ForecastTaskConfig, WeightedQuantileLossConfig
+from modrwkv_core.interfaces.config import MetricConfig
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.record import Media, Record, Target
 from modrwkv_core.interfaces.task import Predictor, Records, Task, TaskSample
 from modrwkv_core.modalities.series import SeriesModality
@@ -39,6 +41,8 @@ class ForecastTask(Task[ForecastTaskConfig, Window]):
 
     All records ask one head for continuations of one shape. Baselines: the last point repeated; the last season
     repeated, where ``period`` is set; the mean of the baseline data, where there is one.
+
+    Forecasts with quantiles are also scored by the weighted quantile loss and by the coverage of the widest interval.
     """
 
     def sample(self, record: Record) -> Window:
@@ -63,10 +67,20 @@ class ForecastTask(Task[ForecastTaskConfig, Window]):
             )
         return window
 
-    def predict(self, model: Predictor, samples: Sequence[Window]) -> list[NDArray[np.float32]]:
+    def predict(self, model: Predictor, samples: Sequence[Window]) -> list[Forecast]:
         """Let the model continue the series."""
         head = self.config.head if self.config.head is not None else self._first.head
         return model.forecast_all([window.prompt for window in samples], len(self._first.truth), head)
+
+    def metrics(self, model: Predictor) -> Sequence[MetricConfig]:
+        """Return the configured metrics, and those of quantiles if the head gives any."""
+        [forecast] = self.predict(model, [self._first])
+        levels = sorted(forecast.quantiles)
+        if not levels:
+            return self.config.metrics
+        of_quantiles = (WeightedQuantileLossConfig(), CoverageConfig(lower=levels[0], upper=levels[-1]))
+        configured = {metric.type for metric in self.config.metrics}
+        return (*self.config.metrics, *(metric for metric in of_quantiles if metric.type not in configured))
 
     def baselines(self) -> Mapping[str, Callable[[Window], NDArray[np.float32]]]:
         """Return the baseline forecasts."""

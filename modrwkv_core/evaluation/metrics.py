@@ -18,7 +18,7 @@ from modrwkv_core.evaluation.config import (
 from modrwkv_core.interfaces.config import MetricConfig
 from modrwkv_core.interfaces.metric import Metric
 
-__all__ = ["ExactMatch", "MeanAbsoluteError", "MeanSquaredError"]
+__all__ = ["ExactMatch", "MeanAbsoluteError", "MeanSquaredError", "comparable"]
 
 ErrorConfigT = TypeVar("ErrorConfigT", bound=MetricConfig)
 
@@ -64,6 +64,24 @@ class ExactMatch(Metric[ExactMatchMetricConfig]):
         return score
 
 
+def comparable(prediction: Any, truth: Any, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two values as arrays of one shape.
+
+    Raises:
+        ComponentError: They are not numbers of one shape; it names the metric.
+    """
+    predicted, true = np.asarray(prediction), np.asarray(truth)
+    numeric = all(np.issubdtype(array.dtype, np.number) for array in (predicted, true))
+    if not numeric or predicted.shape != true.shape:
+        raise ComponentError(
+            f"errors are taken of numbers of one shape, not {predicted.dtype} {list(predicted.shape)} and "
+            f"{true.dtype} {list(true.shape)}",
+            component=f"metric/{metric}",
+            hint="choose other `metrics` for the task",
+        )
+    return predicted.astype(np.float64), true.astype(np.float64)
+
+
 class _MeanError(Metric[ErrorConfigT], Generic[ErrorConfigT]):
     """Mean over all elements of all arrays, whatever their shapes."""
 
@@ -81,16 +99,8 @@ class _MeanError(Metric[ErrorConfigT], Generic[ErrorConfigT]):
 
     def update(self, prediction: Any, truth: Any) -> None:
         """Compare two arrays of one shape, or two numbers."""
-        predicted, true = np.asarray(prediction), np.asarray(truth)
-        numeric = all(np.issubdtype(array.dtype, np.number) for array in (predicted, true))
-        if not numeric or predicted.shape != true.shape:
-            raise ComponentError(
-                f"errors are taken of numbers of one shape, not {predicted.dtype} {list(predicted.shape)} and "
-                f"{true.dtype} {list(true.shape)}",
-                component=f"metric/{self.config.type}",
-                hint="choose other `metrics` for the task",
-            )
-        self._sum += float(self._errors(predicted.astype(np.float64) - true).sum())
+        predicted, true = comparable(prediction, truth, self.config.type)
+        self._sum += float(self._errors(predicted - true).sum())
         self._count += true.size
 
     def compute(self) -> float:

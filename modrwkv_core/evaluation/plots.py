@@ -23,6 +23,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from modrwkv_core.evaluation.spectrogram import FLOOR, decibels
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 
 __all__ = ["Drawing", "draw_forecast", "draw_losses", "draw_signal"]
@@ -122,8 +123,11 @@ def _draw_series(series: TimeSeries) -> Drawing:
 
 
 @matplotlib.rc_context(_STYLE)
-def draw_forecast(past_PC: NDArray[np.float32], truth_HC: NDArray[np.float32], forecast_HC: NDArray[Any]) -> Drawing:
-    """Draw a forecast over the true series, after the end of the context, one panel for each column."""
+def draw_forecast(past_PC: NDArray[np.float32], truth_HC: NDArray[np.float32], forecast: Forecast) -> Drawing:
+    """Draw a forecast over the true series, after the end of the context, one panel for each column.
+
+    The intervals between quantiles are shaded, the inner ones darker.
+    """
     horizon, columns = truth_HC.shape
     drawn = min(columns, _COLUMNS)
     across = min(drawn, 2)
@@ -139,13 +143,27 @@ def draw_forecast(past_PC: NDArray[np.float32], truth_HC: NDArray[np.float32], f
             continue
         axes.axvline(0.5, color=_INK, alpha=0.35, linewidth=0.6, linestyle=":")
         axes.plot(np.arange(1 - len(shown_PC), 1), shown_PC[:, column], color=_INK, alpha=0.4, label="context")
+        for lower, upper in _intervals(tuple(forecast.quantiles)):
+            low_H, high_H = (forecast.quantiles[level][:, column] for level in (lower, upper))
+            label = f"{100 * lower:.4g} to {100 * upper:.4g} % quantile"
+            axes.fill_between(after, low_H, high_H, color=_ACCENTS[1], alpha=0.15, linewidth=0, label=label)
         axes.plot(after, truth_HC[:, column], color=_INK, label="truth")
-        axes.plot(after, forecast_HC[:, column], color=_ACCENTS[1], label="forecast")
+        axes.plot(after, forecast.points[:, column], color=_ACCENTS[1], label="forecast")
         if columns > 1:
             axes.set_title(f"column {column + 1}")
     figure.supxlabel("points after the end of the context", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-    return _drawing(figure, f"forecast of {horizon} points drawn over the true series, {drawn} of {columns} columns")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=5)
+    shaded = f" with {len(forecast.quantiles)} quantiles" if forecast.quantiles else ""
+    return _drawing(
+        figure, f"forecast of {horizon} points{shaded} drawn over the true series, {drawn} of {columns} columns"
+    )
+
+
+def _intervals(levels: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Return the widest interval of the forecast, and one half as wide at most."""
+    pairs = list(zip(levels[: len(levels) // 2], reversed(levels), strict=False))
+    inner = [(low, high) for low, high in pairs if high - low <= (levels[-1] - levels[0]) / 2]
+    return pairs[:1] + inner[:1]
 
 
 @matplotlib.rc_context(_STYLE)

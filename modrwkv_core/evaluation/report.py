@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 import numpy as np
 
 from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
 from modrwkv_core.evaluation.results import format_margin
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.record import Media, Target, Text, Turn
 from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.storage.files import write_text
 
 __all__ = ["write_report"]
+
+
+_DIRECTIONS: Final = {True: ", higher is better", False: ", lower is better", None: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def _chart(score: Score) -> _Chart:
     values = list(score.methods.values())
     return _Chart(
         metric=metric.name,
-        direction="higher is better" if metric.higher_is_better else "lower is better",
+        direction=_DIRECTIONS[metric.higher_is_better],
         ahead=score.margin is not None and score.margin > 0,
         margin=format_margin(score),
         bars=[
@@ -142,13 +146,15 @@ def _card(example: Example, decode: Callable[[Media], Any]) -> _Card:
 
 
 def _forecast(example: Example, decode: Callable[[Media], Any]) -> Drawing | None:
-    """Draw the example's forecast; None if it is none: an array that continues the latest series."""
+    """Draw the example's forecast; None if it is none: one or an array that continues the latest series."""
     prediction, truth = example.prediction, example.truth
-    if not isinstance(prediction, np.ndarray) or not isinstance(truth, np.ndarray):
+    if isinstance(prediction, np.ndarray):
+        prediction = Forecast(prediction)
+    if not isinstance(prediction, Forecast) or not isinstance(truth, np.ndarray):
         return None
     media = [part for turn in example.record.turns for part in turn.parts if isinstance(part, Media)]
     series = [signal for signal in map(decode, media) if isinstance(signal, TimeSeries)]
-    if not series or prediction.shape != truth.shape or truth.shape[1:] != series[-1].values.shape[1:]:
+    if not series or prediction.points.shape != truth.shape or truth.shape[1:] != series[-1].values.shape[1:]:
         return None
     return draw_forecast(series[-1].values, truth, prediction)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydantic_core
 
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.record import Media, Part, Target, Text, Turn
 from modrwkv_core.interfaces.result import Result, Score
 from modrwkv_core.storage.files import write_text
@@ -27,7 +28,7 @@ def table(results: Sequence[Result]) -> str:
     for result in results:
         for index, score in enumerate(result.scores):
             metric = score.metric
-            name = metric.name if metric.higher_is_better else f"{metric.name} (lower is better)"
+            name = f"{metric.name} (lower is better)" if metric.higher_is_better is False else metric.name
             baselines = ", ".join(f"{method} {metric.format(value)}" for method, value in score.baselines.items())
             of = (result.task, str(result.count)) if index == 0 else ("", "")
             rows.append((*of, name, metric.format(score.model), format_margin(score), baselines))
@@ -39,7 +40,7 @@ def questions(result: Result) -> str:
     """Write a task's examples for a terminal: the question, the prediction, and the truth unless it was right."""
     lines = []
     for example in result.examples:
-        if isinstance(example.prediction, np.ndarray):
+        if isinstance(example.prediction, np.ndarray | Forecast):
             continue
         *asked, _ = example.record.turns
         right = "" if example.correct else f"   (true: {example.truth})"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.config import ForecastHeadConfig, TokenHeadConfig
 from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["ForecastConfig", "LanguageModelConfig"]
+
+DECILES: Final = tuple(tenths / 10 for tenths in range(1, 10))
+MEDIAN: Final = 0.5
 
 
 class LanguageModelConfig(TokenHeadConfig):
@@ -29,16 +33,44 @@ class ForecastConfig(ForecastHeadConfig):
 
     type: Literal["forecast"] = "forecast"
 
-    loss: Literal["mse", "mae", "huber"] = "mse"
-    """Error that training minimizes, in units of each context's standard deviation: squared, absolute, or squared below
-    one deviation and absolute above, which takes the weight off contexts that are nearly constant."""
+    loss: Literal["mse", "mae", "huber", "quantile"] = "mse"
+    """Error that training minimizes, in units of each context: squared, absolute, squared below one unit and absolute
+    above, or the pinball loss, which gives forecasts with quantiles."""
+
+    quantiles: tuple[float, ...] | None = None
+    """Levels of the forecast's quantiles, for the loss `quantile` only: ascending, with the median 0.5, which is the
+    point forecast. By default 0.1, 0.2, ... to 0.9."""
 
     statistics: Literal["mean", "last"] = "mean"
     """What forecasts are measured from: the mean of the context (RevIN) or its last point, which follows drifting
     series better. The unit is the context's standard deviation in both cases."""
 
+    min_scale: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Least unit of a context, as a share of the spread of the long series that it is a window of, where the source
+    tells it. Without such a floor, what follows a nearly constant context is hundreds of deviations away, and a few
+    such windows outweigh all others."""
+
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the hidden vector that training sets to zero before the projection."""
+
+    @model_validator(mode="after")
+    def _check_quantiles(self) -> Self:
+        if self.quantiles is None:
+            return self
+        if self.loss != "quantile":
+            raise ValueError(f"`quantiles` need `loss: quantile`, not {self.loss}")
+        if not all(low < high for low, high in pairwise((0.0, *self.quantiles, 1.0))):
+            raise ValueError("`quantiles` must ascend between 0 and 1")
+        if MEDIAN not in self.quantiles:
+            raise ValueError(f"`quantiles` must hold {MEDIAN}, the point forecast")
+        return self
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels of the quantiles that the head gives; empty if it gives points only."""
+        if self.loss != "quantile":
+            return ()
+        return self.quantiles or DECILES
 
     def prepare(self, signal: TimeSeries, target: Any) -> tuple[TimeSeries, NDArray[np.float32] | None]:
         """Check that the series can be continued and that the target is a continuation of it.

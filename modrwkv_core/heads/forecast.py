@@ -1,25 +1,47 @@
 """The forecast head.
 
-n = queries, H = horizon, C = channels, D = hidden size of the backbone.
+n = queries, H = horizon, C = channels, Q = quantiles, 1 for a head of points, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from modrwkv_core.heads.config import ForecastConfig
+from modrwkv_core.heads.config import MEDIAN, ForecastConfig
 from modrwkv_core.heads.instance_norm import InstanceNorm
 from modrwkv_core.interfaces.component import Backbone, Query, QueryHead
+from modrwkv_core.interfaces.forecast import Forecast
 
-__all__ = ["ForecastHead"]
+__all__ = ["ForecastHead", "pinball"]
 
-LOSSES: Final = {"mse": nn.MSELoss, "mae": nn.L1Loss, "huber": nn.HuberLoss}
+ERRORS: Final[dict[str, Callable[..., Tensor]]] = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "huber": functional.huber_loss,
+}
+
+
+def pinball(forecast: Tensor, target: Tensor, levels: Tensor) -> Tensor:
+    """Return twice the pinball loss, element by element: at the median it is the absolute error.
+
+    The mean over many levels approximates the continuous ranked probability score.
+
+    Args:
+        forecast: ``[..., Q]``, a quantile for each level.
+        target: ``[..., Q]`` or ``[..., 1]``.
+        levels: ``[Q]``.
+
+    Source: Koenker and Bassett, Econometrica 1978; the relation to the score: Gneiting and Ranjan, JBES 2011.
+    """
+    above = target - forecast
+    return 2 * torch.maximum(levels * above, (levels - 1) * above)
 
 
 class ForecastHead(QueryHead[ForecastConfig]):
@@ -27,27 +49,35 @@ class ForecastHead(QueryHead[ForecastConfig]):
 
     A layer norm and a linear map give the points in units of the context's own statistics, which put them back into
     the units of the input. The map begins small, so that an untrained head repeats the context's mean or last point.
+    Quantiles begin as those of a normal distribution of one unit, and are sorted, so that they never cross.
+
+    Source: sorted quantiles, Chernozhukov et al., Econometrica 2010.
     """
+
+    levels: Tensor
 
     def __init__(self, config: ForecastConfig, backbone: Backbone[Any]) -> None:
         super().__init__(config, backbone)
         self.norm = nn.LayerNorm(backbone.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.project = nn.Linear(backbone.hidden_size, config.horizon * config.channels)
+        levels = torch.tensor(config.levels or (MEDIAN,))
+        self.register_buffer("levels", levels, persistent=False)
+        points = config.horizon * config.channels
+        self.project = nn.Linear(backbone.hidden_size, points * len(levels))
         nn.init.normal_(self.project.weight, std=0.1 / backbone.hidden_size**0.5)
-        nn.init.zeros_(self.project.bias)
-        self.instance_norm = InstanceNorm(config.channels, config.statistics)
-        self.pointwise_loss = LOSSES[config.loss](reduction="none")
+        with torch.no_grad():
+            self.project.bias.copy_(torch.special.ndtri(levels).repeat(points))
+        self.instance_norm = InstanceNorm(config.channels, config.statistics, config.min_scale)
 
     def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
-        """Return the mean over queries of the mean error of a query's points.
+        """Return the mean over queries of the mean error of a query's points, and of their quantiles.
 
-        Errors are in units of the standard deviation of the query's series.
+        Errors are in units of the query's series.
 
         Args:
             hidden: ``[n, D]``.
-            queries: n queries; a target may have fewer points than the horizon. Channels that are constant in the
-                series have no unit to measure an error in and carry no weight.
+            queries: n queries; a target may have fewer points than the horizon. Constant channels of no known spread
+                have no unit to measure an error in and carry no weight.
 
         Returns:
             A scalar, float32.
@@ -56,12 +86,13 @@ class ForecastHead(QueryHead[ForecastConfig]):
         statistics = self.instance_norm.statistics([query.signal for query in queries])
         target_nHC, known_nHC = self._pad([query.target for query in queries], hidden.device)
         known_nHC = known_nHC & ~statistics.constant
-        error_nHC = self.pointwise_loss(self._normalized(hidden), statistics.normalize(target_nHC))
+        target_nHC1 = statistics.normalize(target_nHC)[..., None]
+        error_nHC = self._error(self._normalized(hidden), target_nHC1).mean(-1)
         points_n = known_nHC.sum((1, 2))
         means_n: Tensor = error_nHC.masked_fill(~known_nHC, 0.0).sum((1, 2)) / points_n.clamp(min=1)
         return means_n.sum() / (points_n > 0).sum().clamp(min=1)
 
-    def predict(self, hidden: Tensor, queries: Sequence[Query]) -> list[NDArray[np.float32]]:
+    def predict(self, hidden: Tensor, queries: Sequence[Query]) -> list[NDArray[np.float32]] | list[Forecast]:
         """Continue the series of n queries, in their own units.
 
         Args:
@@ -69,17 +100,28 @@ class ForecastHead(QueryHead[ForecastConfig]):
             queries: n queries about series ``[points, C]``.
 
         Returns:
-            n arrays ``[H, C]``.
+            n arrays ``[H, C]``; forecasts with quantiles if the configuration has them.
         """
         assert len(hidden) == len(queries) > 0, f"{len(hidden)} hidden vectors for {len(queries)} queries"
         statistics = self.instance_norm.statistics([query.signal for query in queries])
-        return list(statistics.denormalize(self._normalized(hidden)).detach().cpu().numpy())
+        quantiles = [statistics.denormalize(one_nHC) for one_nHC in self._normalized(hidden).unbind(-1)]
+        forecast_nQHC = torch.stack(quantiles, dim=1).detach().cpu().numpy()
+        if not self.config.levels:
+            return list(forecast_nQHC[:, 0])
+        by_level = [dict(zip(self.config.levels, one_QHC, strict=True)) for one_QHC in forecast_nQHC]
+        return [Forecast(quantiles[MEDIAN], quantiles) for quantiles in by_level]
+
+    def _error(self, forecast_nHCQ: Tensor, target_nHC1: Tensor) -> Tensor:
+        if self.config.loss == "quantile":
+            return pinball(forecast_nHCQ, target_nHC1, self.levels)
+        return ERRORS[self.config.loss](forecast_nHCQ, target_nHC1, reduction="none")
 
     def _normalized(self, hidden_nD: Tensor) -> Tensor:
         normed_nD = self.norm(hidden_nD.to(self.norm.weight.dtype))
-        points_nHC = self.project(self.dropout(normed_nD)).unflatten(-1, (self.config.horizon, self.config.channels))
-        normalized_nHC: Tensor = self.instance_norm(points_nHC).float()
-        return normalized_nHC
+        shape = (self.config.horizon, self.config.channels, len(self.levels))
+        forecast_nHCQ = self.project(self.dropout(normed_nD)).unflatten(-1, shape)
+        normalized_nHQC: Tensor = self.instance_norm(forecast_nHCQ.transpose(-1, -2)).float()
+        return normalized_nHQC.transpose(-1, -2).sort(dim=-1).values
 
     def _pad(self, targets: Sequence[NDArray[np.float32]], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the targets padded to the horizon, and where they are known; both ``[n, H, C]``."""

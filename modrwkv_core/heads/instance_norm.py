@@ -28,7 +28,7 @@ class Statistics:
 
     Attributes:
         location: ``[N, 1, C]``, float32.
-        scale: ``[N, 1, C]``, float32, not negative; 0 for a constant channel, which has no unit.
+        scale: ``[N, 1, C]``, float32, not negative; 0 for a constant channel of no known spread, which has no unit.
     """
 
     location: Tensor
@@ -36,7 +36,7 @@ class Statistics:
 
     @property
     def constant(self) -> Tensor:
-        """``[N, 1, C]``: true where a channel does not vary."""
+        """``[N, 1, C]``: true where a channel has no unit."""
         return self.scale == 0.0
 
     def normalize(self, values: Tensor) -> Tensor:
@@ -51,19 +51,23 @@ class Statistics:
 class InstanceNorm(nn.Module):
     """Statistics of series, and a learned scale and shift of each channel that are saved with the weights.
 
-    Unlike RevIN's, the unit has no added epsilon, which would flatten series of small numbers: a forecast of a series
-    times a constant is the forecast times that constant.
+    The unit of a series is its standard deviation, and at least a share of the spread that comes with it. The points
+    that follow a nearly constant window can lie hundreds of its deviations away; squared, a few such windows would
+    outweigh all others. Unlike RevIN's epsilon, the floor is in the units of the input: a forecast of a series times a
+    constant is the forecast times that constant.
 
     Args:
         channels: C.
         origin: Whether values are measured from the mean of a series or from its last point.
+        floor: Least unit, as a share of the spread of the long series.
 
     Source: RevIN, Kim et al., ICLR 2022; the last point as origin: NLinear, Zeng et al., arXiv 2205.13504.
     """
 
-    def __init__(self, channels: int, origin: Literal["mean", "last"]) -> None:
+    def __init__(self, channels: int, origin: Literal["mean", "last"], floor: float) -> None:
         super().__init__()
         self.origin = origin
+        self.floor = floor
         self.gain = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -82,5 +86,7 @@ class InstanceNorm(nn.Module):
     def _origin_and_unit(self, series: TimeSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         values = series.values.astype(np.float64)
         unit = values.std(axis=0)
+        if series.spread is not None:
+            unit = np.maximum(unit, self.floor * series.spread.astype(np.float64))
         unit[unit <= RESOLUTION * np.abs(values).max(axis=0)] = 0.0
         return (values.mean(axis=0) if self.origin == "mean" else values[-1]), unit

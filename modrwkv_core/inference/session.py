@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from modrwkv_core.data.packing import pack
@@ -23,6 +21,7 @@ from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
@@ -167,17 +166,19 @@ class Session:
         answers = {name: iter(answered) for name, answered in predictions.items()}
         return [next(answers[name]) for sample in samples for name in sample.queries]
 
-    def forecast(self, series: Any, horizon: int, head: str | None = None) -> NDArray[np.float32]:
+    def forecast(self, series: Any, horizon: int, head: str | None = None) -> Forecast:
         """Continue a series.
 
         Args:
             series: What the ``series`` modality decodes: a CSV file's path, an array ``[points]`` or
                 ``[points, channels]``, ... A head of one channel continues every column by itself.
-            horizon: Points to forecast. Beyond the head's own horizon its forecast is read as if it had been measured.
+            horizon: Points to forecast. Beyond the head's own horizon its forecast is read as if it had been measured,
+                and quantiles do not widen for the errors that it may have.
             head: Name of the forecast head; None takes the only one.
 
         Returns:
-            ``[horizon, channels]`` in the units of the input.
+            Points ``[horizon, channels]`` in the units of the input, and the quantiles that the head gives. Where NumPy
+            expects an array, it counts as its points.
 
         Raises:
             DataError: The series cannot be read or is too short.
@@ -187,7 +188,7 @@ class Session:
 
     def forecast_all(
         self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
-    ) -> list[NDArray[np.float32]]:
+    ) -> list[Forecast]:
         """Continue the latest series of each conversation, all of them together; see :meth:`forecast`."""
         heads = self.model.query_heads().items()
         name = self._chosen(

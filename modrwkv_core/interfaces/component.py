@@ -306,5 +306,6 @@ class QueryHead(Head[QueryHeadConfigT], ABC, Generic[QueryHeadConfigT]):
             queries: n queries; their targets are None.
 
         Returns:
-            n predictions as plain values: texts, numbers or NumPy arrays, in the form of targets.
+            n predictions as plain values: texts, numbers or NumPy arrays, in the form of targets. The head of a
+            ``ForecastHeadConfig`` may give a :class:`~modrwkv_core.interfaces.forecast.Forecast`, with quantiles.
         """

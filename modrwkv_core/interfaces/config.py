@@ -228,7 +228,11 @@ class QueryHeadConfig(HeadConfig, ABC):
 
 
 class ForecastHeadConfig(QueryHeadConfig, ABC):
-    """Configuration of a head that continues a series: its predictions are arrays ``[horizon, channels]``."""
+    """Configuration of a head that continues a series.
+
+    Its predictions are arrays ``[horizon, channels]``, or a :class:`~modrwkv_core.interfaces.forecast.Forecast` where
+    it also gives quantiles.
+    """
 
     modality: Literal["series"] = "series"
     """Modality that the head answers queries about."""

@@ -22,12 +22,12 @@ class Metric(ABC, Generic[MetricConfigT]):
     Tables, reports and model cards know nothing else of a metric than what its methods say.
 
     Attributes:
-        higher_is_better: Direction of the score.
+        higher_is_better: Direction of the score; None if the best score is neither the highest nor the lowest.
         unit: Written after a score.
         origin: Who provides it, for errors; the core sets it.
     """
 
-    higher_is_better: ClassVar[bool]
+    higher_is_better: ClassVar[bool | None]
     unit: ClassVar[str] = ""
     origin: Origin | None = None
 

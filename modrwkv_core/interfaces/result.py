@@ -50,15 +50,15 @@ class Score:
 
     @property
     def best_baseline(self) -> str | None:
-        """The name of the best baseline; None if there is none."""
-        if not self.baselines:
+        """The name of the best baseline; None if there is none, or if the metric has no direction."""
+        if not self.baselines or self.metric.higher_is_better is None:
             return None
         best = max if self.metric.higher_is_better else min
         return best(self.baselines, key=self.baselines.__getitem__)
 
     @property
     def margin(self) -> float | None:
-        """How much better than the best baseline the model is, negative if it is worse; None without a baseline."""
+        """How much better than the best baseline the model is, negative if it is worse; None without one."""
         if self.best_baseline is None:
             return None
         gain = self.model - self.baselines[self.best_baseline]

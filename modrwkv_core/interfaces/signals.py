@@ -45,6 +45,9 @@ class TimeSeries:
 
     Attributes:
         values: ``[points, channels]``, float32, in the units of the input.
+        spread: Standard deviation of each channel ``[channels]`` over the long series that ``values`` are a window of,
+            in the same units, known without looking ahead; None where only the window is known.
     """
 
     values: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None

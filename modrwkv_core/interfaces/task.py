@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from modrwkv_core.interfaces.config import TaskConfig
+from modrwkv_core.interfaces.config import MetricConfig, TaskConfig
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.record import Record, Turn
 
@@ -35,7 +33,7 @@ class Predictor(Protocol):
 
     def forecast_all(
         self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
-    ) -> list[NDArray[np.float32]]:
+    ) -> list[Forecast]:
         """Let a forecast head continue the latest series of each conversation: ``[horizon, channels]`` each."""
         ...
 
@@ -98,6 +96,10 @@ class Task(ABC, Generic[TaskConfigT, SampleT]):
     @abstractmethod
     def predict(self, model: Predictor, samples: Sequence[SampleT]) -> Sequence[Any]:
         """Ask the model about a batch of samples and return one prediction for each, in the form of ``truth``."""
+
+    def metrics(self, model: Predictor) -> Sequence[MetricConfig]:
+        """Return what the predictions of ``model`` are scored by; by default what the configuration lists."""
+        return self.config.metrics
 
     def baselines(self) -> Mapping[str, Callable[[SampleT], Any]]:
         """Return methods to compare the model with, by name: each predicts for one sample, without the model."""

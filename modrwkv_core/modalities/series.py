@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
@@ -35,10 +35,12 @@ class SeriesModality(Modality[TimeSeries]):
 
         Raises:
             DataError: The file is missing, empty or no table of numbers; there are no points; values are NaN or
-                infinite. The message names the file, and the row and column where there is one.
+                infinite; the spread of a signal is not one finite number for each channel, 0 or above. The message
+                names the file, and the row and column where there is one.
         """
         if isinstance(media, TimeSeries):
-            return _from_array(media.values, "the series")
+            values = _from_array(media.values, "the series").values
+            return TimeSeries(values, None if media.spread is None else _spread(media.spread, values.shape[1]))
         if isinstance(media, str | Path | bytes):
             content, name = read_media(media)
             if content.startswith(NUMPY_MAGIC):
@@ -63,6 +65,16 @@ def _from_numpy(content: bytes, origin: str) -> TimeSeries:
     if file.read(1):
         raise DataError(f"{origin} holds more than one array", hint="save each in a file of its own")
     return _from_array(array, origin)
+
+
+def _spread(spread: ArrayLike, channels: int) -> NDArray[np.float32]:
+    deviations = np.asarray(spread, dtype=np.float32)
+    if deviations.shape != (channels,) or not (np.isfinite(deviations) & (deviations >= 0)).all():
+        raise DataError(
+            f"the spread of a series of {channels} channels is {deviations.tolist()}",
+            hint="give one standard deviation for each channel",
+        )
+    return deviations
 
 
 def _from_array(array: ArrayLike, origin: str) -> TimeSeries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Head, Query, QueryHead, TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
@@ -118,8 +120,8 @@ class HeadContract(NeuralContract):
     def test_predicts_one_answer_for_each_hidden_vector(self, settings: Mapping[str, Any]) -> None:
         """Predictions do not depend on their neighbors: logits for tokens, plain values in the form of targets.
 
-        Remedy: return one prediction for each query, as a text, a number or a NumPy array, which ``prepare`` accepts as
-        a target.
+        Remedy: return one prediction for each query, as a text, a number, a NumPy array or a ``Forecast``, which
+        ``prepare`` accepts as a target.
         """
         module = self.made(settings)
         with torch.no_grad():
@@ -147,6 +149,8 @@ class HeadContract(NeuralContract):
             assert _close(prediction, alone), f"{self.name} predicts something else for a batch: {prediction}, {alone}"
             if isinstance(config, ForecastHeadConfig):
                 shape = np.shape(prediction)
+                crossing = isinstance(prediction, Forecast) and not _ascend(prediction)
+                assert not crossing, f"{self.name} gives quantiles that cross: sort them"
                 assert shape == (config.horizon, config.channels), f"{self.name} forecasts an array of shape {shape}"
             try:
                 config.prepare(query.signal, prediction)
@@ -171,7 +175,15 @@ class HeadContract(NeuralContract):
             raise AssertionError(f"`prepare` of {self.name} accepts the target {target!r}")
 
 
+def _ascend(forecast: Forecast) -> bool:
+    return all((low <= high).all() for low, high in pairwise(forecast.quantiles.values()))
+
+
 def _close(first: Any, second: Any) -> bool:
+    if isinstance(first, Forecast):
+        return _close(first.points, second.points) and all(
+            _close(first.quantiles[level], second.quantiles[level]) for level in first.quantiles
+        )
     if isinstance(first, np.ndarray | float):
         return np.shape(first) == np.shape(second) and bool(np.allclose(first, second, rtol=1e-3, atol=1e-4))
     return bool(first == second)

@@ -42,13 +42,15 @@ class MetricContract(ComponentContract):
         return fresh.compute()
 
     def test_better_predictions_score_better(self, settings: Mapping[str, Any]) -> None:
-        """``higher_is_better`` says which of two scores is better; scores are finite.
+        """``higher_is_better`` says which of two scores is better, None that neither is; scores are finite.
 
         Remedy: set ``higher_is_better`` to the direction of ``compute``.
         """
         metric = self.metric(settings)
         good, bad = (self.score(metric, pairs(metric.config)) for pairs in (self.samples, self.worse))
         assert isfinite(good), f"{self.name} scores {good}"
+        if metric.higher_is_better is None:
+            return
         better = good > bad if metric.higher_is_better else good < bad
         assert better, f"{self.name} scores {bad} for worse predictions than those that score {good}"
 

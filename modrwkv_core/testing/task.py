@@ -6,8 +6,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.config import TaskConfig
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.interfaces.record import Record, Turn
 from modrwkv_core.interfaces.task import Task, TaskSample
@@ -90,6 +93,8 @@ class TaskContract(ComponentContract):
             model = _score(metric, task.predict(oracle, samples), samples)
             for name, guess in task.baselines().items():
                 baseline = _score(metric, [guess(sample) for sample in samples], samples)
+                if metric.higher_is_better is None:
+                    continue
                 fine = model >= baseline if metric.higher_is_better else model <= baseline
                 assert fine, (
                     f"{self.name}: a perfect model scores {metric.name} {model}, the baseline {name} {baseline}"
@@ -139,8 +144,10 @@ class _Oracle:
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         return self._all(conversations)
 
-    def forecast_all(self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None) -> list[Any]:
-        return self._all(conversations)
+    def forecast_all(
+        self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
+    ) -> list[Forecast]:
+        return [Forecast(np.asarray(continuation)) for continuation in self._all(conversations)]
 
     def _all(self, conversations: Sequence[Sequence[Turn]]) -> list[Any]:
         strange = [turns for turns in conversations if id(turns) not in self._answers]

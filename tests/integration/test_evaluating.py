@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from modrwkv_core.cli.evaluate import evaluate
+from modrwkv_core.cli.forecast import forecast
 from modrwkv_core.errors import ManifestError
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
@@ -93,3 +95,37 @@ def test_a_run_without_tasks_is_refused(tiny_manifest: Callable[..., Path], tmp_
     train(load_manifest(tiny_manifest(phases=phases)), folder, resume=False, device="cpu", progress_bar=False)
     with pytest.raises(ManifestError, match="names no tasks"):
         invoke(folder)
+
+
+def test_a_head_with_quantiles_is_scored_drawn_and_asked_for_them(
+    tiny_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    heads = {"lm": {"type": "lm"}, "forecast": {"type": "forecast", "horizon": 6, "loss": "quantile"}}
+    loaded = load_manifest(tiny_manifest(heads=heads, evaluation={"waves": EVALUATION["waves"]}))
+    train(loaded, tmp_path / "run", resume=False, device="cpu", progress_bar=False)
+    found = json.loads(invoke(tmp_path / "run", "--json", "--quiet").stdout)["tasks"]["waves"]["metrics"]
+    assert list(found) == ["mse", "mae", "wql", "coverage_80"]
+    assert found["wql"]["score"] > 0
+    # the baseline is a distribution without width, whose loss is the absolute error
+    table = np.loadtxt(tmp_path / "project" / "waves.csv", delimiter=",", skiprows=1)[:, 1:]
+    ahead = np.stack([table[start : start + 6] for start in range(24, len(table) - 6 + 1, 10)])
+    for name, error in found["mae"]["baselines"].items():
+        assert found["wql"]["baselines"][name] == pytest.approx(error / np.abs(ahead).mean(), rel=1e-4)
+    assert 0 <= found["coverage_80"]["score"] <= 1
+    assert (found["coverage_80"]["higher_is_better"], found["coverage_80"]["margin"]) == (None, None)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "forecast of 6 points with 9 quantiles" in page
+    assert "% of 80 %" in page
+
+    asked = [str(tmp_path / "run"), "--series", str(tmp_path / "project" / "waves.csv"), "--horizon", "4"]
+    asked += ["--column", "sine", "--column", "cosine", "--device", "cpu"]
+    told = json.loads(CliRunner().invoke(forecast, [*asked, "--json"], catch_exceptions=False).stdout)
+    assert list(told["quantiles"]) == [f"0.{tenths}" for tenths in range(1, 10)]
+    assert told["quantiles"]["0.5"] == told["forecast"]
+    head, *rows = csv.reader(CliRunner().invoke(forecast, asked, catch_exceptions=False).stdout.splitlines())
+    titles = [name + suffix for name in ("sine", "cosine") for suffix in ("", *(f"_q0.{i}" for i in range(1, 10)))]
+    assert head[-20:] == titles
+    values = np.array([row[-20:] for row in rows], dtype=np.float64)
+    np.testing.assert_allclose(values[:, [0, 10]], told["forecast"], rtol=1e-6)
+    for tenths in range(1, 10):
+        np.testing.assert_allclose(values[:, [tenths, 10 + tenths]], told["quantiles"][f"0.{tenths}"], rtol=1e-6)

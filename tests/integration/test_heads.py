@@ -13,6 +13,7 @@ import torch
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Text, Turn
+from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 
@@ -43,9 +44,9 @@ def test_a_forecast_beyond_the_horizon_goes_on_from_itself(session_with: Callabl
     session = session_with(**HEADS)
     far = session.forecast(WAVE, 9, head="demand")
     near = session.forecast(WAVE, 6, head="demand")
-    np.testing.assert_allclose(far[:6], near, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(far.points[:6], near, rtol=1e-4, atol=1e-5)
     further = session.forecast(np.concatenate([WAVE, near]), 3, head="demand")
-    np.testing.assert_allclose(far[6:], further, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(far.points[6:], further, rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_latest_points_count(session_with: Callable[..., Session]) -> None:
@@ -59,7 +60,7 @@ def test_columns_are_split_or_kept_together(session_with: Callable[..., Session]
     columns = np.concatenate([WAVE, 10 + 3 * WAVE[::-1]], axis=1)
     each = [session.forecast(columns[:, [index]], 6, head="demand") for index in (0, 1)]
     np.testing.assert_allclose(session.forecast(columns, 6, head="demand"), np.hstack(each), rtol=1e-4, atol=1e-5)
-    assert session_with(channels=2, **HEADS).forecast(columns, 7, head="pair").shape == (7, 2)
+    assert session_with(channels=2, **HEADS).forecast(columns, 7, head="pair").points.shape == (7, 2)
     with pytest.raises(DataError, match="the series has 1 columns, the head pair continues 2 together"):
         session.forecast(WAVE, 6, head="pair")
 
@@ -70,7 +71,7 @@ def test_the_latest_series_of_a_conversation_is_continued(session_with: Callable
     turns = [Turn("user", (earlier, Media("series", WAVE), Text("Go on.")))]
     other = [Turn("user", (earlier, Media("series", 5 + 2 * WAVE), Text("Go on.")))]
     one, two = session.forecast_all([turns, other], 6)
-    assert abs(one.mean()) < 2 < two.mean()
+    assert abs(one.points.mean()) < 2 < two.points.mean()
     [predicted] = session.predict([turns])
     assert predicted.shape == (6, 1)
     with pytest.raises(DataError, match="holds no series to continue"):
@@ -97,3 +98,34 @@ def test_a_model_without_such_a_head_says_so(session_with: Callable[..., Session
         session.generate("Hello?")
     with pytest.raises(ModRWKVError, match="has no heads that forecast; its heads: talk"):
         session_with(talk={"type": "lm"}).forecast(WAVE, 6)
+
+
+def test_the_spread_of_the_whole_series_bounds_the_unit_from_below(session_with: Callable[..., Session]) -> None:
+    session = session_with(**HEADS)
+    still = np.concatenate([WAVE, np.full((20, 1), 3.0, np.float32)])
+    forecast = session.forecast(still, 6, head="demand")
+    told = session.forecast(TimeSeries(still[-20:], still.std(axis=0)), 6, head="demand")
+    np.testing.assert_allclose(forecast, told, rtol=1e-5)
+    assert np.ptp(forecast) > 0
+    assert (session.forecast(still[-20:], 6, head="demand").points == 3.0).all(), "nothing is known but the constant"
+    np.testing.assert_allclose(session.forecast(1000 * still, 6, head="demand"), 1000 * forecast.points, rtol=1e-4)
+    twice = np.concatenate([still, still[::-1]], axis=1)
+    columns = session.forecast(TimeSeries(twice, twice.std(axis=0)), 6, head="demand")
+    np.testing.assert_allclose(columns.points[:, :1], forecast, rtol=1e-4)
+
+
+def test_quantiles_of_all_columns_and_steps_come_with_the_points(session_with: Callable[..., Session]) -> None:
+    session = session_with(demand=HEADS["demand"] | {"loss": "quantile", "quantiles": [0.1, 0.5, 0.9]})
+    columns = np.concatenate([WAVE, 10 + 3 * WAVE[::-1]], axis=1)
+    forecast = session.forecast(columns, 9)
+    assert list(forecast.quantiles) == [0.1, 0.5, 0.9]
+    assert {values.shape for values in forecast.quantiles.values()} == {(9, 2)}
+    assert (np.diff(list(forecast.quantiles.values()), axis=0) >= 0).all()
+    np.testing.assert_array_equal(forecast.points, forecast.quantiles[0.5])
+    first = session.forecast(columns[:, :1], 6)
+    again = session.forecast(np.concatenate([columns[:, :1], first.points]), 3)
+    for level, values in forecast.quantiles.items():
+        np.testing.assert_allclose(values[:6, :1], first.quantiles[level], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(values[6:, :1], again.quantiles[level], rtol=1e-3, atol=1e-3)
+    [predicted] = session.predict([[Turn("user", (Media("series", WAVE[-20:]),))]])
+    assert list(predicted.quantiles) == [0.1, 0.5, 0.9]

@@ -123,9 +123,9 @@ def test_a_run_answers_and_forecasts(tiny_manifest: Manifest, tmp_path: Path) ->
         session.stream("Say yes 2 times.", max_tokens=5)
     )
     series = torch.sin(torch.arange(48) / 4).numpy() * 100 + 500
-    assert session.forecast(series, 4).shape == (4, 1)
-    assert session.forecast(series, 15).shape == (15, 1)
-    both = session.forecast(torch.stack([torch.arange(48.0), torch.arange(48.0) ** 0.5], dim=1).numpy(), 6)
+    assert session.forecast(series, 4).points.shape == (4, 1)
+    assert session.forecast(series, 15).points.shape == (15, 1)
+    both = session.forecast(torch.stack([torch.arange(48.0), torch.arange(48.0) ** 0.5], dim=1).numpy(), 6).points
     assert both.shape == (6, 2)
     assert abs(both[:, 0].mean() - 23.5) < 60, "an untrained forecast is near the series, in its units"
 

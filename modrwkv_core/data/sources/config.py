@@ -92,6 +92,10 @@ class CsvWindowsConfig(SourceConfig):
     normalize_rows: RowRange | None = None
     """Rows whose mean and population standard deviation normalize each column; by default none are normalized."""
 
+    spread_rows: RowRange | None = None
+    """Rows whose population standard deviation is the spread of each column, to which the forecast head ties its least
+    unit: name the training rows. By default `normalize_rows`, and without them all rows before a window's forecast."""
+
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Columns to read, by heading, or by number from 1 in a table without one; by default all but dates and times."""
 

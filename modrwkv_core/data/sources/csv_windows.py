@@ -42,6 +42,15 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
         if (np.abs(values_RC) > np.finfo(np.float32).max).any():
             raise DataError(f"{config.path} holds numbers above 3.4e38", hint="write it in larger units")
         self._values_RC = values_RC.astype(np.float32)
+        chosen = config.spread_rows or config.normalize_rows
+        self._spread_RC = (
+            _running_spread(values_RC)
+            if chosen is None
+            else np.broadcast_to(
+                values_RC[slice(*self._checked(chosen, len(values_RC)))].std(axis=0).astype(np.float32),
+                values_RC.shape,
+            )
+        )
         self._first = max(start, config.context_length)
         last = stop - config.horizon
         if last < self._first:
@@ -59,7 +68,8 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
         at = self._first + window * self.config.stride
         seen = self._values_RC[at - self.config.context_length : at, column : column + 1]
         ahead = self._values_RC[at : at + self.config.horizon, column : column + 1]
-        question: list[Part] = [Media("series", TimeSeries(seen))]
+        spread = self._spread_RC[at - 1, column : column + 1]
+        question: list[Part] = [Media("series", TimeSeries(seen, spread))]
         if self.config.prompt:
             question.append(Text(self.config.prompt))
         key = f"{self.config.path}: {self._columns[column]} from row {at} on"
@@ -82,3 +92,14 @@ def _standardized(
         raise DataError(f"{constant} of {config.path} is constant in rows [{rows[0]}, {rows[1]}): it has no scale")
     standardized: NDArray[np.float64] = (values_RC - chosen_RC.mean(axis=0)) / chosen_RC.std(axis=0)
     return standardized
+
+
+def _running_spread(values_RC: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the population standard deviation of all rows up to and including each one."""
+    # Sums of squares lose the digits that an offset takes. Without the first row, the start of a constant column is
+    # exactly 0.
+    shifted_RC = values_RC - values_RC[:1]
+    count_R1 = np.arange(1, len(shifted_RC) + 1)[:, None]
+    mean_RC = shifted_RC.cumsum(axis=0) / count_R1
+    variance_RC = np.square(shifted_RC).cumsum(axis=0) / count_R1 - np.square(mean_RC)
+    return np.sqrt(np.maximum(variance_RC, 0.0)).astype(np.float32)

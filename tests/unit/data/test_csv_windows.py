@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modrwkv_core.data.sources.config import CsvWindowsConfig
 from modrwkv_core.data.sources.csv_windows import CsvWindowsSource
@@ -59,6 +61,39 @@ def test_standardized_by_other_rows(table: Path) -> None:
     source = windows(table, normalize_rows=[0, 3], rows=[5, 20], columns=["y"])
     mean, deviation = 5 / 3, np.sqrt((0 + 1 + 16) / 3 - (5 / 3) ** 2)
     assert shown(source, 0)[1] == pytest.approx([(25 - mean) / deviation, (36 - mean) / deviation])
+
+
+def spreads(source: CsvWindowsSource) -> list[float]:
+    return [source[index].turns[0].parts[0].media.spread.item() for index in range(len(source))]  # type: ignore[union-attr]
+
+
+def test_the_spread_of_a_window_is_that_of_all_rows_before_its_forecast(table: Path) -> None:
+    source = windows(table, rows=[5, 20], columns=["y"])
+    assert spreads(source) == pytest.approx([np.std(np.arange(at) ** 2) for at in range(5, 19)], rel=1e-6)
+
+
+@given(offset=st.floats(-1e6, 1e6), flat=st.integers(3, 20))
+def test_the_spread_of_a_constant_start_is_zero(
+    tmp_path_factory: pytest.TempPathFactory, offset: float, flat: int
+) -> None:
+    path = tmp_path_factory.mktemp("flat") / "t.csv"
+    path.write_text("x\n" + "".join(f"{offset + max(0, row - flat + 1)}\n" for row in range(30)))
+    values = offset + np.maximum(0, np.arange(30) - flat + 1.0)
+    expected = [np.std(values[:at]) for at in range(3, 29)]
+    found = spreads(windows(path))
+    assert found[: flat - 2] == [0.0] * (flat - 2)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("stop", [12, 20])
+def test_the_spread_is_that_of_the_rows_named_for_it_and_of_no_others(table: Path, stop: int) -> None:
+    rows = {"rows": [5, stop], "columns": ["x"]}
+    assert set(spreads(windows(table, spread_rows=[0, 10], **rows))) == {np.float32(np.std(np.arange(10)))}
+    assert spreads(windows(table, normalize_rows=[0, 10], **rows)) == pytest.approx([1.0] * (stop - 6))
+    both = windows(table, normalize_rows=[0, 10], spread_rows=[0, 5], **rows)
+    assert spreads(both)[0] == pytest.approx(np.std(np.arange(5)) / np.std(np.arange(10)))
+    with pytest.raises(DataError, match=r"rows \[0, 21\) are wanted"):
+        windows(table, spread_rows=[0, 21], **rows)
 
 
 def test_packed_tables(table: Path) -> None:

@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.evaluation.config import ForecastTaskConfig, MeanAbsoluteErrorConfig, MeanSquaredErrorConfig
+from modrwkv_core.evaluation.config import (
+    CoverageConfig,
+    ForecastTaskConfig,
+    MeanAbsoluteErrorConfig,
+    MeanSquaredErrorConfig,
+    WeightedQuantileLossConfig,
+)
 from modrwkv_core.evaluation.evaluator import run_task
 from modrwkv_core.evaluation.forecast import ForecastTask
 from modrwkv_core.evaluation.metrics import MeanAbsoluteError, MeanSquaredError
+from modrwkv_core.evaluation.quantile_metrics import Coverage
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.result import Result
 from modrwkv_core.testing import TaskContract
@@ -35,11 +42,11 @@ class Constant:
 
     def forecast_all(
         self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
-    ) -> list[NDArray[np.float32]]:
+    ) -> list[Forecast]:
         self.batches.append(len(conversations))
         self.asked.append((conversations, head))
         pasts = [turns[-1].parts[0].media for turns in conversations]  # type: ignore[union-attr]
-        return [np.full((horizon, past.shape[1]), self.value, np.float32) for past in pasts]
+        return [Forecast(np.full((horizon, past.shape[1]), self.value, np.float32)) for past in pasts]
 
 
 def window(past: Any, truth: Any, key: str = "w", head: str | None = "forecast") -> Record:
@@ -158,3 +165,32 @@ def test_a_diverged_model_scores_nan() -> None:
     mse = evaluate(WINDOWS, value=float("nan")).scores[0]
     assert np.isnan(mse.model)
     assert np.isfinite(mse.baselines["repeat last"])
+
+
+class Uncertain(Constant):
+    """Forecasts one number for ever, and quantiles around it."""
+
+    def forecast_all(
+        self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
+    ) -> list[Forecast]:
+        points = [forecast.points for forecast in super().forecast_all(conversations, horizon, head)]
+        return [Forecast(one, {0.25: one - 1, 0.5: one, 0.75: one + 1}) for one in points]
+
+
+def test_forecasts_with_quantiles_are_scored_by_them_too() -> None:
+    task = ForecastTask(ForecastTaskConfig(), WINDOWS)
+    assert [metric.type for metric in task.metrics(Constant(1.0))] == ["mse", "mae"]
+    metrics = task.metrics(Uncertain(1.0))
+    assert [metric.type for metric in metrics] == ["mse", "mae", "wql", "coverage"]
+    assert metrics[-1] == CoverageConfig(lower=0.25, upper=0.75)
+    result = run_task("ett", task, [Coverage(metrics[-1])], Uncertain(1.0))
+    [score] = result.scores
+    # of 4, 10, 5, 12 and 1, 1, 0, 2 the last four lie from 0 to 2; three equal the last points 3, 10 and 1, 2
+    assert (score.model, score.baselines["repeat last"]) == (0.5, 3 / 8)
+    assert (score.best_baseline, score.margin) == (None, None)
+
+
+def test_metrics_of_quantiles_may_be_configured() -> None:
+    chosen = CoverageConfig(lower=0.25, upper=0.5)
+    task = ForecastTask(ForecastTaskConfig(metrics=(chosen,)), WINDOWS)
+    assert task.metrics(Uncertain(1.0)) == (chosen, WeightedQuantileLossConfig())

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -65,7 +66,7 @@ def test_an_unknown_signal_has_no_drawing() -> None:
 def test_a_forecast_has_a_panel_for_each_column_up_to_eight(past: int, horizon: int, columns: int) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=(points, columns)).astype(np.float32) for points in (past, horizon, horizon)]
-    drawing = draw_forecast(arrays[0], arrays[1], arrays[2])
+    drawing = draw_forecast(arrays[0], arrays[1], Forecast(arrays[2]))
     drawn = min(columns, 8)
     assert paths(drawing, "#dd6b20") == drawn + 1  # one more in the legend
     assert drawing.alt == f"forecast of {horizon} points drawn over the true series, {drawn} of {columns} columns"
@@ -73,7 +74,19 @@ def test_a_forecast_has_a_panel_for_each_column_up_to_eight(past: int, horizon: 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_diverged_forecast_can_be_drawn(value: float) -> None:
-    draw_forecast(np.zeros((4, 1), np.float32), np.ones((2, 1), np.float32), np.full((2, 1), value))
+    draw_forecast(np.zeros((4, 1), np.float32), np.ones((2, 1), np.float32), Forecast(np.full((2, 1), value)))
+
+
+@pytest.mark.parametrize(
+    ("levels", "shaded"), [([0.5], 0), ([0.1, 0.5, 0.9], 1), ([0.1, 0.3, 0.5, 0.7, 0.9], 2), ([0.1, 0.5], 1)]
+)
+def test_intervals_are_shaded(levels: list[float], shaded: int) -> None:
+    points = np.zeros((3, 2), np.float32)
+    forecast = Forecast(points, {level: points + level for level in levels})
+    drawing = draw_forecast(points, points, forecast)
+    fills = [path for path in svg(drawing).iter() if "fill-opacity: 0.15" in path.get("style", "")]
+    assert len(fills) == 3 * shaded  # two columns and the legend
+    assert f"with {len(levels)} quantiles" in drawing.alt
 
 
 def test_losses_have_a_panel_for_each_head_and_a_color_for_each_phase() -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredErrorConfig
+from modrwkv_core.evaluation.config import CoverageConfig, ExactMatchMetricConfig, MeanSquaredErrorConfig
 from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
+from modrwkv_core.evaluation.quantile_metrics import Coverage
 from modrwkv_core.evaluation.results import as_json, format_margin, questions, table, write_results
 from modrwkv_core.interfaces.config import MetricConfig
 from modrwkv_core.interfaces.metric import Metric
@@ -52,6 +53,15 @@ def test_the_margin_is_positive_where_the_model_is_better() -> None:
     assert ETT.margin == pytest.approx(0.71)
     assert Score(MSE, 2.0, {"repeat last": 1.5}).margin == pytest.approx(-0.5)
     assert BARE.margin is None
+
+
+def test_a_metric_without_a_direction_has_no_best_baseline() -> None:
+    score = Score(Coverage(CoverageConfig()), 0.75, {"repeat last": 0.1})
+    assert (score.best_baseline, score.margin) == (None, None)
+    line = table([Result("ett", 1, (score,))]).splitlines()[1]
+    assert line.split("  ")[-1].strip() == "repeat last 10.0 % of 80 %"
+    assert "coverage_80 " in line
+    assert "better" not in line
     assert [format_margin(score) for score in (VQA, ETT, BARE)] == ["+24.2 points", "+0.71", ""]
     assert format_margin(Score(LATENCY, 10.0, {"idle": 12.5})) == "+2.5 ms"
 

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
+from sklearn.metrics import mean_pinball_loss
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.heads.config import ForecastConfig
-from modrwkv_core.heads.forecast import ForecastHead
+from modrwkv_core.heads.forecast import ForecastHead, pinball
 from modrwkv_core.interfaces.component import Query
+from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 
@@ -29,8 +35,15 @@ def wave(points: int, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:
     return (20.0 + 3.0 * steps.cumsum(axis=0)).astype(np.float32)
 
 
-def query(context: NDArray[np.float32], target: NDArray[np.float32]) -> Query:
+def query(context: NDArray[np.float32], target: NDArray[np.float32] | None) -> Query:
     return Query(0, TimeSeries(context), target)
+
+
+def quantiles(module: ForecastHead, queries: list[Query], hidden: torch.Tensor = HIDDEN) -> NDArray[np.float32]:
+    """Return ``[levels, queries, horizon, channels]``."""
+    forecasts = module.predict(hidden[: len(queries)], queries)
+    assert all(isinstance(forecast, Forecast) for forecast in forecasts)
+    return np.stack([list(forecast.quantiles.values()) for forecast in forecasts], axis=1)
 
 
 def predict(module: ForecastHead, contexts: list[NDArray[np.float32]], hidden: torch.Tensor = HIDDEN) -> torch.Tensor:
@@ -156,3 +169,114 @@ def test_plain_numbers_are_one_channel() -> None:
     assert kept is series
     np.testing.assert_array_equal(target, np.array([[1], [2], [3]], np.float32))
     assert ForecastConfig(horizon=4).prepare(series, None) == (series, None)
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=5, unique=True), st.integers(0, 99))
+def test_pinball_is_that_of_scikit_learn(levels: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    forecast, target = rng.normal(size=(20, len(levels))), rng.normal(size=(20, 1))
+    losses = pinball(torch.from_numpy(forecast), torch.from_numpy(target), torch.tensor(levels, dtype=torch.float64))
+    for index, level in enumerate(levels):
+        expected = 2 * mean_pinball_loss(target[:, 0], forecast[:, index], alpha=level)
+        assert losses[:, index].mean().item() == pytest.approx(expected)
+
+
+def test_the_quantile_loss_is_the_pinball_loss_in_units_of_the_context() -> None:
+    module = head(loss="quantile", quantiles=[0.2, 0.5, 0.7], channels=2)
+    contexts, targets = [wave(30, 2, seed=i) for i in range(3)], [wave(4, 2, seed=9 + i) for i in range(3)]
+    queries = [query(c, t) for c, t in zip(contexts, targets, strict=True)]
+    forecast = quantiles(module, queries)
+    unit = np.stack([context.std(axis=0, dtype=np.float64) for context in contexts])[:, None]
+    expected = np.mean(
+        [
+            2 * mean_pinball_loss((targets / unit).ravel(), (values / unit).ravel(), alpha=level)
+            for level, values in zip([0.2, 0.5, 0.7], forecast, strict=True)
+        ]
+    )
+    assert module.supervise(HIDDEN, queries).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_median_alone_is_trained_by_the_absolute_error() -> None:
+    queries = [query(wave(30, seed=i), wave(4, seed=7 + i)) for i in range(3)]
+    median, absolute = head(loss="quantile", quantiles=[0.5]), head(loss="mae")
+    absolute.load_state_dict(median.state_dict())
+    assert median.supervise(HIDDEN, queries).item() == pytest.approx(absolute.supervise(HIDDEN, queries).item())
+
+
+@given(
+    hidden=st.lists(st.floats(-30, 30), min_size=8, max_size=8), scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100)
+)
+def test_quantiles_never_cross_and_come_in_the_units_of_the_input(
+    hidden: list[float], scale: float, shift: float
+) -> None:
+    module = head(loss="quantile", channels=2)
+    torch.nn.init.constant_(module.instance_norm.gain, -1.5)
+    vector = torch.tensor([hidden])
+    context = wave(30, 2)
+    plain, other = (quantiles(module, [query(values, None)], vector) for values in (context, (context * scale + shift)))
+    assert (np.diff(plain, axis=0) >= 0).all()
+    assert (np.diff(other, axis=0) >= 0).all()
+    np.testing.assert_allclose(other, plain * scale + shift, rtol=1e-3, atol=1e-2 * max(scale, 1.0))
+    [forecast] = module.predict(vector, [query(context, None)])
+    assert list(forecast.quantiles) == pytest.approx(np.linspace(0.1, 0.9, 9))
+    np.testing.assert_array_equal(forecast.points, forecast.quantiles[0.5])
+
+
+def test_a_fresh_head_gives_the_quantiles_of_a_normal_distribution() -> None:
+    module = ForecastHead(ForecastConfig(loss="quantile"), FakeBackbone(FakeBackboneConfig()))
+    context = np.random.default_rng(0).normal(5.0, 2.0, size=(500, 1)).astype(np.float32)
+    found = quantiles(module, [query(context, None)])[:, 0, :, 0].mean(axis=1)
+    expected = [5.0 + 2.0 * NormalDist().inv_cdf(level / 10) for level in range(1, 10)]
+    np.testing.assert_allclose(found, expected, atol=0.5)
+
+
+def test_quantiles_learn_to_cover_their_shares_of_skewed_noise() -> None:
+    """What follows is exponential noise: the head begins with the quantiles of normal noise, which are wrong."""
+    rng = np.random.default_rng(0)
+    levels = [0.1, 0.5, 0.8, 0.95]
+    module = ForecastHead(
+        ForecastConfig(horizon=8, loss="quantile", quantiles=levels), FakeBackbone(FakeBackboneConfig())
+    )
+    context = np.tile([[-1.0], [1.0]], (20, 1)).astype(np.float32)  # of mean 0 and deviation 1
+
+    def queries(count: int) -> list[Query]:
+        return [query(context, rng.exponential(size=(8, 1)).astype(np.float32)) for _ in range(count)]
+
+    def shares() -> NDArray[np.float64]:
+        asked = queries(400)
+        truth = np.stack([one.target for one in asked])
+        return np.mean(truth <= quantiles(module.eval(), asked, HIDDEN[:1].expand(400, -1)), axis=(1, 2, 3))
+
+    assert abs(shares() - levels).max() > 0.08
+    optimizer = torch.optim.Adam(module.train().parameters(), lr=0.03)
+    for _ in range(120):
+        optimizer.zero_grad()
+        module.supervise(HIDDEN[:1].expand(128, -1), queries(128)).backward()
+        optimizer.step()
+    np.testing.assert_allclose(shares(), levels, atol=0.04)
+
+
+@pytest.mark.parametrize("loss", ["mse", "quantile"])
+def test_a_nearly_constant_context_cannot_outweigh_the_others(loss: str) -> None:
+    module, free = head(loss=loss, min_scale=0.2), head(loss=loss, min_scale=0.0)
+    still = 5.0 + 1e-4 * wave(30)
+    queries = [Query(0, TimeSeries(still, np.array([2.0], np.float32)), np.full((4, 1), 7.0, np.float32))]
+    queries += [query(wave(30), wave(4, seed=1))]
+    bounded, exploded = (one.supervise(HIDDEN[:2], queries).item() for one in (module, free))
+    assert bounded < 60 < 1000 < exploded
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quantiles": [0.1, 0.5]}, "need `loss: quantile`, not mse"),
+        ({"loss": "quantile", "quantiles": [0.5, 0.1]}, "must ascend between 0 and 1"),
+        ({"loss": "quantile", "quantiles": [0.5, 1.0]}, "must ascend between 0 and 1"),
+        ({"loss": "quantile", "quantiles": [0.1, 0.9]}, "must hold 0.5"),
+        ({"loss": "quantile", "quantiles": []}, "must hold 0.5"),
+        ({"min_scale": -0.1}, "greater than or equal to 0"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ForecastConfig.model_validate(settings)

@@ -17,7 +17,11 @@ class TestLanguageModel(HeadContract):
 class TestForecast(HeadContract):
     plugin = "modrwkv_core.builtin"
     name = "forecast"
-    configs = ({"horizon": 5}, {"horizon": 3, "channels": 2, "loss": "huber", "statistics": "last", "dropout": 0.1})
+    configs = (
+        {"horizon": 5},
+        {"horizon": 3, "channels": 2, "loss": "huber", "statistics": "last", "dropout": 0.1},
+        {"horizon": 4, "channels": 2, "loss": "quantile", "quantiles": [0.05, 0.5, 0.95]},
+    )
 
     def examples(self, config: ForecastConfig) -> list[tuple[TimeSeries, Any]]:
         draw = np.random.default_rng(0).normal

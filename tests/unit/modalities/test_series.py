@@ -97,6 +97,8 @@ def test_numpy_files_and_lists(tmp_path: Path) -> None:
 def test_a_series_passes() -> None:
     series = TimeSeries(np.ones((3, 2), np.float32))
     assert np.shares_memory(decode(series).values, series.values)
+    assert decode(series).spread is None
+    assert decode(TimeSeries(series.values, np.array([1.0, 0.0], np.float32))).spread.tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,9 @@ def test_a_series_passes() -> None:
         ([], "has no points"),
         (np.zeros((4, 0)), "has no points"),
         (TimeSeries(np.zeros((0, 1), np.float32)), "the series has no points"),
+        (TimeSeries(np.ones((3, 2), np.float32), np.ones(3, np.float32)), "the spread of a series of 2 channels"),
+        (TimeSeries(np.ones((3, 1), np.float32), np.array([-1.0], np.float32)), r"spread .* is \[-1.0\]"),
+        (TimeSeries(np.ones((3, 1), np.float32), np.array([np.nan], np.float32)), r"spread .* is \[nan\]"),
         (np.zeros((2, 2, 2)), r"has the shape \[2, 2, 2\]"),
         (3.0, r"has the shape \[\]"),
         ([[1.0, 2.0], [3.0]], "is not an array"),

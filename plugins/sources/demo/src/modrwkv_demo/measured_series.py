@@ -67,6 +67,7 @@ class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
             values = _LOADERS[name]()
             border = int(TRAIN_SHARE * len(values))
             known = values[:border]
+            # In units of the training part's deviation, so that its spread is 1.
             self._values[name] = ((values - known.mean()) / known.std()).astype(np.float32)
             start, stop = (border, len(values)) if config.part == "test" else (0, border)
             places = range(max(start, config.context_length), stop - config.horizon + 1, config.stride)
@@ -84,7 +85,8 @@ class MeasuredSeriesSource(Source[MeasuredSeriesConfig]):
     def __getitem__(self, index: int) -> Record:
         window = self._windows[index]
         values = self._values[window.series][:, None]
-        seen = Media("series", TimeSeries(values[window.at - self.config.context_length : window.at]))
+        context = values[window.at - self.config.context_length : window.at]
+        seen = Media("series", TimeSeries(context, spread=np.ones(1, np.float32)))
         ahead = Target(None, values[window.at : window.at + self.config.horizon])
         return Record(
             f"measured_series: {window.series} from point {window.at} on",
