@@ -43,6 +43,7 @@ Kind: TypeAlias = Literal[
     "optimizer",
     "scheduler",
     "finetuning",
+    "augmentation",
 ]
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
@@ -73,7 +74,8 @@ class ComponentSpec:
         implementation: ``"module:Class"`` of what the configuration builds; the constructor's arguments are those of
             the kind's interface in :mod:`modrwkv_core.interfaces`.
         processor: Encoders only: ``"module:Class"`` of the picklable object that turns a signal into a media item.
-        modality: Encoders only: the name of the modality whose signals it reads.
+        modality: The name of the modality whose signals an encoder reads or an augmentation changes. Augmentations of
+            features leave it out: they fit all modalities. Other kinds have none.
         paper: Where it comes from, if it comes from a paper.
         aliases: Former names that manifests may still use; using one warns.
     """

@@ -26,6 +26,7 @@ from modrwkv_core.registry.installed import GROUP, canonical
 from modrwkv_core.registry.probe import complaints
 from modrwkv_core.testing import (
     AdapterContract,
+    AugmentationContract,
     BackboneContract,
     CommandContract,
     CompressorContract,
@@ -49,6 +50,7 @@ __all__ = ["Finding", "Subject", "check_plugin", "find_subject"]
 
 CONTRACTS: dict[str, type[PluginContract]] = {
     "adapter": AdapterContract,
+    "augmentation": AugmentationContract,
     "backbone": BackboneContract,
     "command": CommandContract,
     "compressor": CompressorContract,

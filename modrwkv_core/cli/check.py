@@ -28,6 +28,8 @@ def check(manifest: Path, overrides: tuple[str, ...]) -> None:
     loaded = load_manifest(manifest, overrides)
     for chain in check_wiring(loaded):
         click.echo("\n".join(_describe_chain(chain)))
+        if augmentations := loaded.manifest.modalities[chain.modality].augmentations:
+            click.echo(f"  in training: {', '.join(config.type for config in augmentations)}")
     click.echo("\n".join(_describe_rest(loaded)))
     click.echo(f"{manifest} is valid")
 

@@ -30,6 +30,7 @@ class PlacedMedia:
         position: Index of its first placeholder.
         count: Number of placeholders, which the model must fill exactly.
         key: Names the conversation in errors.
+        seed: Of the augmentations of its features; None augments nothing.
     """
 
     modality: str
@@ -37,6 +38,7 @@ class PlacedMedia:
     position: int
     count: int
     key: str
+    seed: int | None = None
 
     def shifted(self, offset: int) -> PlacedMedia:
         """Return the same item ``offset`` tokens later."""

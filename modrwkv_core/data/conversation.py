@@ -8,21 +8,24 @@ pieces of text that are tokenized apart, so that no text can swallow or forge on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from numpy.random import Generator
 
+from modrwkv_core.data.augmenting import Draw, SignalAugmenter
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
 from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
-from modrwkv_core.interfaces.record import Media, Record, Role, Target, Text, Turn
+from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 
 __all__ = ["ConversationEncoder"]
@@ -35,11 +38,13 @@ class _Stream:
     """A token stream while it is being written."""
 
     key: str
+    draw: Draw | None = None
     ids: list[int] = field(default_factory=list)
     supervised: list[bool] = field(default_factory=list)
     media: list[PlacedMedia] = field(default_factory=list)
     queries: dict[str, list[Query]] = field(default_factory=dict)
     signals: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, Iterator[Any]] = field(default_factory=dict)
 
     def write(self, ids: Sequence[int], supervised: bool = False) -> None:
         self.ids.extend(ids)
@@ -62,6 +67,7 @@ class ConversationEncoder:
         heads: Configurations of the model's heads by name.
         max_tokens: The longest stream; None sets no limit.
         origins: Who provides the heads, by name, for errors.
+        augmenters: By modality, what augments the signals of training samples.
     """
 
     def __init__(
@@ -71,19 +77,25 @@ class ConversationEncoder:
         heads: Mapping[str, HeadConfig],
         max_tokens: int | None = None,
         origins: Mapping[str, Origin | None] | None = None,
+        augmenters: Mapping[str, SignalAugmenter] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.origins = dict(origins or {})
+        self.augmenters = dict(augmenters or {})
         self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
         self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
         self.predicts_tokens = any(isinstance(config, TokenHeadConfig) for config in heads.values())
 
-    def sample(self, record: Record) -> Sample:
+    def sample(self, record: Record, draw: Draw | None = None) -> Sample:
         """Encode ``record`` for training.
 
         Token heads are supervised by the words of assistant turns and the ends of those turns: not by their prefix,
         not by media, and not by the query token, which the program inserts. Query heads are supervised by targets.
+
+        Args:
+            record: The conversation.
+            draw: Its randomness, by which its media are augmented; None augments nothing.
 
         Raises:
             DataError: The record is not a conversation that this model can learn from; the message begins with the
@@ -92,7 +104,7 @@ class ConversationEncoder:
         with error_context(record.key):
             if not any(turn.role == "assistant" for turn in record.turns):
                 raise DataError("the assistant has no turn", hint="there is nothing to learn without an answer")
-            stream = _Stream(record.key)
+            stream = _Stream(record.key, draw)
             self._write(stream, record.turns)
             if any(query.target is None for queries in stream.queries.values() for query in queries):
                 raise DataError("a target has no value", hint="give the true value; only prompts may leave it open")
@@ -145,17 +157,20 @@ class ConversationEncoder:
 
     def _write(self, stream: _Stream, turns: Sequence[Turn]) -> None:
         _check_order(turns)
+        parts = [part for turn in turns for part in turn.parts]
+        place = 0
         for turn in turns:
             if not any(not isinstance(part, Text) or part.text.strip() for part in turn.parts):
                 raise DataError(f"the {turn.role} says nothing in one turn", hint="drop the turn or give it words")
             assistant = turn.role == "assistant"
             self._open(stream, turn.role)
             for part in turn.parts:
+                place += 1
                 match part:
                     case Text(text):
                         stream.write(self._ids(text), supervised=assistant)
                     case Media():
-                        self._medium(stream, part)
+                        self._medium(stream, part, parts[place:])
                     case Target() if assistant:
                         self._query(stream, part)
                     case Target():
@@ -174,7 +189,7 @@ class ConversationEncoder:
         with guard(self.tokenizer.origin, "encode()"):
             return self.tokenizer.encode(text)
 
-    def _medium(self, stream: _Stream, part: Media) -> None:
+    def _medium(self, stream: _Stream, part: Media, following: Sequence[Part]) -> None:
         pipeline = self.preprocessors.get(part.modality)
         if pipeline is None:
             raise DataError(
@@ -183,8 +198,19 @@ class ConversationEncoder:
             )
         origin = f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
         signal = pipeline.decode(part.media)
+        augmenter = self.augmenters.get(part.modality)
+        seed: int | None = None
         with error_context(origin):
-            item = pipeline.process(signal)
+            if stream.draw is None or augmenter is None:
+                item = pipeline.process(signal)
+            else:
+                rng = stream.draw.generator(len(stream.media))
+                sample = LabeledSignal(signal, self._targets_about(part.modality, following))
+                sample = augmenter.augment(sample, rng, self._others(part.modality, stream.draw, rng))
+                signal = sample.signal
+                stream.targets[part.modality] = iter(sample.targets)
+                item = augmenter.augment_item(pipeline.process(signal), rng)
+                seed = int(rng.integers(2**63))
         count = pipeline.out_length(item.length)
         if count < 1:
             raise DataError(
@@ -194,8 +220,33 @@ class ConversationEncoder:
         special = self.tokenizer.special
         position = len(stream.ids) + 1
         stream.write([special.media_start, *[special.media_pad] * count, special.media_end])
-        stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key))
+        stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key, seed))
         stream.signals[part.modality] = signal
+
+    def _targets_about(self, modality: str, following: Sequence[Part]) -> tuple[Any, ...]:
+        """Return the values of the targets about a signal that ``following`` comes after."""
+        values = []
+        for part in following:
+            if isinstance(part, Media) and part.modality == modality:
+                break
+            if isinstance(part, Target):
+                names = self.heads if part.head is None else [part.head]
+                if any(name in self.heads and self.heads[name].modality == modality for name in names):
+                    values.append(part.value)
+        return tuple(values)
+
+    def _others(self, modality: str, draw: Draw, rng: Generator) -> Others:
+        def other() -> LabeledSignal[Any] | None:
+            record = draw.source[int(rng.integers(len(draw.source)))]
+            parts = [part for turn in record.turns for part in turn.parts]
+            for place, part in enumerate(parts):
+                if isinstance(part, Media) and part.modality == modality:
+                    with error_context(record.key):
+                        signal = self.preprocessors[modality].decode(part.media)
+                    return LabeledSignal(signal, self._targets_about(modality, parts[place + 1 :]))
+            return None
+
+        return other
 
     def _query(self, stream: _Stream, target: Target) -> None:
         name = target.head if target.head is not None else self._only_head(stream)
@@ -210,8 +261,10 @@ class ConversationEncoder:
                 f"asks the head {name} before any {config.modality}",
                 hint=f"give the {config.modality} in a turn before",
             )
+        augmented = stream.targets.get(config.modality)
+        value = target.value if augmented is None else next(augmented)
         with error_context(f"heads.{name}"), guard(self.origins.get(name), "prepare()"):
-            signal, value = config.prepare(stream.signals[config.modality], target.value)
+            signal, value = config.prepare(stream.signals[config.modality], value)
         stream.queries.setdefault(name, []).append(Query(len(stream.ids), signal, value))
         stream.write([self.tokenizer.special.query])
 

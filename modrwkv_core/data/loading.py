@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from modrwkv_core.data.augmenting import Draw
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.conversation import ConversationEncoder
-from modrwkv_core.data.order import epoch_order, epoch_size
+from modrwkv_core.data.order import epoch_order, epoch_size, sample_seeds
 from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.source import Source
@@ -48,6 +49,7 @@ class Loader:
         phase: Name of the training phase; phases order the records in different orders.
         workers: Processes that decode and process media; 0 does it in this one.
         on_error: Whether a broken record is an error, or left out with a warning and counted.
+        augment: Whether the encoder's augmentations change what is read.
 
     Attributes:
         skipped: Broken records that were left out so far.
@@ -66,6 +68,7 @@ class Loader:
         phase: str = "",
         workers: int = 0,
         on_error: OnError = "raise",
+        augment: bool = False,
     ) -> None:
         for source in sources:
             if not len(source):
@@ -75,6 +78,7 @@ class Loader:
         self._batch_size = batch_size
         self._seed = seed
         self._phase = phase
+        self._augment = augment
         self._indices = _SampleIndices(batch_size)
         self.skipped = 0
         self._loader = DataLoader(
@@ -112,6 +116,9 @@ class Loader:
             DataError: A record is broken, from whichever process, or a worker was killed.
         """
         order = epoch_order(self._sizes, self._repeats, seed=self._seed, phase=self._phase, epoch=epoch)
+        if self._augment:
+            seeds = sample_seeds(len(order), seed=self._seed, phase=self._phase, epoch=epoch)
+            order = np.column_stack([order, seeds])
         self._indices.order = order[start * self._batch_size :]
         for payload in self._payloads():
             content, skipped = pickle.loads(payload)
@@ -144,7 +151,7 @@ class Loader:
 
 
 class _SampleIndices(Sampler[list[list[int]]]):
-    """The batches to come, each a list of (source, record)."""
+    """The batches to come, each a list of (source, record), and the sample's seed if it is augmented."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -172,9 +179,11 @@ class _Batches(Dataset[bytes]):
         samples, skipped = [], []
         content: Batch | ModRWKVError | None
         try:
-            for source, record in indices:
+            for number, record, *seeds in indices:
+                source = self._sources[number]
+                draw = Draw(seeds[0], source) if seeds else None
                 try:
-                    samples.append(self._encoder.sample(self._sources[source][record]))
+                    samples.append(self._encoder.sample(source[record], draw))
                 except DataError as error:
                     if self._on_error == "raise":
                         raise

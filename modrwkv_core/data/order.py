@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["epoch_order", "epoch_size"]
+__all__ = ["epoch_order", "epoch_size", "sample_seeds"]
+
+_SEEDS: Final = 2**32
+"""More than a manifest can list sources."""
 
 
 def epoch_order(
@@ -46,6 +50,23 @@ def epoch_size(sizes: Sequence[int], repeats: Sequence[float], epoch: int) -> in
     """Count the records of one epoch without listing them."""
     walks = [_walk(size, repeat, epoch) for size, repeat in zip(sizes, repeats, strict=True)]
     return sum(end - begin for begin, end in walks)
+
+
+def sample_seeds(count: int, *, seed: int, phase: str, epoch: int) -> NDArray[np.int64]:
+    """Return the seed of each sample of one epoch, by its place in the order.
+
+    Args:
+        count: Records of the epoch.
+        seed: Of the run.
+        phase: Name of the training phase.
+        epoch: Counted from 0.
+
+    Returns:
+        ``[records]``, from 0 to 2^63 - 1.
+    """
+    # The order draws from other keys: their third number is that of a source or of the sources.
+    rng = np.random.default_rng([seed, zlib.crc32(phase.encode()), _SEEDS, epoch])
+    return rng.integers(2**63, size=count, dtype=np.int64)
 
 
 def _walk(size: int, repeat: float, epoch: int) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = [
     "AdapterConfig",
+    "AugmentationConfig",
     "BackboneConfig",
     "CheckpointReference",
     "ComponentConfig",
@@ -306,3 +307,10 @@ class SchedulerConfig(ComponentConfig, ABC):
 
 class FinetuningConfig(ComponentConfig, ABC):
     """Configuration of a fine-tuning method."""
+
+
+class AugmentationConfig(ComponentConfig, ABC):
+    """Configuration of an augmentation: random changes of training data that leave their meaning alone."""
+
+    probability: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the signals that it changes; each is drawn anew in every epoch."""

@@ -19,6 +19,7 @@ from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, Enco
 from modrwkv_core.manifest.sections import Name, Section, refusal
 from modrwkv_core.manifest.unions import (
     AdapterSection,
+    AugmentationSection,
     BackboneSection,
     CompressorSection,
     EncoderSection,
@@ -71,6 +72,10 @@ class ModalityConfig(Section):
 
     adapter: AdapterSection
     """Maps feature vectors to the hidden size of the backbone."""
+
+    augmentations: tuple[AugmentationSection, ...] = ()
+    """Random changes of signals and features in training, in this order; validation, evaluation and inference see the
+    data as they are."""
 
     def components(self) -> Iterator[tuple[ModalityComponentKind, EncoderConfig | CompressorConfig | AdapterConfig]]:
         """Yield the components with their kinds, in the order in which signals pass them."""
@@ -126,6 +131,9 @@ class Phase(Section):
 
     data: tuple[SourceSection, ...] | None = Field(default=None, min_length=1)
     """Sources of this phase; null: ``data.train``."""
+
+    augment: bool = True
+    """Whether the modalities' augmentations apply in this phase."""
 
     finetuning: FinetuningSection = Field(default_factory=_full, validate_default=True)
     """Which parameters of the parts in ``train`` learn."""
@@ -194,7 +202,7 @@ class Manifest(Section):
     """Names the run."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seed of all random numbers: fresh weights, order of the data, dropout."""
+    """Seed of all random numbers: fresh weights, order of the data, augmentations, dropout."""
 
     data_root: ManifestPath = Field(default=Path(), validate_default=True)
     """Folder that the paths of data are resolved against. In a file it is resolved against the manifest's folder, which

@@ -21,6 +21,7 @@ from pydantic_core import InitErrorDetails
 from modrwkv_core.errors import ManifestError, ModRWKVError
 from modrwkv_core.interfaces.config import (
     AdapterConfig,
+    AugmentationConfig,
     BackboneConfig,
     CompressorConfig,
     EncoderConfig,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterSection",
+    "AugmentationSection",
     "BackboneSection",
     "Components",
     "CompressorSection",
@@ -159,3 +161,4 @@ TaskSection: TypeAlias = Annotated[SerializeAsAny[TaskConfig], ComponentSection(
 OptimizerSection: TypeAlias = Annotated[SerializeAsAny[OptimizerConfig], ComponentSection("optimizer")]
 SchedulerSection: TypeAlias = Annotated[SerializeAsAny[SchedulerConfig], ComponentSection("scheduler")]
 FinetuningSection: TypeAlias = Annotated[SerializeAsAny[FinetuningConfig], ComponentSection("finetuning")]
+AugmentationSection: TypeAlias = Annotated[SerializeAsAny[AugmentationConfig], ComponentSection("augmentation")]

@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modrwkv_core.errors import ModRWKVError, WiringError
-from modrwkv_core.interfaces.config import ComponentConfig, EncoderConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.config import (
+    AugmentationConfig,
+    ComponentConfig,
+    EncoderConfig,
+    HeadConfig,
+    QueryHeadConfig,
+    TokenHeadConfig,
+)
 from modrwkv_core.interfaces.guard import Origin, guard, length_after
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.manifest.schema import ModalityConfig
@@ -117,6 +124,9 @@ def _chain(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig, hidd
             call = f"out_dim({in_dim})"
             widths["compressor"] = _dim(loaded, "compressor", compressor, call, lambda: compressor.out_dim(in_dim))
     widths["adapter"] = hidden_size
+    for index, augmentation in enumerate(pipeline.augmentations):
+        with _located(loaded, f"{path}.augmentations.{index}"):
+            _refuse_augmentation_of_others(loaded, modality, augmentation)
     with _located(loaded, path):
         check_non_empty(loaded, pipeline)
         usual = _typical_length(loaded, encoder)
@@ -138,6 +148,18 @@ def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: Modal
         raise WiringError(
             f"{_called(loaded, 'encoder', encoder)} reads '{reads}', but stands under the modality '{modality}'",
             hint=f"encoders of '{modality}': {', '.join(fitting) or 'none is installed'}",
+        )
+
+
+def _refuse_augmentation_of_others(loaded: LoadedManifest, modality: str, augmentation: AugmentationConfig) -> None:
+    changes = loaded.components["augmentation", augmentation.type].spec.modality
+    if changes not in (None, modality):
+        others = [other.spec for other in loaded.registry.components("augmentation")]
+        fitting = [other.name for other in others if other.modality in (None, modality)]
+        raise WiringError(
+            f"{_called(loaded, 'augmentation', augmentation)} changes '{changes}', but stands under the modality "
+            f"'{modality}'",
+            hint=f"augmentations for '{modality}': {', '.join(fitting) or 'none is installed'}",
         )
 
 

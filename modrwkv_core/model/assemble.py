@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from modrwkv_core.data.augmenting import SignalAugmenter
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead
@@ -88,8 +90,10 @@ def _preprocessors(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
     }
 
 
-def conversation_encoder(model: MultimodalModel, max_tokens: int | None) -> ConversationEncoder:
-    """Return the picklable object that tokenizes conversations for ``model``."""
+def conversation_encoder(
+    model: MultimodalModel, max_tokens: int | None, augmenters: Mapping[str, SignalAugmenter] | None = None
+) -> ConversationEncoder:
+    """Return the picklable object that tokenizes conversations for ``model``; ``augmenters`` are for training."""
     heads = model.token_heads() | model.query_heads()
     return ConversationEncoder(
         model.tokenizer,
@@ -97,6 +101,7 @@ def conversation_encoder(model: MultimodalModel, max_tokens: int | None) -> Conv
         {name: head.config for name, head in heads.items()},
         max_tokens,
         {name: head.origin for name, head in heads.items()},
+        augmenters,
     )
 
 

@@ -5,7 +5,7 @@ N = media items, L = the longest of them, D = hidden size of the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ class MediaEmbedder(nn.Module):
     What each of them gives is held against its configuration: type, dim and lengths of every batch, from the shapes
     alone. Whether the values are finite is looked at in every batch in evaluation mode, and in the first one after each
     call of :meth:`train`, hence once in a phase: on a GPU, looking waits for the device.
+
+    Attributes:
+        augmenter: Changes the features of the encoder in training; the trainer sets it.
     """
 
     def __init__(self, encoder: Encoder[Any], compressor: Compressor[Any] | None, adapter: Adapter[Any]) -> None:
@@ -32,6 +35,7 @@ class MediaEmbedder(nn.Module):
         self.encoder = encoder
         self.compressor = compressor
         self.adapter = adapter
+        self.augmenter: Callable[[Features, Sequence[int | None], bool], Features] | None = None
         self._unseen = True
 
     def train(self, mode: bool = True) -> MediaEmbedder:
@@ -39,8 +43,12 @@ class MediaEmbedder(nn.Module):
         self._unseen = True
         return super().train(mode)
 
-    def forward(self, items: Sequence[MediaItem]) -> Features:
+    def forward(self, items: Sequence[MediaItem], seeds: Sequence[int | None] | None = None) -> Features:
         """Return features ``[N, L, D]``.
+
+        Args:
+            items: N items.
+            seeds: Of the augmentation of their features, one for each item; None augments none.
 
         Raises:
             PluginError: A component failed.
@@ -53,6 +61,8 @@ class MediaEmbedder(nn.Module):
             features = encoder(items)
         dim = encoder.config.out_dim
         _check("encoder", encoder, features, lengths, dim, look)
+        if self.augmenter is not None and seeds is not None:
+            features = self.augmenter(features, seeds, look)
         if compressor is not None:
             lengths = [length_after(compressor.config, length, compressor.origin) for length in lengths]
             with guard(compressor.origin, "forward()"):

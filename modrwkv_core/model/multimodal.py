@@ -83,11 +83,12 @@ class MultimodalModel(nn.Module):
             return self.backbone.embed(ids.to(self.device))
 
     def _features(self, media: Sequence[PlacedMedia]) -> dict[str, Features]:
-        return {
-            name: embedder([placed.item.to(self.device) for placed in media if placed.modality == name])
-            for name, embedder in self.embedders.items()
-            if any(placed.modality == name for placed in media)
-        }
+        features = {}
+        for name, embedder in self.embedders.items():
+            if chosen := [placed for placed in media if placed.modality == name]:
+                items = [placed.item.to(self.device) for placed in chosen]
+                features[name] = embedder(items, [placed.seed for placed in chosen])
+        return features
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Read a packed batch; return hidden vectors ``[1, T, D]`` and the state of the conversations."""

@@ -38,6 +38,7 @@ BASES: Final[dict[Kind, tuple[str, str]]] = {
     "optimizer": (f"{_CONFIG}:OptimizerConfig", "modrwkv_core.interfaces.optimizer:Optimizer"),
     "scheduler": (f"{_CONFIG}:SchedulerConfig", "modrwkv_core.interfaces.scheduler:Scheduler"),
     "finetuning": (f"{_CONFIG}:FinetuningConfig", "modrwkv_core.interfaces.finetuning:FinetuningMethod"),
+    "augmentation": (f"{_CONFIG}:AugmentationConfig", "modrwkv_core.interfaces.augmentation:Augmentation"),
 }
 """The bases of each kind's configuration and implementation; in strings, for most of them import torch."""
 

@@ -123,8 +123,12 @@ def _complaints(spec: Spec) -> Iterator[str]:
             if spec.kind == "encoder":
                 yield from wrong("processor", REFERENCE, "'module:Class'")
                 yield from wrong_name("modality")
-            elif spec.processor is not None or spec.modality is not None:
-                yield f"processor and modality are set, though only encoders have them and it is a {spec.kind}"
+            elif spec.processor is not None:
+                yield f"processor is set, though only encoders have one and it is of kind {spec.kind}"
+            elif spec.kind == "augmentation" and spec.modality is not None:
+                yield from wrong_name("modality")
+            elif spec.modality is not None:
+                yield f"modality is set, though only encoders and augmentations have one and it is a {spec.kind}"
             if not isinstance(spec.aliases, tuple):
                 yield f"aliases are {spec.aliases!r}, which is not a tuple of names"
         case ModalitySpec():

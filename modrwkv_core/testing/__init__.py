@@ -11,11 +11,12 @@ configurations; pytest runs the whole contract::
         name = "my_compressor"
         configs = ({}, {"stride": 3})
 
-Query heads, tasks, metrics and sources also say what examples to try. Encoders are tried on the example signals of
-their modality, unless they say on what else. ``modrwkv plugins check`` prints the outcome with a remedy for each point
-that does not hold.
+Query heads, tasks, metrics and sources also say what examples to try. Encoders and augmentations are tried on the
+example signals of their modality, unless they say on what else. ``modrwkv plugins check`` prints the outcome with a
+remedy for each point that does not hold.
 """
 
+from modrwkv_core.testing.augmentation import AugmentationContract
 from modrwkv_core.testing.backbone import BackboneContract
 from modrwkv_core.testing.command import CommandContract
 from modrwkv_core.testing.encoder import EncoderContract
@@ -34,6 +35,7 @@ from modrwkv_core.testing.tokenizer import TokenizerContract
 
 __all__ = [
     "AdapterContract",
+    "AugmentationContract",
     "BackboneContract",
     "CommandContract",
     "CompressorContract",

@@ -26,6 +26,7 @@ from modrwkv_core.manifest.load import LoadedManifest, dump_manifest
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
+from modrwkv_core.model.augmenting import add_augmentations
 from modrwkv_core.model.build import build
 from modrwkv_core.model.finetuning import finetuning_method
 from modrwkv_core.model.multimodal import MultimodalModel
@@ -111,6 +112,7 @@ class _Trainer:
         sources = [self._open(phase.data) if phase.data else train for phase in self.manifest.phases]
         torch.manual_seed(self.manifest.seed)
         self.model = assemble(self.loaded, pretrained=checkpoint is None)
+        self.augmenters = add_augmentations(self.loaded, self.model)
         plans = [self._plan(phase, chosen) for phase, chosen in zip(self.manifest.phases, sources, strict=True)]
         if checkpoint is not None:
             self.methods = load_checkpoint(self.loaded, self.model, checkpoint)
@@ -169,12 +171,13 @@ class _Trainer:
         data = self.manifest.data
         return Loader(
             sources,
-            conversation_encoder(self.model, data.max_tokens),
+            conversation_encoder(self.model, data.max_tokens, self.augmenters),
             batch_size=phase.batch_size or data.batch_size,
             seed=self.manifest.seed,
             phase="" if sources is self.valid else phase.name,
             workers=data.workers,
             on_error=data.on_error,
+            augment=phase.augment and sources is not self.valid,
         )
 
     def _first_phase(self, plans: list[_PhasePlan], state: TrainState | None) -> int:
