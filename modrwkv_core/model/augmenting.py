@@ -109,7 +109,7 @@ def _check_interface(augmentation: Augmentation[Any]) -> None:
     if not isinstance(augmentation, interfaces):
         origin = augmentation.origin
         raise ComponentError(
-            f"{type(augmentation).__name__} says not what it changes",
+            f"{type(augmentation).__name__} does not say what it changes",
             component=origin.component if origin else None,
             distribution=origin.distribution if origin else None,
             hint=f"derive it from {', '.join(interface.__name__ for interface in interfaces[:-1])} or "

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.config import (
     AdapterConfig,
+    AugmentationConfig,
     BackboneConfig,
     CheckpointReference,
     CompressorConfig,
@@ -159,6 +160,15 @@ class PlainFinetuningConfig(FinetuningConfig):
     type: Literal["full"] = "full"
 
 
+class BlurConfig(AugmentationConfig):
+    type: Literal["blur"] = "blur"
+    strength: float = 1.0
+
+
+class MaskConfig(AugmentationConfig):
+    type: Literal["mask"] = "mask"
+
+
 def component(kind: Kind, name: str, config: type, **fields: Any) -> ComponentSpec:
     return ComponentSpec(
         api=1,
@@ -197,6 +207,8 @@ TOYS = Plugin(
         component("scheduler", "cosine", PlainSchedulerConfig),
         component("finetuning", "full", PlainFinetuningConfig),
         component("metric", "grade", GradeConfig),
+        component("augmentation", "blur", BlurConfig, modality="image"),
+        component("augmentation", "mask", MaskConfig),
     ),
     modalities=tuple(
         ModalitySpec(api=1, name=name, summary="toy signals", implementation="toys:Unused")

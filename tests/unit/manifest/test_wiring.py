@@ -40,6 +40,12 @@ def test_a_backbone_with_enough_rows_fits(load):
             "encoders of 'audio': ear",
         ),
         (
+            ["modalities.audio.augmentations=[{type: mask}, {type: blur}]"],
+            "command line: modalities.audio.augmentations.1: augmentation 'blur' (toys) changes 'image', "
+            "but stands under the modality 'audio'",
+            "augmentations for 'audio': mask",
+        ),
+        (
             ["modalities.image.compressor.size=1000"],
             "toy.yaml:5: modalities.image: compressor 'pool' (toys) leaves nothing of the 576 features that "
             "encoder 'eye' (toys) gives for an item of its usual length 576",
