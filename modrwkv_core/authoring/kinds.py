@@ -40,6 +40,7 @@ SCAFFOLDS: Final[dict[str, Scaffold]] = {
     "optimizer": Scaffold("optimizer", "stochastic gradient descent with momentum"),
     "scheduler": Scaffold("scheduler", "a straight line down", ()),
     "finetuning": Scaffold("fine-tuning method", "biases alone learn", ()),
+    "augmentation": Scaffold("augmentation", "a stretch of each signal set to zero", ("numpy>=1.26",)),
     "modality": Scaffold("modality", "measurements over time", ("numpy>=1.26",)),
     "logger": Scaffold("logger", "a line of text for each event of a run", ()),
     "command": Scaffold("command", "print the latest metrics of a run", ("click>=8.1",)),

@@ -42,7 +42,7 @@ class Plan:
         summary: One line for listings.
         core_bounds: The versions of modrwkv that it is for, as in ``>=0.1,<0.2``.
         requires: What else it needs installed.
-        modality: The modality that it brings, or whose signals it reads; empty for kinds that know none.
+        modality: The modality that it brings, or whose signals it reads or changes; empty for kinds that know none.
         modality_prefix: What the modality's classes begin with.
         new_modality: Whether it brings the modality, because no installed distribution does.
         signal: The modality's signals.
@@ -67,13 +67,24 @@ class Plan:
     @property
     def processor_imports(self) -> list[str]:
         """The import lines of other distributions in ``processor.py``, in order."""
-        needed = {
-            "modrwkv_core.errors": "DataError",
-            "modrwkv_core.interfaces.component": "Processor",
-            "modrwkv_core.interfaces.values": "MediaItem",
-        }
+        return self._imports(
+            {
+                "modrwkv_core.errors": "DataError",
+                "modrwkv_core.interfaces.component": "Processor",
+                "modrwkv_core.interfaces.values": "MediaItem",
+            }
+        )
+
+    @property
+    def augmentation_imports(self) -> list[str]:
+        """The import lines of other distributions in ``augmentation.py``, in order."""
+        return self._imports(
+            {"modrwkv_core.interfaces.augmentation": "SignalAugmentation", "numpy.random": "Generator"}
+        )
+
+    def _imports(self, needed: dict[str, str]) -> list[str]:
         if self.signal is not None and not self.new_modality:
-            needed[self.signal.module] = self.signal.name
+            needed = needed | {self.signal.module: self.signal.name}
         return [f"from {module} import {name}" for module, name in sorted(needed.items())]
 
 
@@ -83,7 +94,8 @@ def plan_distribution(name: str, kind: str, modality: str | None, registry: Regi
     Args:
         name: The name of what it brings; hyphens and underscores are the same.
         kind: Its kind, one of :data:`~modrwkv_core.authoring.kinds.SCAFFOLDS`.
-        modality: Encoders only: whose signals it reads. If none is installed under that name, a new one is written.
+        modality: Encoders and augmentations only: whose signals it reads or changes. If none is installed under that
+            name, a new one is written for an encoder.
         registry: What is installed.
 
     Raises:
@@ -96,14 +108,17 @@ def plan_distribution(name: str, kind: str, modality: str | None, registry: Regi
                 hint="use lower-case letters, digits and single underscores or hyphens, a letter first, at most "
                 f"{MAX_NAME} characters",
             )
-    if (kind == "encoder") != (modality is not None):
+    if (kind in ("encoder", "augmentation")) != (modality is not None):
         hint = "name its modality with --modality" if modality is None else "leave --modality out"
-        raise PluginError(f"encoders read a modality, and nothing else does; {name} is of kind {kind}", hint=hint)
+        raise PluginError(
+            f"encoders and augmentations name a modality, and nothing else does; {name} is of kind {kind}", hint=hint
+        )
     name = name.replace("-", "_")
     package = f"modrwkv_{name}"
     _refuse_taken(kind, name, package, registry)
     modality = name if kind == "modality" else (modality or "").replace("-", "_")
-    new_modality = bool(modality) and modality not in {entry.spec.name for entry in registry.modalities()}
+    is_installed = modality in {entry.spec.name for entry in registry.modalities()}
+    new_modality = kind in ("encoder", "modality") and not is_installed
     signal = None
     if new_modality:
         signal = SignalClass(
@@ -145,6 +160,7 @@ def write_distribution(plan: Plan, folder: Path) -> list[Path]:
         autoescape=False,
     )
     words = {**asdict(plan), "processor_imports": plan.processor_imports}
+    words["augmentation_imports"] = plan.augmentation_imports
     written = []
     for target, template in _templates(plan).items():
         path = folder / environment.from_string(target).render(words)

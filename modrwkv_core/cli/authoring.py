@@ -20,7 +20,10 @@ MARKS = {"passed": "pass", "failed": "FAIL", "skipped": "skip"}
 @click.command()
 @click.argument("name")
 @click.option("--kind", required=True, type=click.Choice(list(SCAFFOLDS)), help="What it is.")
-@click.option("--modality", help="Encoders: whose signals it reads; if that is not installed, it is written, too.")
+@click.option(
+    "--modality",
+    help="Encoders, augmentations: whose signals; for encoders, one that is not installed is written, too.",
+)
 @click.option("--path", type=click.Path(path_type=Path), help="Folder to write into; by default modrwkv-NAME.")
 def new(name: str, kind: str, modality: str | None, path: Path | None) -> None:
     """Write a new distribution that brings NAME.

@@ -33,6 +33,7 @@ PARTS = (
     ("momentum", "optimizer", None),
     ("ramp", "scheduler", None),
     ("biases", "finetuning", None),
+    ("blot", "augmentation", "image"),
     ("tide", "modality", None),
     ("journal", "logger", None),
     ("latest", "command", None),

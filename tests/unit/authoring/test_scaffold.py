@@ -112,7 +112,9 @@ def test_a_distribution_is_complete(bench: Bench) -> None:
     assert declared["dependencies"] == ["modrwkv>=0.1,<0.2", "numpy>=1.26", "torch>=2.6"]
 
 
-@pytest.mark.parametrize(("kind", "modality"), [("encoder", "series"), ("compressor", None), ("adapter", None)])
+@pytest.mark.parametrize(
+    ("kind", "modality"), [("encoder", "series"), ("augmentation", "series"), ("compressor", None), ("adapter", None)]
+)
 def test_an_installed_modality_is_not_written_again(bench: Bench, kind: str, modality: str | None) -> None:
     _, project = bench("part", kind, modality)
     assert not list(project.rglob("*modality*"))
@@ -123,7 +125,8 @@ def test_short_and_long_names_give_clean_code(tmp_path: Path) -> None:
     registry = discover()
     for name in ("x", "a" * MAX_NAME):
         for kind in SCAFFOLDS:
-            for modality in ("m" * MAX_NAME, "audio") if kind == "encoder" else (None,):
+            modalities = {"encoder": ("m" * MAX_NAME, "audio"), "augmentation": ("audio",)}
+            for modality in modalities.get(kind, (None,)):
                 plan = plan_distribution(name, kind, modality, registry)
                 write_distribution(plan, tmp_path / f"{kind}-{modality}-{name}")
     assert ruff("check", "--no-cache", folder=tmp_path) == ""
@@ -167,7 +170,9 @@ def test_an_encoder_of_a_stranger_s_modality_imports_the_stranger_s_signal(site:
         ("7th", "adapter", None, "'7th' is not a valid name"),
         ("a" * (MAX_NAME + 1), "adapter", None, "is not a valid name"),
         ("fine", "encoder", "../up", "'../up' is not a valid name"),
-        ("fine", "encoder", None, "encoders read a modality"),
+        ("fine", "encoder", None, "name a modality"),
+        ("fine", "augmentation", None, "name a modality"),
+        ("fine", "augmentation", "radar", "modality 'radar'"),
         ("fine", "adapter", "image", "nothing else does"),
         ("mlp", "adapter", None, "'mlp' is already provided by modrwkv-mlp"),
         ("core", "adapter", None, "a package modrwkv_core already"),
@@ -257,7 +262,13 @@ def test_readmes_show_valid_manifests(workshop: Any, tmp_path: Path) -> None:
     for name in names:
         [shown] = re.findall(r"```yaml\n(.*?)```", (workshop.project(name) / "README.md").read_text(), re.DOTALL)
         assert name in shown
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**REST, **yaml.safe_load(shown)}))
+        sections = yaml.safe_load(shown)
+        for modality in sections.get("modalities", {}).values():
+            modality.setdefault(
+                "encoder", {"type": "siglip2", "init": "scratch"}
+            )  # which an augmentation's page leaves out
+            modality.setdefault("adapter", {"type": "mlp"})
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**REST, **sections}))
     script = f"""
 from pathlib import Path
 from modrwkv_core.manifest.load import load_manifest
