@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from modrwkv_core.cli.check import check
 from modrwkv_core.errors import ManifestError, WiringError
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.yaml"))
 
 
 def run(*arguments: object) -> str:
@@ -25,6 +28,17 @@ def test_the_chain_of_each_modality_is_printed(tiny_manifest):
     assert "  forecast: forecast, answers queries about series" in lines
     assert lines[-2] == "  finetune: steps: 6, lr: 0.001, trains series.adapter, backbone, heads.lm, heads.forecast"
     assert lines[-1] == f"{path} is valid"
+
+
+def test_augmentations_are_named(tiny_manifest):
+    path = tiny_manifest()
+    lines = run(path, "modalities.series.augmentations=[{type: jitter}, {type: feature_mask}]").splitlines()
+    assert lines[2] == "  in training: jitter, feature_mask"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_our_examples_are_valid(example):
+    assert run(example).endswith("is valid\n")
 
 
 def test_overrides_are_checked_too(tiny_manifest):

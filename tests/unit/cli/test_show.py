@@ -41,6 +41,14 @@ def test_each_value_is_followed_by_its_origin(run):
     assert shown["encoder:"] == ""
 
 
+def test_augmentations_are_listed_with_all_settings(run):
+    shown = comments(run("modalities.series.augmentations=[{type: jitter, sigma: 0.2}, {type: feature_dropout}]"))
+    assert shown["sigma: 0.2"] == "command line"
+    assert shown["- type: feature_dropout"] == "command line"
+    assert shown["rate: 0.1"] == "default"
+    assert shown["augment: true"] == "default"
+
+
 def test_what_is_shown_is_a_manifest_that_means_the_same(run, tmp_path):
     shown = tmp_path / "shown.yaml"
     shown.write_text(run("seed=5"))
