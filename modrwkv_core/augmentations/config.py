@@ -48,8 +48,8 @@ class TSMixConfig(AugmentationConfig):
     """A weighted mean of a series and others of the same source, and of their targets.
 
     Each series is divided by its mean absolute value before, and the mean is multiplied by that of the first after, so
-    that units stay. Weights are drawn from a symmetric Dirichlet distribution. A record whose series has another shape,
-    or whose targets have others, is not mixed in.
+    that units and spread of the first stay. Weights are drawn from a symmetric Dirichlet distribution. A record whose
+    series has another shape, or whose targets have others, is not mixed in.
 
     Source: TSMixup of Chronos, Ansari et al., arXiv 2403.07815, algorithm 1.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Jitter(SignalAugmentation[JitterConfig, TimeSeries]):
         """Return a series of the same shape; constant channels stay constant."""
         values = signal.values.astype(np.float64)
         noise = rng.normal(size=values.shape) * self.config.sigma * values.std(axis=0)
-        return TimeSeries((values + noise).astype(np.float32))
+        return replace(signal, values=(values + noise).astype(np.float32))
 
 
 class Scaling(SampleAugmentation[ScalingConfig, TimeSeries]):
@@ -40,7 +41,8 @@ class Scaling(SampleAugmentation[ScalingConfig, TimeSeries]):
         values = sample.signal.values
         factors = rng.lognormal(0.0, self.config.sigma, size=values.shape[1])
         targets = tuple(_points(target, values.shape[1]) * factors for target in sample.targets)
-        return LabeledSignal(TimeSeries((values * factors).astype(np.float32)), targets)
+        spread = None if sample.signal.spread is None else (sample.signal.spread * factors).astype(np.float32)
+        return LabeledSignal(TimeSeries((values * factors).astype(np.float32), spread), targets)
 
 
 class TSMix(SampleAugmentation[TSMixConfig, TimeSeries]):
@@ -66,7 +68,8 @@ class TSMix(SampleAugmentation[TSMixConfig, TimeSeries]):
             for stretch in part
         ]
         mixed = [sum(scaled[place :: len(parts[0])]) for place in range(len(parts[0]))]
-        return LabeledSignal(TimeSeries(np.asarray(mixed[0], dtype=np.float32)), tuple(mixed[1:]))
+        signal = replace(sample.signal, values=np.asarray(mixed[0], dtype=np.float32))
+        return LabeledSignal(signal, tuple(mixed[1:]))
 
 
 class WindowMask(SignalAugmentation[WindowMaskConfig, TimeSeries]):
@@ -81,7 +84,7 @@ class WindowMask(SignalAugmentation[WindowMaskConfig, TimeSeries]):
             length = int(rng.integers(1, max(int(self.config.max_share * points), 1) + 1))
             start = int(rng.integers(points - length + 1))
             values[start : start + length] = mean
-        return TimeSeries(values)
+        return replace(signal, values=values)
 
 
 def _stretches(sample: Labeled) -> list[NDArray[np.float64]]:

@@ -14,7 +14,13 @@ def series_with_targets() -> list[LabeledSignal[TimeSeries]]:
     flat = TimeSeries(np.full((40, 2), 3.0, np.float32))
     walks = [TimeSeries(rng.normal(size=(40, 2)).cumsum(axis=0).astype(np.float32)) for _ in range(3)]
     samples = [LabeledSignal(signal, (rng.normal(size=(8, 2)).tolist(),)) for signal in [*walks, flat]]
-    return [*samples, LabeledSignal(TimeSeries(np.ones((5, 1), np.float32)), ([1.0, 2.0],)), LabeledSignal(walks[0])]
+    spread = TimeSeries(walks[0].values, np.asarray([2.0, 3.0], np.float32))
+    return [
+        *samples,
+        LabeledSignal(spread, samples[0].targets),
+        LabeledSignal(TimeSeries(np.ones((5, 1), np.float32)), ([1.0, 2.0],)),
+        LabeledSignal(walks[0]),
+    ]
 
 
 class TestJitter(AugmentationContract):

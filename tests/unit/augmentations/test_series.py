@@ -35,12 +35,13 @@ def test_jitter_is_measured_in_deviations_of_the_channel(seed: int, sigma: float
 
 @given(seed=SEEDS, sigma=st.floats(0.01, 1.0))
 def test_scaling_scales_series_and_targets_alike(seed: int, sigma: float) -> None:
-    signal = walk(50, 2)
+    signal = TimeSeries(walk(50, 2).values, np.asarray([3.0, 4.0], np.float32))
     target = [[1.0, -2.0], [3.0, 4.0]]
     scaled = Scaling(ScalingConfig(sigma=sigma))(LabeledSignal(signal, (target,)), np.random.default_rng(seed), none)
     factors = np.asarray(scaled.targets[0])[0] / target[0]
     assert (factors > 0).all()
     np.testing.assert_allclose(scaled.signal.values, signal.values * factors, rtol=1e-6)
+    np.testing.assert_allclose(scaled.signal.spread, [3.0, 4.0] * factors, rtol=1e-6)
     np.testing.assert_allclose(scaled.targets[0], np.asarray(target) * factors)
 
 
