@@ -25,7 +25,7 @@ from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.storage.tensors import read_tensors
-from modrwkv_core.training import loop
+from modrwkv_core.training import phase
 from modrwkv_core.training.interrupts import TrainingInterruptedError
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
@@ -79,7 +79,7 @@ def assert_same_run(one: RunFolder, other: RunFolder) -> None:
 @contextmanager
 def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], None]) -> Iterator[None]:
     """Call ``stop`` when ``step`` has been taken."""
-    add = loop.MetricsAccumulator.add
+    add = phase.MetricsAccumulator.add
     taken = 0
 
     def counting(self: Any, *arguments: Any) -> None:
@@ -90,7 +90,7 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], No
             stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.MetricsAccumulator, "add", counting)
+        patch.setattr(phase.MetricsAccumulator, "add", counting)
         yield
 
 
@@ -222,7 +222,7 @@ def test_an_interrupted_validation_is_repeated(
         raise TrainingInterruptedError(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "validate", interrupted)
+        patch.setattr(phase, "validate", interrupted)
         with pytest.raises(TrainingInterruptedError, match="repeats its validation"):
             run(manifest, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")

@@ -1,0 +1,90 @@
+"""What the phases of a run share: its manifest and folder, the model, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from modrwkv_core.data.loading import Loader
+from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.source import Source
+from modrwkv_core.manifest.load import LoadedManifest
+from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
+from modrwkv_core.model.augmenting import add_augmentations
+from modrwkv_core.model.run import RunFolder
+from modrwkv_core.training.interrupts import Interrupts
+
+__all__ = ["RunContext"]
+
+
+class RunContext:
+    """A run in progress.
+
+    Args:
+        loaded: The manifest.
+        folder: The run's files.
+        device: Where to train.
+        progress_bar: Whether to draw progress bars.
+        pretrained: Whether the model loads the pretrained weights that its components name.
+
+    Attributes:
+        manifest: The resolved manifest.
+        model: The model.
+        train: The sources of ``data.train``.
+        valid: The sources of ``data.valid``.
+        interrupts: Signals that came.
+        methods: The fine-tuning methods of the parts that have learned.
+        step: Optimizer steps since the run's beginning.
+
+    Raises:
+        DataError: A source is missing or broken.
+    """
+
+    def __init__(
+        self, loaded: LoadedManifest, folder: RunFolder, device: str, progress_bar: bool, *, pretrained: bool
+    ) -> None:
+        self.loaded = loaded
+        self.manifest = loaded.manifest.resolved()
+        self.folder = folder
+        self.device = device
+        self.progress_bar = progress_bar
+        self.hook = loaded.registry.hook
+        self.interrupts = Interrupts()
+        self.methods: dict[str, FinetuningMethod[Any]] = {}
+        self.step = 0
+        # All data are opened before the first step: a missing file must not cost the phases before it.
+        self.train = self._open(self.manifest.data.train)
+        self.valid = self._open(self.manifest.data.valid)
+        self._of_phases = {phase.name: self._open(phase.data) for phase in self.manifest.phases if phase.data}
+        torch.manual_seed(self.manifest.seed)
+        self.model = assemble(loaded, pretrained=pretrained)
+        self._augmenters = add_augmentations(loaded, self.model)
+
+    def _open(self, configs: Sequence[SourceConfig]) -> list[Source[Any]]:
+        return [open_source(self.loaded, config) for config in configs]
+
+    def sources(self, phase: Phase) -> list[Source[Any]]:
+        """Return the data that ``phase`` learns from."""
+        return self._of_phases.get(phase.name, self.train)
+
+    def loader(self, phase: Phase, sources: list[Source[Any]]) -> Loader:
+        """Return the batches of ``sources``."""
+        data = self.manifest.data
+        return Loader(
+            sources,
+            conversation_encoder(self.model, data.max_tokens, self._augmenters),
+            batch_size=phase.batch_size or data.batch_size,
+            seed=self.manifest.seed,
+            phase="" if sources is self.valid else phase.name,
+            workers=data.workers,
+            on_error=data.on_error,
+            augment=phase.augment and sources is not self.valid,
+        )
+
+    def announce(self, phase: Phase, metrics: dict[str, float]) -> None:
+        """Tell plugins of metrics."""
+        self.hook.modrwkv_metrics(run=self.folder.path, step=self.step, metrics={"phase": phase.name, **metrics})

@@ -1,0 +1,260 @@
+"""One phase of a run: its steps, its log lines, its validation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from tqdm import tqdm
+
+from modrwkv_core.data.batch import Batch
+from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
+from modrwkv_core.interfaces.component import Component
+from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.guard import guard
+from modrwkv_core.interfaces.scheduler import Scheduler
+from modrwkv_core.interfaces.source import Source
+from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.model.build import build
+from modrwkv_core.model.finetuning import finetuning_method
+from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.training.context import RunContext
+from modrwkv_core.training.interrupts import TrainingInterruptedError
+from modrwkv_core.training.loggers import metrics_size
+from modrwkv_core.training.metrics import MetricsAccumulator
+from modrwkv_core.training.optimizer import PhaseOptimizer
+from modrwkv_core.training.plan import apply_plan, check_plan
+from modrwkv_core.training.resume import check_data, fingerprint
+from modrwkv_core.training.saving import Checkpointer
+from modrwkv_core.training.validation import validate
+
+__all__ = ["PhasePlan", "PhaseRun"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """A phase, ready to begin.
+
+    Attributes:
+        phase: Its section of the manifest.
+        method: Its fine-tuning method.
+        sources: Its data.
+        steps: Its length.
+    """
+
+    phase: Phase
+    method: FinetuningMethod[Any]
+    sources: list[Source[Any]]
+    steps: int
+
+    @classmethod
+    def of(cls, context: RunContext, phase: Phase) -> Self:
+        """Make ready what ``phase`` needs.
+
+        Raises:
+            DataError: A source holds no records.
+            ManifestError: It trains nothing, or has no steps.
+        """
+        sources = context.sources(phase)
+        method = finetuning_method(context.loaded, phase)
+        check_plan(context.model, context.manifest, phase, method)
+        loader = context.loader(phase, sources)
+        if context.valid:
+            context.loader(phase, context.valid)  # which refuses empty sources
+        steps = phase.steps
+        if steps is None:
+            assert phase.epochs is not None, "the manifest's validation asks for epochs or steps"
+            steps = sum(loader.batches_per_epoch(epoch) for epoch in range(phase.epochs))
+        if steps == 0:
+            raise ManifestError(
+                f"phase {phase.name} has no steps: its epochs hold no records",
+                component=f"phases.{phase.name}",
+                hint="raise `epochs` or the `repeat` of its sources",
+            )
+        return cls(phase, method, sources, steps)
+
+
+class _NotFiniteError(ModRWKVError):
+    """The loss or the gradient is NaN or infinite."""
+
+
+class PhaseRun:
+    """One phase of a run from its beginning, or from a checkpoint, to its end.
+
+    Args:
+        context: The run.
+        plan: The phase.
+        checkpoint: Where to go on; None begins it.
+    """
+
+    def __init__(self, context: RunContext, plan: PhasePlan, checkpoint: Path | None) -> None:
+        self.context = context
+        self.plan = plan
+        self.phase = plan.phase
+        self.model = context.model
+        registry, manifest = context.loaded.registry, context.manifest
+        parts = self.model.parts()
+        for name in manifest.select(self.phase.train):
+            part = parts[name]
+            assert isinstance(part, Component)
+            with guard(plan.method.origin, "prepare()"):
+                plan.method.prepare(part)
+            context.methods[name] = plan.method
+        self.model.to(context.device)
+        frozen_parts = parts.keys() - apply_plan(self.model, manifest, self.phase, plan.method)
+        self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase)
+        self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
+        scheduler = self.phase.scheduler
+        self.scheduler: Scheduler[Any] = build(registry, "scheduler", scheduler.type, scheduler, plan.steps)
+        self.loader = context.loader(self.phase, plan.sources)
+        self.phase_step = 0
+        self.skipped_before = 0
+        self.accumulator = MetricsAccumulator()
+        self.is_stepping = False
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        self.data = tuple(fingerprint(source) for source in plan.sources)
+        self.rng_state = torch.get_rng_state()
+
+    def _restore(self, checkpoint: Path) -> None:
+        state = TrainState.read(checkpoint)
+        if state.phase_step == 0:
+            return  # a phase that has not begun, as of an imported checkpoint
+        if state.phase_step < self.plan.steps:
+            check_data(self.phase.name, state.data, self.plan.sources)
+            self.optimizer.load_tensors(self.context.folder.optimizer_state(checkpoint))
+        self.phase_step = state.phase_step
+        self.skipped_before = state.skipped_records
+        self.accumulator = MetricsAccumulator(state.accumulated)
+        self.checkpointer.saved = checkpoint
+        try:
+            torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.rng_state), dtype=torch.uint8))
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the random state of {checkpoint} is not one: {error}", hint="remove it to use an earlier checkpoint"
+            ) from error
+
+    def run(self) -> None:
+        """Take the steps that are left, save, and validate."""
+        if self.phase_step < self.plan.steps:
+            try:
+                self._take_steps()
+                self.checkpointer.save(self._state(done=True))
+            except Exception as error:
+                if not (self.is_stepping or isinstance(error, _NotFiniteError)):
+                    state = partial(self._state, done=False) if self.phase_step else None
+                    self.checkpointer.save_before_stopping(error, state)
+                raise
+        self._validate()
+
+    def _take_steps(self) -> None:
+        phase, steps = self.phase, self.plan.steps
+        bar = tqdm(
+            total=steps,
+            initial=self.phase_step,
+            desc=phase.name,
+            unit="step",
+            disable=not self.context.progress_bar,
+            dynamic_ncols=True,
+        )
+        with bar:
+            self.context.interrupts.check()
+            for batch in self.loader.batches_from(self.phase_step):
+                if batch is not None:
+                    self._step(batch)
+                self.context.step += 1
+                self.phase_step += 1
+                self.rng_state = torch.get_rng_state()
+                bar.update()
+                if self.phase_step % phase.log_every == 0 or self.phase_step == steps:
+                    bar.set_postfix_str(self._log())
+                every = phase.checkpoint_every
+                if every is not None and self.phase_step % every == 0 and self.phase_step < steps:
+                    self.checkpointer.save(self._state(done=False))
+                if self.phase_step == steps:
+                    return
+                self.context.interrupts.check()
+
+    def _step(self, batch: Batch) -> None:
+        use_bf16 = self.phase.precision == "bfloat16"
+        with torch.autocast(torch.device(self.context.device).type, dtype=torch.bfloat16, enabled=use_bf16):
+            losses = self.model.losses(batch)
+        heads = self.context.manifest.heads
+        total = torch.stack([loss * heads[name].loss_weight for name, loss in losses.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = self.optimizer.clip_grad_norm()
+        loss = float(total.detach())
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._not_finite(batch)
+        self.is_stepping = True
+        self.optimizer.step(self._lr_factor(self.phase_step))
+        self.is_stepping = False
+        self.accumulator.add(loss, {name: float(value.detach()) for name, value in losses.items()}, norm, batch)
+
+    def _lr_factor(self, step: int) -> float:
+        with guard(self.scheduler.origin, "factor()"):
+            return self.scheduler.factor(step)
+
+    def _not_finite(self, batch: Batch) -> ModRWKVError:
+        hint = "lower the learning rate or train in float32"
+        if steps := self.context.folder.steps():
+            hint += f"; the newest checkpoint is {steps[-1]}"
+        return _NotFiniteError(
+            f"loss or gradient is not finite in step {self.context.step + 1} "
+            f"(conversations {', '.join(batch.keys[:4])}, ...); the step was not taken",
+            component=f"phases.{self.phase.name}",
+            hint=hint,
+        )
+
+    def _log(self) -> str:
+        """Tell plugins of the metrics since the last time, and return them in short."""
+        metrics = self.accumulator.means() | {"lr": self.phase.lr * self._lr_factor(self.phase_step - 1)}
+        if self.skipped_records:
+            metrics["skipped_records"] = float(self.skipped_records)
+        self.context.announce(self.phase, metrics)
+        self.accumulator = MetricsAccumulator()
+        return f"loss {metrics.get('loss', math.nan):.3f}, {metrics['tokens_per_second']:.0f} tokens/s"
+
+    @property
+    def skipped_records(self) -> int:
+        """Broken records that the phase has left out."""
+        return self.skipped_before + self.loader.skipped
+
+    def _state(self, *, done: bool) -> TrainState:
+        return TrainState(
+            step=self.context.step,
+            phase=self.phase.name,
+            phase_step=self.phase_step,
+            phase_done=done,
+            validated=False,
+            rng_state=bytes(self.rng_state.tolist()).hex(),
+            metrics_size=metrics_size(self.context.folder.path),
+            accumulated=self.accumulator.state(),
+            skipped_records=self.skipped_records,
+            data=self.data,
+        )
+
+    def _validate(self) -> None:
+        """Validate the complete phase; only then it counts as validated, so that a kill repeats the validation."""
+        context, saved = self.context, self.checkpointer.saved
+        assert saved is not None, "a complete phase is saved"
+        if context.valid:
+            loader = context.loader(self.phase, context.valid)
+            try:
+                metrics = validate(
+                    self.model,
+                    loader,
+                    context.interrupts,
+                    name=self.phase.name,
+                    progress_bar=context.progress_bar,
+                )
+            except TrainingInterruptedError as error:
+                error.hint = f"{saved} is complete; --resume repeats its validation"
+                raise
+            context.announce(self.phase, metrics)
+        size = metrics_size(context.folder.path)
+        context.folder.update(saved, validated=True, metrics_size=size)
