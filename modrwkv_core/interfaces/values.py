@@ -5,7 +5,7 @@ N = media items in a batch, L = the longest of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,9 @@ class MediaItem:
     """One signal as tensors, ready for its encoder.
 
     Attributes:
-        tensors: Name to tensor, without a batch dimension; whatever the encoder needs.
+        tensors: Name to tensor, without a batch dimension; whatever the encoder needs. They travel from a loader worker
+            to the device, so keep them small: 8-bit pixels stay uint8, and the encoder normalizes them with
+            :func:`~modrwkv_core.interfaces.pixels.normalize_pixels`.
         length: The signal's size in the unit that ``EncoderConfig.out_length`` takes (patches, samples, points, ...).
     """
 
@@ -28,7 +30,11 @@ class MediaItem:
 
     def to(self, device: torch.device | str) -> MediaItem:
         """Return the item with its tensors on ``device``."""
-        return MediaItem({name: tensor.to(device) for name, tensor in self.tensors.items()}, self.length)
+        return self.map(lambda tensor: tensor.to(device))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> MediaItem:
+        """Return the item with ``function`` applied to each tensor."""
+        return MediaItem({name: function(tensor) for name, tensor in self.tensors.items()}, self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +53,23 @@ class Features:
 
     def packed(self) -> Tensor:
         """Return the valid vectors of all items, one after the other: ``[sum of lengths, dim]``."""
-        return self.values[self.mask()]
+        longest = self.values.shape[1]
+        lengths: list[int] = self.lengths.tolist()
+        if all(length == longest for length in lengths):
+            return self.values.flatten(0, 1)
+        # Made on the host, which knows the lengths: a mask would make it wait for the device.
+        rows = [torch.arange(item * longest, item * longest + length) for item, length in enumerate(lengths)]
+        index = torch.cat(rows).to(self.values.device, non_blocking=True)
+        return self.values.flatten(0, 1)[index]
 
     def mask(self) -> Tensor:
         """Return ``[N, L]``, true at valid positions."""
         positions = torch.arange(self.values.shape[1], device=self.values.device)
-        return positions[None, :] < self.lengths.to(self.values.device)[:, None]
+        return positions[None, :] < self.lengths.to(self.values.device, non_blocking=True)[:, None]
 
     def with_values(self, values: Tensor) -> Features:
         """Return features of equal lengths whose ``values`` are replaced; padding is set to zero again."""
+        if bool((self.lengths == self.values.shape[1]).all()):
+            return Features(values, self.lengths)
         padded = ~self.mask()
         return Features(values.masked_fill(padded[..., None], 0.0), self.lengths)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_clip.config import CLIPConfig
 from modrwkv_clip.encoder import CLIPEncoder
+from modrwkv_clip.pretrained import MEAN, STD
 from modrwkv_clip.processor import CLIPProcessor
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from modrwkv_core.errors import CheckpointError, DataError
+from modrwkv_core.interfaces.pixels import normalize_pixels
 from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.testing import EncoderContract
 
@@ -81,6 +83,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIPModel, Path
     return model, folder
 
 
+def normalized(pixels: torch.Tensor) -> torch.Tensor:
+    return normalize_pixels(pixels, MEAN, STD)
+
+
 def disturb(model: torch.nn.Module) -> None:
     """Move norms away from ones and biases from zeros, so that a swapped one shows."""
     with torch.no_grad():
@@ -128,7 +134,7 @@ def test_features_equal_upstreams_hidden_states(
     processor = CLIPProcessor(config)
     items = [processor(picture(50, 61, seed)) for seed in range(3)]
     with torch.no_grad():
-        pixels = torch.stack([item.tensors["pixels"] for item in items])
+        pixels = normalized(torch.stack([item.tensors["pixels"] for item in items]))
         states = model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states
         features = encoder(items)
     assert relative_error(features.values, states[index][:, 0 if cls else 1 :]) <= 1e-5
@@ -150,7 +156,9 @@ def test_a_vision_tower_alone_and_a_bare_file_load_too(kind: Any, tmp_path: Path
     encoder.load_pretrained()
     item = CLIPProcessor(config)(picture(40, 40))
     with torch.no_grad():
-        expected = model(pixel_values=item.tensors["pixels"][None], output_hidden_states=True).hidden_states[-2][:, 1:]
+        expected = model(
+            pixel_values=normalized(item.tensors["pixels"])[None], output_hidden_states=True
+        ).hidden_states[-2][:, 1:]
         assert relative_error(encoder([item]).values, expected) <= 1e-5
 
 
@@ -163,8 +171,8 @@ def test_pixels_equal_the_upstream_processors(side: int, size: tuple[int, int]) 
     for signal in (picture(*size), Image(smooth.astype(np.uint8))):
         expected = upstream(PIL.Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
         item = processor(signal)
-        assert item.tensors["pixels"].dtype == torch.float32
-        assert (item.tensors["pixels"] - expected).abs().max() <= 1e-5
+        assert item.tensors["pixels"].dtype == torch.uint8
+        assert (normalized(item.tensors["pixels"]) - expected).abs().max() <= 1e-5
         assert item.length == 16
 
 
@@ -178,7 +186,7 @@ def test_pictures_of_any_size_are_cut_as_upstream_cuts_them(height: int, width: 
             processor(signal)
     else:
         expected = upstream_processor(side)(PIL.Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
-        assert (processor(signal).tensors["pixels"] - expected).abs().max() <= 1e-5
+        assert (normalized(processor(signal).tensors["pixels"]) - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize(

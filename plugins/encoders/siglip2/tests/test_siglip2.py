@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_siglip2.config import Siglip2Config
 from modrwkv_siglip2.encoder import Siglip2Encoder
+from modrwkv_siglip2.pixels import normalized
 from modrwkv_siglip2.processor import Siglip2Processor
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
@@ -104,7 +105,7 @@ def test_sizes_and_weights_come_from_the_checkpoint(published: tuple[SiglipModel
     processor = Siglip2Processor(config)
     items = [processor(picture(50, 61, seed)) for seed in range(3)]
     with torch.no_grad():
-        pixels = torch.stack([item.tensors["pixels"] for item in items])
+        pixels = normalized(torch.stack([item.tensors["pixels"] for item in items]))
         expected = model.vision_model(pixel_values=pixels).last_hidden_state
         features = encoder(items)
     assert torch.linalg.norm(features.values - expected) <= 1e-5 * torch.linalg.norm(expected)
@@ -121,7 +122,7 @@ def test_a_vision_tower_alone_and_a_bare_file_load_too(tmp_path: Path) -> None:
     encoder.load_pretrained()
     item = Siglip2Processor(config)(picture(40, 40))
     with torch.no_grad():
-        expected = model(pixel_values=item.tensors["pixels"][None]).last_hidden_state
+        expected = model(pixel_values=normalized(item.tensors["pixels"])[None]).last_hidden_state
         assert torch.allclose(encoder([item]).values, expected, rtol=0, atol=1e-6)
 
 
@@ -135,8 +136,8 @@ def test_pixels_equal_the_upstream_processors(resample: int, size: tuple[int, in
     for signal in (picture(*size), smooth_picture(*size)):
         expected = upstream(PIL.Image.fromarray(signal.pixels), return_tensors="pt")["pixel_values"][0]
         item = processor(signal)
-        assert item.tensors["pixels"].dtype == torch.float32
-        assert (item.tensors["pixels"] - expected).abs().max() <= 1e-5
+        assert item.tensors["pixels"].dtype == torch.uint8
+        assert (normalized(item.tensors["pixels"]) - expected).abs().max() <= 1e-5
         assert item.length == 16
 
 

@@ -18,6 +18,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
+from modrwkv_core.interfaces.pixels import normalize_pixels
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.manifest.unions import Components
 from modrwkv_core.model.build import build_encoder, build_processor
@@ -154,7 +155,8 @@ def test_pretrained_weights_of_the_encoder_of_pictures_are_loaded(tmp_path: Path
     assert [file.name for file in encoder.pretrained_files()] == ["model.safetensors"]
     made = item(config, clip(2))
     with torch.no_grad():
-        expected = upstream(pixel_values=made.tensors["pixels"]).last_hidden_state.flatten(0, 1)
+        pixels = normalize_pixels(made.tensors["pixels"], (0.5,), (0.5,))
+        expected = upstream(pixel_values=pixels).last_hidden_state.flatten(0, 1)
         torch.testing.assert_close(encoder([made]).values[0], expected, rtol=0, atol=1e-6)
     for file in tmp_path.iterdir():
         file.unlink()

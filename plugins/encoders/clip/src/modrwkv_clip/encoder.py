@@ -9,6 +9,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from modrwkv_clip.config import CLIPConfig
+from modrwkv_clip.pretrained import MEAN, STD
+from modrwkv_core.interfaces.pixels import normalize_pixels
 from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 
@@ -53,7 +55,7 @@ class CLIPEncoder(PretrainedEncoder[CLIPConfig]):
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode images: ``values [N, patches, hidden_size]``, row by row, after the class token."""
-        pixels = torch.stack([item.tensors["pixels"] for item in items])
+        pixels = normalize_pixels(torch.stack([item.tensors["pixels"] for item in items]), MEAN, STD)
         values = self.model(pixels).last_hidden_state
         if not self.config.cls:
             values = values[:, 1:]

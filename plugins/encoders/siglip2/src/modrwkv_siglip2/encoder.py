@@ -10,6 +10,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.config import Siglip2Config
+from modrwkv_siglip2.pixels import normalized
 from modrwkv_siglip2.weights import PREFIXES, UNUSED
 
 __all__ = ["Siglip2Encoder"]
@@ -40,6 +41,6 @@ class Siglip2Encoder(PretrainedEncoder[Siglip2Config]):
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode images: ``values [N, patches, hidden_size]``, row by row from the upper left."""
-        pixels = torch.stack([item.tensors["pixels"] for item in items])
+        pixels = normalized(torch.stack([item.tensors["pixels"] for item in items]))
         values = self.model(pixels).last_hidden_state
         return Features(values, torch.full((len(items),), values.shape[1]))

@@ -1,4 +1,4 @@
-"""The pixels that all SigLIP 2 towers read."""
+"""The pixels that all SigLIP 2 towers read: 8 bits from the processor, normalized by the encoder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.pixels import normalize_pixels
 from modrwkv_core.interfaces.signals import Image
 
-__all__ = ["resized_pixels", "uint8_pixels"]
+__all__ = ["normalized", "resized_pixels", "uint8_pixels"]
 
 INTERPOLATION: Final = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
@@ -33,6 +34,11 @@ def uint8_pixels(picture: Image, component: str) -> Tensor:
 
 
 def resized_pixels(pixels: Tensor, height: int, width: int, resample: Literal["bilinear", "bicubic"]) -> Tensor:
-    """Resize in 8 bits with antialiasing and scale the values to -1 ... 1: ``[3, height, width]``, float32."""
+    """Resize in 8 bits with antialiasing: ``[3, height, width]``, uint8."""
     resized: Tensor = functional.resize(pixels, [height, width], interpolation=INTERPOLATION[resample], antialias=True)
-    return resized.to(torch.float32).sub_(127.5).div_(127.5)
+    return resized
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """Scale pixels of any shape from 0 ... 255 to -1 ... 1, float32."""
+    return normalize_pixels(pixels, (0.5,), (0.5,))

@@ -12,14 +12,14 @@ __all__ = ["Siglip2Processor"]
 
 
 class Siglip2Processor(Processor[Siglip2Config, Image]):
-    """Resizes an image to a square and scales its values to -1 ... 1.
+    """Resizes an image to a square.
 
-    The values are those of the pretrained checkpoints' own processor: resized in 8 bits with antialiasing, without
-    keeping the aspect ratio.
+    The values are those of the pretrained checkpoints' own processor before it normalizes them: resized in 8 bits with
+    antialiasing, without keeping the aspect ratio.
     """
 
     def __call__(self, signal: Image) -> MediaItem:
-        """Make ``pixels [3, image_size, image_size]``, float32; the length is the number of patches.
+        """Make ``pixels [3, image_size, image_size]``, uint8; the length is the number of patches.
 
         Raises:
             DataError: The image has no pixels, other channels than three, or another dtype than uint8.

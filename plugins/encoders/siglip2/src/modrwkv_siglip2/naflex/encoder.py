@@ -11,6 +11,7 @@ from transformers import Siglip2VisionConfig, Siglip2VisionModel
 from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_siglip2.naflex.config import Siglip2NaflexConfig
+from modrwkv_siglip2.pixels import normalized
 from modrwkv_siglip2.weights import PREFIXES, UNUSED
 
 __all__ = ["Siglip2NaflexEncoder"]
@@ -44,7 +45,7 @@ class Siglip2NaflexEncoder(PretrainedEncoder[Siglip2NaflexConfig]):
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode images: ``values [N, patches of the longest, hidden_size]``, row by row from the upper left."""
-        patches = pad_sequence([item.tensors["patches"] for item in items], batch_first=True)
+        patches = normalized(pad_sequence([item.tensors["patches"] for item in items], batch_first=True))
         padded = Features(patches, torch.tensor([item.length for item in items]))
         grids = torch.stack([item.tensors["grid"] for item in items]).cpu()  # read one by one, which waits for a GPU
         encoded = self.model(patches, pixel_attention_mask=padded.mask(), spatial_shapes=grids)

@@ -21,14 +21,14 @@ SCALE_PRECISION: Final = 1e-5
 
 
 class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
-    """Resizes an image to as many whole patches as are allowed, scales its values to -1 ... 1 and cuts it.
+    """Resizes an image to as many whole patches as are allowed and cuts it.
 
     The aspect ratio is kept except for rounding to whole patches. The values are those of the pretrained
-    checkpoints' own processor: resized in 8 bits with antialiasing.
+    checkpoints' own processor before it normalizes them: resized in 8 bits with antialiasing.
     """
 
     def __call__(self, signal: Image) -> MediaItem:
-        """Make ``patches [patches, patch_size * patch_size * 3]``, float32, row by row, each pixel by pixel.
+        """Make ``patches [patches, patch_size * patch_size * 3]``, uint8, row by row, each pixel by pixel.
 
         The length is the number of patches; ``grid`` holds their rows and columns, int64.
 
