@@ -1,13 +1,15 @@
 """Tokenized conversations and packed batches: what a loader hands to the model.
 
-S = sequences, T = tokens of all sequences together.
+S = sequences, T = tokens of all sequences together, n = supervised positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from modrwkv_kernels import CuSeqlens
 from torch import Tensor
 
@@ -71,15 +73,54 @@ class Batch:
     Attributes:
         keys: Names of the conversations.
         ids: ``[1, T]``, int64.
-        targets: ``[1, T]``, int64.
+        supervised: ``[n]``, int64: the positions whose next token is supervised.
+        labels: ``[n]``, int64: these next tokens.
         cu_seqlens: Where each conversation lies.
         media: In the order of their positions.
+        media_positions: By modality, ``[placeholders]``, int64: their positions.
         queries: By head, in the order of their positions.
+        query_positions: By head, ``[queries]``, int64.
+        arena: The block of memory that the tensors lie in, uint8; None if they lie apart.
     """
 
     keys: tuple[str, ...]
     ids: Tensor
-    targets: Tensor
+    supervised: Tensor
+    labels: Tensor
     cu_seqlens: CuSeqlens
     media: tuple[PlacedMedia, ...]
+    media_positions: Mapping[str, Tensor]
     queries: Mapping[str, tuple[Query, ...]]
+    query_positions: Mapping[str, Tensor]
+    arena: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the batch with its tensors on ``device``; those in the arena are copied as one.
+
+        Copies from pinned memory are asynchronous. Signals and targets of queries stay where they are, and so does the
+        host's copy of ``cu_seqlens``.
+        """
+        if self.ids.device == torch.device(device):
+            return self
+        here = self.arena
+        there = None if here is None else here.to(device, non_blocking=True)
+
+        def move(tensor: Tensor) -> Tensor:
+            if here is None or there is None or tensor.untyped_storage().data_ptr() != here.data_ptr():
+                return tensor.to(device, non_blocking=True)
+            begin = tensor.storage_offset() * tensor.element_size()
+            return there[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+
+        cu_seqlens = self.cu_seqlens
+        forms = (cu_seqlens.device, cu_seqlens.first, cu_seqlens.last, cu_seqlens.sequence_starts)
+        return replace(
+            self,
+            ids=move(self.ids),
+            supervised=move(self.supervised),
+            labels=move(self.labels),
+            cu_seqlens=CuSeqlens(cu_seqlens.host, *map(move, forms)),
+            media=tuple(replace(placed, item=placed.item.map(move)) for placed in self.media),
+            media_positions={name: move(positions) for name, positions in self.media_positions.items()},
+            query_positions={name: move(positions) for name, positions in self.query_positions.items()},
+            arena=there,
+        )

@@ -6,18 +6,21 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from modrwkv_core.data.arena import PackedObject, SharedArena, pack_arena, unpack_arena
 from modrwkv_core.data.augmenting import Draw
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.conversation import ConversationEncoder
@@ -48,6 +51,7 @@ class Loader:
         seed: Of the run.
         phase: Name of the training phase; phases order the records in different orders.
         workers: Processes that decode and process media; 0 does it in this one.
+        pin_memory: Whether batches lie in pinned memory, from which a GPU copies asynchronously.
         on_error: Whether a broken record is an error, or left out with a warning and counted.
         augment: Whether the encoder's augmentations change what is read.
 
@@ -67,6 +71,7 @@ class Loader:
         seed: int,
         phase: str = "",
         workers: int = 0,
+        pin_memory: bool = False,
         on_error: OnError = "raise",
         augment: bool = False,
     ) -> None:
@@ -80,6 +85,7 @@ class Loader:
         self._phase = phase
         self._augment = augment
         self._indices = _SampleIndices(batch_size)
+        self._pin_memory = pin_memory
         self.skipped = 0
         self._loader = DataLoader(
             _Batches(sources, encoder, on_error),
@@ -120,8 +126,8 @@ class Loader:
             seeds = sample_seeds(len(order), seed=self._seed, phase=self._phase, epoch=epoch)
             order = np.column_stack([order, seeds])
         self._indices.order = order[start * self._batch_size :]
-        for payload in self._payloads():
-            content, skipped = pickle.loads(payload)
+        for packed, arena in self._payloads():
+            content, skipped = unpack_arena(packed, arena)
             if isinstance(content, ModRWKVError):
                 try:
                     raise content
@@ -132,9 +138,9 @@ class Loader:
                 self.skipped += 1
                 if self.skipped <= _WARNINGS:
                     warnings.warn(f"left out: {message}", stacklevel=2)
-            yield content
+            yield replace(content, arena=arena) if isinstance(content, Batch) else None
 
-    def _payloads(self) -> Iterator[bytes]:
+    def _payloads(self) -> Iterator[tuple[PackedObject, Tensor]]:
         # Torch's own handler would raise wherever the main thread is when a worker dies, even within an optimizer's
         # step; the iterator finds out, too, when it waits for a batch.
         handler = signal.getsignal(signal.SIGCHLD)
@@ -144,10 +150,16 @@ class Loader:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
         while True:
             with _explained_deaths():
-                payload: bytes | None = next(iterator, None)
+                payload: _Payload | None = next(iterator, None)
             if payload is None:
                 return
-            yield payload
+            packed, arena = payload
+            try:
+                memory = arena.tensor() if isinstance(arena, SharedArena) else arena
+            except (ConnectionError, EOFError, FileNotFoundError) as error:
+                raise _death(error) from error
+            del payload, arena  # the file descriptor is not needed any more
+            yield packed, memory.pin_memory() if self._pin_memory else memory
 
 
 class _SampleIndices(Sampler[list[list[int]]]):
@@ -163,11 +175,15 @@ class _SampleIndices(Sampler[list[list[int]]]):
             yield order[first : first + self._batch_size].tolist()
 
 
-class _Batches(Dataset[bytes]):
+_Payload: TypeAlias = tuple[PackedObject, SharedArena | Tensor]
+
+
+class _Batches(Dataset[_Payload]):
     """Makes batches in a worker.
 
-    They travel pickled, because torch would otherwise spend a shared-memory file on every tensor, of which containers
-    and ``ulimit -n`` allow few; and users' errors travel as values, because torch would rewrite their messages.
+    Their tensors lie in one arena, because torch would otherwise spend a shared-memory file on every tensor, of which
+    containers and ``ulimit -n`` allow few; and users' errors travel as values, because torch would rewrite their
+    messages.
     """
 
     def __init__(self, sources: Sequence[Source[Any]], encoder: ConversationEncoder, on_error: OnError) -> None:
@@ -175,7 +191,7 @@ class _Batches(Dataset[bytes]):
         self._encoder = encoder
         self._on_error = on_error
 
-    def __getitem__(self, indices: list[list[int]]) -> bytes:
+    def __getitem__(self, indices: list[list[int]]) -> _Payload:
         samples, skipped = [], []
         content: Batch | ModRWKVError | None
         try:
@@ -191,7 +207,16 @@ class _Batches(Dataset[bytes]):
             content = pack(samples) if samples else None
         except ModRWKVError as error:
             content = error
-        return pickle.dumps((content, skipped))
+        if get_worker_info() is None:
+            return pack_arena((content, skipped), partial(torch.empty, dtype=torch.uint8))
+        shared: list[SharedArena] = []
+
+        def allocate(size: int) -> Tensor:
+            shared.append(SharedArena(size))
+            return shared[0].tensor()
+
+        packed, _ = pack_arena((content, skipped), allocate)
+        return packed, shared[0]
 
 
 @contextlib.contextmanager
@@ -202,11 +227,15 @@ def _explained_deaths() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise DataError(
-            f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
-            component="data.workers",
-            hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
-        ) from error
+        raise _death(error) from error
+
+
+def _death(error: Exception) -> DataError:
+    return DataError(
+        f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
+        component="data.workers",
+        hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
+    )
 
 
 def _tie_to_parent(_worker: int) -> None:

@@ -11,8 +11,9 @@ from itertools import accumulate
 
 import torch
 from modrwkv_kernels import CuSeqlens
+from torch import Tensor
 
-from modrwkv_core.data.batch import Batch, PlacedMedia, Sample
+from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia, Sample
 from modrwkv_core.interfaces.component import Query
 
 __all__ = ["pack"]
@@ -28,11 +29,24 @@ def pack(samples: Sequence[Sample]) -> Batch:
         for head, asked in sample.queries.items():
             shifted = [replace(query, position=query.position + offset) for query in asked]
             queries.setdefault(head, []).extend(shifted)
+    targets = torch.cat([sample.targets for sample in samples])
+    supervised = (targets != IGNORE).nonzero()[:, 0]
     return Batch(
         keys=tuple(sample.key for sample in samples),
         ids=torch.cat([sample.ids for sample in samples])[None],
-        targets=torch.cat([sample.targets for sample in samples])[None],
+        supervised=supervised,
+        labels=targets[supervised],
         cu_seqlens=CuSeqlens.of(bounds),
         media=tuple(media),
+        media_positions=_media_positions(media),
         queries={head: tuple(asked) for head, asked in queries.items()},
+        query_positions={head: torch.tensor([query.position for query in asked]) for head, asked in queries.items()},
     )
+
+
+def _media_positions(media: Sequence[PlacedMedia]) -> dict[str, Tensor]:
+    positions: dict[str, list[Tensor]] = {}
+    for placed in media:
+        own = torch.arange(placed.position, placed.position + placed.count)
+        positions.setdefault(placed.modality, []).append(own)
+    return {name: torch.cat(each) for name, each in positions.items()}

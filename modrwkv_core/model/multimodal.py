@@ -12,8 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from modrwkv_core.data.batch import IGNORE, Batch, PlacedMedia
-from modrwkv_core.interfaces.component import Backbone, Head, Query, QueryHead, TokenHead
+from modrwkv_core.data.batch import Batch, PlacedMedia
+from modrwkv_core.interfaces.component import Backbone, Head, QueryHead, TokenHead
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
@@ -74,28 +74,30 @@ class MultimodalModel(nn.Module):
         """Return the heads that answer queries, by name."""
         return {name: head for name, head in self.heads.items() if isinstance(head, QueryHead)}
 
-    def embed(self, ids: Tensor, media: Sequence[PlacedMedia]) -> Tensor:
-        """Embed the ids ``[1, T]`` and write the media over their placeholders: ``[1, T, D]``."""
-        return splice(self._embed_ids(ids), media, self._features(media))
+    def embed(self, batch: Batch) -> Tensor:
+        """Embed the ids of a batch on the model's device and write the media over their placeholders: ``[1, T, D]``."""
+        features = self._features(batch.media)
+        return splice(self._embed_ids(batch.ids), batch.media, batch.media_positions, features)
 
     def _embed_ids(self, ids: Tensor) -> Tensor:
         with guard(self.backbone.origin, "embed()"):
-            return self.backbone.embed(ids.to(self.device))
+            return self.backbone.embed(ids)
 
     def _features(self, media: Sequence[PlacedMedia]) -> dict[str, Features]:
         features = {}
         for name, embedder in self.embedders.items():
             if chosen := [placed for placed in media if placed.modality == name]:
-                items = [placed.item.to(self.device) for placed in chosen]
+                items = [placed.item for placed in chosen]
                 features[name] = embedder(items, [placed.seed for placed in chosen])
         return features
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Read a packed batch; return hidden vectors ``[1, T, D]`` and the state of the conversations."""
-        x = self.embed(batch.ids, batch.media)
+        batch = batch.to(self.device)
+        x = self.embed(batch)
         hidden: Tensor
         with guard(self.backbone.origin, "forward()"):
-            hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens.to(self.device))
+            hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens)
         return hidden, state
 
     def prefill(self, batch: Batch) -> tuple[Tensor, State]:
@@ -103,11 +105,12 @@ class MultimodalModel(nn.Module):
 
         A long batch is read conversation by conversation in chunks, so that memory does not grow with its length.
         """
+        batch = batch.to(self.device)
         if batch.ids.shape[1] <= PREFILL_CHUNK:
-            x = self.embed(batch.ids, batch.media)
+            x = self.embed(batch)
             with guard(self.backbone.origin, "prefill()"):
-                return self.backbone.prefill(x, cu_seqlens=batch.cu_seqlens.to(self.device))
-        index_N, rows_ND = placed_features(batch.media, self._features(batch.media))
+                return self.backbone.prefill(x, cu_seqlens=batch.cu_seqlens)
+        index_N, rows_ND = placed_features(batch.media, batch.media_positions, self._features(batch.media))
         last: list[Tensor] = []
         states: list[State] = []
         assert batch.cu_seqlens.host is not None, "batches are made on the host"
@@ -116,7 +119,7 @@ class MultimodalModel(nn.Module):
             for start in range(begin, end, PREFILL_CHUNK):
                 stop = min(start + PREFILL_CHUNK, end)
                 chosen_N = (index_N >= start) & (index_N < stop)
-                rows = None if rows_ND is None else rows_ND[chosen_N.to(rows_ND.device)]
+                rows = None if rows_ND is None else rows_ND[chosen_N]
                 x = write_rows(self._embed_ids(batch.ids[:, start:stop]), index_N[chosen_N] - start, rows)
                 with guard(self.backbone.origin, "prefill()"):
                     hidden_1D, state = self.backbone.prefill(x, state=state)
@@ -127,31 +130,26 @@ class MultimodalModel(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that ``batch`` supervises, by the head's name."""
+        batch = batch.to(self.device)
         hidden_TD = self(batch)[0][0]
         losses: dict[str, Tensor] = {}
-        supervised = batch.targets[0] != IGNORE
-        if bool(supervised.any()):
-            index = supervised.nonzero()[:, 0].to(self.device)
-            ids = batch.targets[0][supervised].to(self.device)
+        if len(batch.supervised):
             for name, head in self.token_heads().items():
                 with guard(head.origin, "supervise()"):
-                    losses[name] = head.supervise(hidden_TD[index], ids)
+                    losses[name] = head.supervise(hidden_TD[batch.supervised], batch.labels)
         heads = self.query_heads()
         for name, queries in batch.queries.items():
             with guard(heads[name].origin, "supervise()"):
-                losses[name] = heads[name].supervise(self._at(hidden_TD, queries), queries)
+                losses[name] = heads[name].supervise(hidden_TD[batch.query_positions[name]], queries)
         return losses
 
     def predict(self, batch: Batch) -> dict[str, Sequence[Any]]:
         """Return the predictions of each head that ``batch`` queries, by the head's name, in the order of queries."""
+        batch = batch.to(self.device)
         hidden_TD = self(batch)[0][0]
         heads = self.query_heads()
         predictions: dict[str, Sequence[Any]] = {}
         for name, queries in batch.queries.items():
             with guard(heads[name].origin, "predict()"):
-                predictions[name] = heads[name].predict(self._at(hidden_TD, queries), queries)
+                predictions[name] = heads[name].predict(hidden_TD[batch.query_positions[name]], queries)
         return predictions
-
-    def _at(self, hidden_TD: Tensor, queries: Sequence[Query]) -> Tensor:
-        """Return the hidden vectors ``[n, D]`` at n queries."""
-        return hidden_TD[torch.tensor([query.position for query in queries], device=self.device)]

@@ -17,12 +17,18 @@ from modrwkv_core.interfaces.values import Features
 __all__ = ["placed_features", "splice", "write_rows"]
 
 
-def splice(embeddings_1TD: Tensor, media: Sequence[PlacedMedia], features: Mapping[str, Features]) -> Tensor:
+def splice(
+    embeddings_1TD: Tensor,
+    media: Sequence[PlacedMedia],
+    positions: Mapping[str, Tensor],
+    features: Mapping[str, Features],
+) -> Tensor:
     """Write the features of all media over their placeholders.
 
     Args:
         embeddings_1TD: Text embeddings ``[1, tokens, hidden_size]``.
         media: The media of the stream.
+        positions: By modality, the positions of its placeholders.
         features: By modality, the adapted features of its items in the order in which they stand in ``media``.
 
     Returns:
@@ -31,18 +37,18 @@ def splice(embeddings_1TD: Tensor, media: Sequence[PlacedMedia], features: Mappi
     Raises:
         WiringError: An item has another number of features than placeholders; names the conversation and both counts.
     """
-    index_N, rows_ND = placed_features(media, features)
+    index_N, rows_ND = placed_features(media, positions, features)
     return write_rows(embeddings_1TD, index_N, rows_ND)
 
 
-def placed_features(media: Sequence[PlacedMedia], features: Mapping[str, Features]) -> tuple[Tensor, Tensor | None]:
+def placed_features(
+    media: Sequence[PlacedMedia], positions: Mapping[str, Tensor], features: Mapping[str, Features]
+) -> tuple[Tensor, Tensor | None]:
     """Return the positions ``[N]`` of all placeholders and their feature vectors ``[N, hidden_size]``, None if N is 0.
 
     Raises:
         WiringError: See :func:`splice`.
     """
-    positions: list[Tensor] = []
-    values: list[Tensor] = []
     for name, of_modality in features.items():
         placed = [item for item in media if item.modality == name]
         for item, length in zip(placed, of_modality.lengths.tolist(), strict=True):
@@ -53,11 +59,10 @@ def placed_features(media: Sequence[PlacedMedia], features: Mapping[str, Feature
                     hint="out_length() of its encoder, compressor or adapter disagrees with forward(); "
                     "the contract tests of modrwkv_core.testing find which",
                 )
-            positions.append(torch.arange(item.position, item.position + length))
-        values.append(of_modality.packed())
-    if not positions:
+    if not features:
         return torch.empty(0, dtype=torch.int64), None
-    return torch.cat(positions), torch.cat(values)
+    values = [of_modality.packed() for of_modality in features.values()]
+    return torch.cat([positions[name] for name in features]), torch.cat(values)
 
 
 def write_rows(embeddings_1TD: Tensor, index_N: Tensor, rows_ND: Tensor | None) -> Tensor:

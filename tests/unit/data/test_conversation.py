@@ -111,20 +111,18 @@ def test_every_placeholder_is_somebodys(
         if said.role == "assistant"
         for byte in [*ids("".join(part.text for part in said.parts if isinstance(part, Text)).translate(VISIBLE)), END]
     ]
-    assert supervised_batch(batch.targets) == spoken
-    targets = batch.targets[0, :-1]
-    assert torch.equal(targets[targets != IGNORE], batch.ids[0, 1:][targets != IGNORE])
+    assert batch.labels.tolist() == spoken
+    assert torch.equal(batch.labels, batch.ids[0, batch.supervised + 1])
     chosen = data.draw(st.integers(0, len(samples) - 1))
     begin, end = batch.cu_seqlens.on_host()[chosen : chosen + 2].tolist()
     assert torch.equal(batch.ids[0, begin:end], samples[chosen].ids)
-    assert torch.equal(batch.targets[0, begin:end], samples[chosen].targets)
+    own = (batch.supervised >= begin) & (batch.supervised < end)
+    targets = torch.full((end - begin,), IGNORE)
+    targets[batch.supervised[own] - begin] = batch.labels[own]
+    assert torch.equal(targets, samples[chosen].targets)
 
 
 VISIBLE = {0x16: 0x2416, 0x17: 0x2417}
-
-
-def supervised_batch(targets: torch.Tensor) -> list[int]:
-    return [index for index in targets[0].tolist() if index != IGNORE]
 
 
 def test_a_prompt_is_the_beginning_of_its_sample(encoder: ConversationEncoder) -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modrwkv_core.data.arena import unpack_arena
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.loading import Loader
@@ -58,7 +59,9 @@ def content(batch: Batch) -> object:
     return (
         batch.keys,
         batch.ids.tolist(),
-        batch.targets.tolist(),
+        batch.supervised.tolist(),
+        batch.labels.tolist(),
+        {name: positions.tolist() for name, positions in (batch.media_positions | batch.query_positions).items()},
         batch.cu_seqlens.on_host().tolist(),
         [(item.position, item.count, item.item.tensors["values"].tolist()) for item in batch.media],
         {
@@ -157,7 +160,7 @@ def test_workers_can_be_spawned(encoder: ConversationEncoder) -> None:
     made = loader(encoder)
     copy = pickle.loads(pickle.dumps(made._loader.dataset))
     visits = [[0, 3], [1, 2]]
-    first, second = (pickle.loads(dataset[visits])[0] for dataset in (copy, made._loader.dataset))
+    first, second = (unpack_arena(*dataset[visits])[0] for dataset in (copy, made._loader.dataset))
     assert content(first) == content(second)
 
 
@@ -165,7 +168,7 @@ def test_batches_hold_their_conversations_in_order(encoder: ConversationEncoder)
     for batch in loader(encoder).batches(0):
         bounds = batch.cu_seqlens.on_host().tolist()
         assert bounds[0] == 0
-        assert bounds[-1] == batch.ids.shape[1] == batch.targets.shape[1]
+        assert bounds[-1] == batch.ids.shape[1]
         for key, (begin, end) in zip(batch.keys, pairwise(bounds), strict=True):
             name, index = key.split(":")
             alone = encoder.sample(CountingSource(CountingConfig(name=name, size=99))[int(index)])

@@ -24,6 +24,14 @@ def features(*lengths: int, first: float) -> Features:
     return Features(values, torch.tensor(lengths))
 
 
+def spliced(text: torch.Tensor, media: list[PlacedMedia], by_modality: dict[str, Features]) -> torch.Tensor:
+    positions = {
+        name: torch.tensor([p.position + i for p in media if p.modality == name for i in range(p.count)])
+        for name in by_modality
+    }
+    return splice(text, media, positions, by_modality)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["image", "audio", "smell"]), st.integers(1, 4)), max_size=6))
 def test_any_mix_in_any_order_lands_at_its_own_placeholders(kinds: list[tuple[str, int]]) -> None:
     media, position = [], 0
@@ -38,7 +46,7 @@ def test_any_mix_in_any_order_lands_at_its_own_placeholders(kinds: list[tuple[st
         for place, name in enumerate(["image", "audio", "smell"], start=1)
         if any(item.modality == name for item in media)
     }
-    out = splice(text, media, by_modality)
+    out = spliced(text, media, by_modality)
     expected = text.clone()
     for name in by_modality:
         for order, item in enumerate([item for item in media if item.modality == name]):
@@ -52,7 +60,7 @@ def test_any_mix_in_any_order_lands_at_its_own_placeholders(kinds: list[tuple[st
 def test_gradients_reach_text_and_features_but_not_the_overwritten_embeddings() -> None:
     text = torch.zeros(1, 4, WIDTH, requires_grad=True)
     values = torch.ones(1, 2, WIDTH, requires_grad=True)
-    splice(text, [placed("image", 1, 2)], {"image": Features(values, torch.tensor([2]))}).sum().backward()
+    spliced(text, [placed("image", 1, 2)], {"image": Features(values, torch.tensor([2]))}).sum().backward()
     assert text.grad is not None
     assert text.grad[0, :, 0].tolist() == [1.0, 0.0, 0.0, 1.0]
     assert torch.equal(values.grad, torch.ones_like(values))
@@ -60,4 +68,4 @@ def test_gradients_reach_text_and_features_but_not_the_overwritten_embeddings() 
 
 def test_a_count_mismatch_names_the_conversation_and_both_counts() -> None:
     with pytest.raises(WiringError, match=r"talk\.jsonl:7: the image gives 3 feature vectors for 2 placeholders"):
-        splice(torch.zeros(1, 4, WIDTH), [placed("image", 1, 2)], {"image": features(3, first=0.0)})
+        spliced(torch.zeros(1, 4, WIDTH), [placed("image", 1, 2)], {"image": features(3, first=0.0)})

@@ -1,0 +1,143 @@
+"""One block of memory for all tensors and arrays of a batch: it travels between processes and to a device in one piece.
+
+:func:`pack_arena` copies them into an arena and pickles what is left; :func:`unpack_arena` gives back the object, whose
+tensors and arrays are views of the arena. In a loader worker the arena is a :class:`SharedArena`. Memory of
+``memfd_create`` counts against no mount such as ``/dev/shm``, which containers keep small, and needs one file
+descriptor for a whole batch.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import reduction
+from typing import Any, Final, Self, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["PackedObject", "SharedArena", "pack_arena", "unpack_arena"]
+
+ALIGNMENT: Final = 64
+"""Bytes; every dtype and every vector instruction can read where a tensor begins."""
+
+Place: TypeAlias = tuple[int, int]
+"""Where bytes lie in an arena: the first, and the end, exclusive."""
+
+
+class SharedArena:
+    """Memory that processes share. Pickling it for another process hands on its file descriptor.
+
+    Args:
+        size: Bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._remote: Any = None
+        self._descriptor = os.memfd_create("modrwkv-batch", os.MFD_CLOEXEC)
+        os.ftruncate(self._descriptor, size)
+
+    @classmethod
+    def _of(cls, remote: Any, size: int) -> Self:
+        arena = cls.__new__(cls)
+        arena._size, arena._remote, arena._descriptor = size, remote, -1
+        return arena
+
+    def tensor(self) -> Tensor:
+        """Return the memory, uint8; it lives as long as the tensor does.
+
+        Raises:
+            ConnectionError: The process that made it has died in the meantime; also EOFError and FileNotFoundError.
+        """
+        if self._descriptor < 0:
+            self._descriptor = self._remote.detach()
+        return torch.frombuffer(mmap.mmap(self._descriptor, self._size), dtype=torch.uint8)
+
+    def __reduce__(self) -> tuple[Callable[..., SharedArena], tuple[Any, int]]:
+        return SharedArena._of, (reduction.DupFd(self._descriptor), self._size)
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedObject:
+    """An object without the bytes of its tensors and arrays.
+
+    Attributes:
+        pickled: The object.
+        tensors: Where the tensors lie in the arena, with dtype and shape.
+        arrays: Where the buffers of NumPy arrays lie.
+    """
+
+    pickled: bytes
+    tensors: tuple[tuple[Place, torch.dtype, tuple[int, ...]], ...]
+    arrays: tuple[Place, ...]
+
+
+def pack_arena(content: object, allocate: Callable[[int], Tensor]) -> tuple[PackedObject, Tensor]:
+    """Copy the tensors and arrays of ``content``, which must be picklable, into one arena.
+
+    Args:
+        content: What to pack. Its tensors lie on the CPU.
+        allocate: Returns an arena, uint8, of a number of bytes from 1 on.
+    """
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(content)
+    pieces: list[Tensor] = [_bytes_of(tensor) for tensor in pickler.tensors]
+    pieces += [torch.from_numpy(np.frombuffer(buffer.raw(), dtype=np.uint8)) for buffer in pickler.buffers]
+    places: list[Place] = []
+    end = 0
+    for piece in pieces:
+        begin = -(-end // ALIGNMENT) * ALIGNMENT
+        end = begin + len(piece)
+        places.append((begin, end))
+    arena = allocate(max(1, end))
+    for (begin, end), piece in zip(places, pieces, strict=True):
+        arena[begin:end] = piece
+    tensors = tuple(
+        (place, tensor.dtype, tuple(tensor.shape)) for place, tensor in zip(places, pickler.tensors, strict=False)
+    )
+    return PackedObject(file.getvalue(), tensors, tuple(places[len(tensors) :])), arena
+
+
+def unpack_arena(packed: PackedObject, arena: Tensor) -> Any:
+    """Return the object; its tensors and arrays are views of ``arena``, in CPU memory."""
+    file = io.BytesIO(packed.pickled)
+    return _Unpickler(file, packed, arena).load()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        self.tensors: list[Tensor] = []
+        self.buffers: list[pickle.PickleBuffer] = []
+        super().__init__(file, protocol=5, buffer_callback=self.buffers.append)
+
+    def persistent_id(self, obj: Any) -> int | None:
+        if type(obj) is not Tensor or obj.layout != torch.strided:
+            return None
+        self.tensors.append(obj.detach())
+        return len(self.tensors) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, packed: PackedObject, arena: Tensor) -> None:
+        memory = arena.numpy()
+        super().__init__(file, buffers=[memory[begin:end] for begin, end in packed.arrays])
+        self._tensors, self._arena = packed.tensors, arena
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        (begin, end), dtype, shape = self._tensors[pid]
+        return self._arena[begin:end].view(dtype).view(shape)
+
+
+def _bytes_of(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
