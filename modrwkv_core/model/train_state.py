@@ -27,12 +27,22 @@ class AccumulatedMetrics(_Strict):
         sums: By name.
         counts: Steps that went into each sum.
         tokens: Tokens of these steps.
+        samples: Their conversations.
+        features: Their feature vectors of media.
+        padded: The same, with the padding of batches.
+        waited: Seconds of waiting for data.
+        flops: Their operations.
         seconds: What they took.
     """
 
     sums: dict[str, float] = {}
     counts: dict[str, Annotated[int, Field(ge=1)]] = {}
     tokens: Count = 0
+    samples: Count = 0
+    features: Count = 0
+    padded: Count = 0
+    waited: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    flops: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="after")

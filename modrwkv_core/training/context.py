@@ -50,7 +50,7 @@ class RunContext:
         self.loaded = loaded
         self.manifest = loaded.manifest.resolved()
         self.folder = folder
-        self.device = device
+        self.device = torch.device(device)
         self.progress_bar = progress_bar
         self.hook = loaded.registry.hook
         self.interrupts = Interrupts()
@@ -81,6 +81,7 @@ class RunContext:
             seed=self.manifest.seed,
             phase="" if sources is self.valid else phase.name,
             workers=data.workers,
+            pin_memory=self.device.type == "cuda",
             on_error=data.on_error,
             augment=phase.augment and sources is not self.valid,
         )

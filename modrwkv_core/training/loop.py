@@ -21,7 +21,8 @@ from modrwkv_core.storage.files import sha256, write_json, write_text
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.denormals import flush_denormals
 from modrwkv_core.training.loggers import truncate_metrics
-from modrwkv_core.training.phase import PhasePlan, PhaseRun
+from modrwkv_core.training.phase import PhaseRun
+from modrwkv_core.training.plan import PhasePlan
 from modrwkv_core.training.resume import check_manifest, warn_of_other_versions
 
 __all__ = ["train"]

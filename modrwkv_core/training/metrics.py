@@ -2,42 +2,158 @@
 
 from __future__ import annotations
 
+import math
+import resource
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
 
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.model.train_state import AccumulatedMetrics
 
-__all__ = ["MetricsAccumulator"]
+__all__ = ["MetricsAccumulator", "StepMetrics", "peak_memory"]
+
+GIB: Final = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """What one step has measured; the values may still be computed.
+
+    Attributes:
+        step: The run's step, counted from 1.
+        keys: Names of some of its conversations.
+        names: Of the values.
+        values: ``[names]``, float64, on the device.
+    """
+
+    step: int
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    values: Tensor
+
+    def are_finite(self) -> bool:
+        """Whether all values are finite; waits for the device."""
+        return bool(self.values.isfinite().all())
 
 
 class MetricsAccumulator:
     """Sums since the last log line; a checkpoint holds them, so that a resumed run logs the same means.
 
+    The values of steps stay on the device until :meth:`fetch` takes all of them at once: the host waits for a GPU
+    there, and in no step.
+
     Args:
         sums: Those of a checkpoint.
+        peak_flops: Operations a second that the device can do; None if it is not known.
     """
 
-    def __init__(self, sums: AccumulatedMetrics | None = None) -> None:
-        self._began = time.perf_counter() - (sums.seconds if sums else 0.0)
-        self._sums = dict(sums.sums) if sums else {}
-        self._counts = dict(sums.counts) if sums else {}
-        self._tokens = sums.tokens if sums else 0
+    def __init__(self, sums: AccumulatedMetrics | None = None, peak_flops: float | None = None) -> None:
+        self._peak_flops = peak_flops
+        self._pending: list[StepMetrics] = []
+        self.reset(sums)
 
-    def add(self, loss: float, losses: dict[str, float], gradient_norm: float, batch: Batch) -> None:
-        """Take in the metrics of one step."""
-        metrics = {"loss": loss, **{f"loss/{name}": value for name, value in losses.items()}}
-        for name, value in (metrics | {"gradient_norm": gradient_norm}).items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
+    def reset(self, sums: AccumulatedMetrics | None = None) -> None:
+        """Begin again, or where a checkpoint stood."""
+        sums = sums or AccumulatedMetrics()
+        self._began = time.perf_counter() - sums.seconds
+        self._sums = dict(sums.sums)
+        self._counts = dict(sums.counts)
+        self._tokens, self._samples = sums.tokens, sums.samples
+        self._features, self._padded = sums.features, sums.padded
+        self._waited, self._flops = sums.waited, sums.flops
+
+    def waiting(self, batches: Iterator[Batch | None]) -> Iterator[Batch | None]:
+        """Yield ``batches``, and measure how long they keep the caller waiting."""
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self._waited += time.perf_counter() - began
+            yield batch
+
+    def add(self, metrics: StepMetrics, batch: Batch, flops: float = 0.0) -> None:
+        """Take in the metrics of one step.
+
+        Args:
+            metrics: The values.
+            batch: What the step learned from.
+            flops: Operations of the step.
+        """
+        self._pending.append(metrics)
         self._tokens += batch.ids.numel()
+        self._samples += len(batch.keys)
+        self._flops += flops
+        counts = defaultdict(list)
+        for placed in batch.media:
+            counts[placed.modality].append(placed.count)
+        self._features += sum(map(sum, counts.values()))
+        self._padded += sum(len(each) * max(each) for each in counts.values())
+
+    @property
+    def pending(self) -> int:
+        """Number of steps whose values are still on the device."""
+        return len(self._pending)
+
+    def fetch(self) -> StepMetrics | None:
+        """Take the values from the device; return the first step with one that is not finite, if there is any."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return None
+        values = iter(torch.cat([metrics.values for metrics in pending]).tolist())
+        for metrics in pending:
+            for name, value in zip(metrics.names, values, strict=False):
+                if not math.isfinite(value):
+                    return metrics
+                self._sums[name] = self._sums.get(name, 0.0) + value
+                self._counts[name] = self._counts.get(name, 0) + 1
+        return None
 
     def means(self) -> dict[str, float]:
-        """Return the means by name; none of losses if no step was taken."""
-        means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        return means | {"tokens_per_second": self._tokens / (time.perf_counter() - self._began)}
+        """Return the means by name of what was fetched; none of losses if no step was taken.
+
+        Beside them stand ``tokens_per_second``, ``samples_per_second``; ``data_wait``, the share of the time that the
+        host waited for data; ``padding``, the share of padding if the features of a modality are padded to the longest
+        of the batch; ``mfu``, the share of the device's peak, if that is known.
+        """
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        metrics = {name: total / self._counts[name] for name, total in self._sums.items()}
+        metrics |= {
+            "tokens_per_second": self._tokens / seconds,
+            "samples_per_second": self._samples / seconds,
+            "data_wait": min(1.0, self._waited / seconds),
+        }
+        if self._padded:
+            metrics["padding"] = 1 - self._features / self._padded
+        if self._peak_flops is not None:
+            metrics["mfu"] = self._flops / seconds / self._peak_flops
+        return metrics
 
     def state(self) -> AccumulatedMetrics:
-        """Return the sums, for a checkpoint."""
+        """Return the sums of what was fetched, for a checkpoint."""
         return AccumulatedMetrics(
-            sums=self._sums, counts=self._counts, tokens=self._tokens, seconds=time.perf_counter() - self._began
+            sums=self._sums,
+            counts=self._counts,
+            tokens=self._tokens,
+            samples=self._samples,
+            features=self._features,
+            padded=self._padded,
+            waited=self._waited,
+            flops=self._flops,
+            seconds=time.perf_counter() - self._began,
         )
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the highest memory so far in GiB: what torch allocated on a GPU, or what the process occupied."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB  # Linux counts in KiB

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,10 +41,13 @@ class PhaseOptimizer:
         config = phase.optimizer
         self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, without_names)
 
-    def clip_grad_norm(self) -> float:
-        """Clip the gradients' norm and return what it was before."""
-        longest = math.inf if self._phase.max_grad_norm is None else self._phase.max_grad_norm
-        return float(torch.nn.utils.clip_grad_norm_(self._named.values(), longest))
+    def clip_grad_norm(self) -> Tensor:
+        """Clip the gradients' norm and return what it was before, as a scalar on their device."""
+        gradients = [parameter.grad for parameter in self._named.values() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self._phase.max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._named.values(), self._phase.max_grad_norm, norm)
+        return norm
 
     def step(self, factor: float) -> None:
         """Take a step at ``factor`` times the groups' highest learning rates and clear the gradients."""

@@ -3,79 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Final
 
 import torch
 from tqdm import tqdm
 
 from modrwkv_core.data.batch import Batch
-from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
+from modrwkv_core.errors import CheckpointError, ModRWKVError
 from modrwkv_core.interfaces.component import Component
-from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.interfaces.guard import guard
-from modrwkv_core.interfaces.scheduler import Scheduler
-from modrwkv_core.interfaces.source import Source
-from modrwkv_core.manifest.schema import Phase
-from modrwkv_core.model.build import build
-from modrwkv_core.model.finetuning import finetuning_method
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.training.context import RunContext
+from modrwkv_core.training.flops import StepFlops, device_peak
 from modrwkv_core.training.interrupts import TrainingInterruptedError
 from modrwkv_core.training.loggers import metrics_size
-from modrwkv_core.training.metrics import MetricsAccumulator
+from modrwkv_core.training.metrics import MetricsAccumulator, StepMetrics, peak_memory
 from modrwkv_core.training.optimizer import PhaseOptimizer
-from modrwkv_core.training.plan import apply_plan, check_plan
+from modrwkv_core.training.plan import PhasePlan, apply_plan
+from modrwkv_core.training.prefetch import batches_on
 from modrwkv_core.training.resume import check_data, fingerprint
 from modrwkv_core.training.saving import Checkpointer
+from modrwkv_core.training.step import TrainStep
 from modrwkv_core.training.validation import validate
 
-__all__ = ["PhasePlan", "PhaseRun"]
+__all__ = ["PhaseRun"]
 
-
-@dataclass(frozen=True, slots=True)
-class PhasePlan:
-    """A phase, ready to begin.
-
-    Attributes:
-        phase: Its section of the manifest.
-        method: Its fine-tuning method.
-        sources: Its data.
-        steps: Its length.
-    """
-
-    phase: Phase
-    method: FinetuningMethod[Any]
-    sources: list[Source[Any]]
-    steps: int
-
-    @classmethod
-    def of(cls, context: RunContext, phase: Phase) -> Self:
-        """Make ready what ``phase`` needs.
-
-        Raises:
-            DataError: A source holds no records.
-            ManifestError: It trains nothing, or has no steps.
-        """
-        sources = context.sources(phase)
-        method = finetuning_method(context.loaded, phase)
-        check_plan(context.model, context.manifest, phase, method)
-        loader = context.loader(phase, sources)
-        if context.valid:
-            context.loader(phase, context.valid)  # which refuses empty sources
-        steps = phase.steps
-        if steps is None:
-            assert phase.epochs is not None, "the manifest's validation asks for epochs or steps"
-            steps = sum(loader.batches_per_epoch(epoch) for epoch in range(phase.epochs))
-        if steps == 0:
-            raise ManifestError(
-                f"phase {phase.name} has no steps: its epochs hold no records",
-                component=f"phases.{phase.name}",
-                hint="raise `epochs` or the `repeat` of its sources",
-            )
-        return cls(phase, method, sources, steps)
+_MAX_PENDING: Final = 64
+"""Steps whose metrics may stay on a GPU; then the host waits for them, also between log lines."""
 
 
 class _NotFiniteError(ModRWKVError):
@@ -108,13 +64,13 @@ class PhaseRun:
         frozen_parts = parts.keys() - apply_plan(self.model, manifest, self.phase, plan.method)
         self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase)
         self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
-        scheduler = self.phase.scheduler
-        self.scheduler: Scheduler[Any] = build(registry, "scheduler", scheduler.type, scheduler, plan.steps)
+        self.step = TrainStep(context, plan, self.optimizer)
         self.loader = context.loader(self.phase, plan.sources)
         self.phase_step = 0
         self.skipped_before = 0
-        self.accumulator = MetricsAccumulator()
-        self.is_stepping = False
+        peak = device_peak(context.device) if self.phase.precision == "bfloat16" else None
+        self.flops = None if peak is None else StepFlops(self.model)
+        self.accumulator = MetricsAccumulator(peak_flops=peak)
         if checkpoint is not None:
             self._restore(checkpoint)
         self.data = tuple(fingerprint(source) for source in plan.sources)
@@ -129,7 +85,7 @@ class PhaseRun:
             self.optimizer.load_tensors(self.context.folder.optimizer_state(checkpoint))
         self.phase_step = state.phase_step
         self.skipped_before = state.skipped_records
-        self.accumulator = MetricsAccumulator(state.accumulated)
+        self.accumulator.reset(state.accumulated)
         self.checkpointer.saved = checkpoint
         try:
             torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.rng_state), dtype=torch.uint8))
@@ -145,7 +101,7 @@ class PhaseRun:
                 self._take_steps()
                 self.checkpointer.save(self._state(done=True))
             except Exception as error:
-                if not (self.is_stepping or isinstance(error, _NotFiniteError)):
+                if not (self.step.is_updating or isinstance(error, _NotFiniteError)):
                     state = partial(self._state, done=False) if self.phase_step else None
                     self.checkpointer.save_before_stopping(error, state)
                 raise
@@ -163,7 +119,8 @@ class PhaseRun:
         )
         with bar:
             self.context.interrupts.check()
-            for batch in self.loader.batches_from(self.phase_step):
+            batches = batches_on(self.context.device, self.loader.batches_from(self.phase_step))
+            for batch in self.accumulator.waiting(batches):
                 if batch is not None:
                     self._step(batch)
                 self.context.step += 1
@@ -180,44 +137,46 @@ class PhaseRun:
                 self.context.interrupts.check()
 
     def _step(self, batch: Batch) -> None:
-        use_bf16 = self.phase.precision == "bfloat16"
-        with torch.autocast(torch.device(self.context.device).type, dtype=torch.bfloat16, enabled=use_bf16):
-            losses = self.model.losses(batch)
-        heads = self.context.manifest.heads
-        total = torch.stack([loss * heads[name].loss_weight for name, loss in losses.items()]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = self.optimizer.clip_grad_norm()
-        loss = float(total.detach())
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._not_finite(batch)
-        self.is_stepping = True
-        self.optimizer.step(self._lr_factor(self.phase_step))
-        self.is_stepping = False
-        self.accumulator.add(loss, {name: float(value.detach()) for name, value in losses.items()}, norm, batch)
+        metrics = self.step.backward(batch)
+        if self.context.device.type == "cpu" and not metrics.are_finite():
+            raise self._not_finite(metrics, "the step was not taken")
+        self.step.update(self.phase_step)
+        self.accumulator.add(metrics, batch, self.flops(batch) if self.flops else 0.0)
+        if self.accumulator.pending == _MAX_PENDING:
+            self._fetch()
 
-    def _lr_factor(self, step: int) -> float:
-        with guard(self.scheduler.origin, "factor()"):
-            return self.scheduler.factor(step)
+    def _fetch(self) -> None:
+        """Take the metrics from the device; nothing may be saved before."""
+        if (broken := self.accumulator.fetch()) is not None:
+            raise self._not_finite(broken, "this and later steps are lost")
 
-    def _not_finite(self, batch: Batch) -> ModRWKVError:
+    def _not_finite(self, metrics: StepMetrics, consequence: str) -> ModRWKVError:
         hint = "lower the learning rate or train in float32"
         if steps := self.context.folder.steps():
             hint += f"; the newest checkpoint is {steps[-1]}"
         return _NotFiniteError(
-            f"loss or gradient is not finite in step {self.context.step + 1} "
-            f"(conversations {', '.join(batch.keys[:4])}, ...); the step was not taken",
+            f"loss or gradient is not finite in step {metrics.step} "
+            f"(conversations {', '.join(metrics.keys)}, ...); {consequence}",
             component=f"phases.{self.phase.name}",
             hint=hint,
         )
 
     def _log(self) -> str:
         """Tell plugins of the metrics since the last time, and return them in short."""
-        metrics = self.accumulator.means() | {"lr": self.phase.lr * self._lr_factor(self.phase_step - 1)}
+        self._fetch()
+        metrics = self.accumulator.means()
+        metrics["peak_memory_gib"] = peak_memory(self.context.device)
+        metrics["lr"] = self.phase.lr * self.step.lr_factor(self.phase_step - 1)
         if self.skipped_records:
             metrics["skipped_records"] = float(self.skipped_records)
         self.context.announce(self.phase, metrics)
-        self.accumulator = MetricsAccumulator()
-        return f"loss {metrics.get('loss', math.nan):.3f}, {metrics['tokens_per_second']:.0f} tokens/s"
+        self.accumulator.reset()
+        words = [
+            f"loss {metrics.get('loss', math.nan):.3f}",
+            f"{metrics['tokens_per_second']:.0f} tokens/s",
+            f"data wait {metrics['data_wait']:.0%}",
+        ]
+        return ", ".join(words + ([f"MFU {metrics['mfu']:.0%}"] if "mfu" in metrics else []))
 
     @property
     def skipped_records(self) -> int:
@@ -225,6 +184,7 @@ class PhaseRun:
         return self.skipped_before + self.loader.skipped
 
     def _state(self, *, done: bool) -> TrainState:
+        self._fetch()
         return TrainState(
             step=self.context.step,
             phase=self.phase.name,

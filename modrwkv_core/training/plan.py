@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from torch import nn
 
 from modrwkv_core.errors import ManifestError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.source import Source
 from modrwkv_core.manifest.schema import Manifest, Phase
+from modrwkv_core.model.finetuning import finetuning_method
 from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.training.context import RunContext
 
-__all__ = ["apply_plan", "check_plan", "parameter_groups"]
+__all__ = ["PhasePlan", "apply_plan", "check_plan", "parameter_groups"]
 
 Method = FinetuningMethod[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """A phase, ready to begin.
+
+    Attributes:
+        phase: Its section of the manifest.
+        method: Its fine-tuning method.
+        sources: Its data.
+        steps: Its length.
+    """
+
+    phase: Phase
+    method: FinetuningMethod[Any]
+    sources: list[Source[Any]]
+    steps: int
+
+    @classmethod
+    def of(cls, context: RunContext, phase: Phase) -> Self:
+        """Make ready what ``phase`` needs.
+
+        Raises:
+            DataError: A source holds no records.
+            ManifestError: It trains nothing, or has no steps.
+        """
+        sources = context.sources(phase)
+        method = finetuning_method(context.loaded, phase)
+        check_plan(context.model, context.manifest, phase, method)
+        loader = context.loader(phase, sources)
+        if context.valid:
+            context.loader(phase, context.valid)  # which refuses empty sources
+        steps = phase.steps
+        if steps is None:
+            assert phase.epochs is not None, "the manifest's validation asks for epochs or steps"
+            steps = sum(loader.batches_per_epoch(epoch) for epoch in range(phase.epochs))
+        if steps == 0:
+            raise ManifestError(
+                f"phase {phase.name} has no steps: its epochs hold no records",
+                component=f"phases.{phase.name}",
+                hint="raise `epochs` or the `repeat` of its sources",
+            )
+        return cls(phase, method, sources, steps)
 
 
 def check_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method: Method) -> None:
