@@ -22,6 +22,7 @@ from modrwkv_core.errors import CheckpointError, DataError, ManifestError, ModRW
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.device import choose_device
+from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.storage.tensors import read_tensors
@@ -29,6 +30,7 @@ from modrwkv_core.training import phase
 from modrwkv_core.training.interrupts import TrainingInterruptedError
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
+from modrwkv_core.training.metrics import StepMetrics
 
 ONE = {"name": "one", "train": ["backbone"], "lr": 1e-3, "steps": 6, "checkpoint_every": 2, "log_every": 1}
 TWO = ONE | {"name": "two", "steps": 2}
@@ -464,3 +466,66 @@ def test_runs_killed_at_any_moment_end_as_if_nothing_had_happened(text_manifest:
         process.kill()
         process.wait()
     assert_same_run(whole, run(manifest, folder.path, resume=True))
+
+
+def test_a_run_in_bfloat16_goes_on_bit_for_bit(text_manifest: Manifest, tmp_path: Path) -> None:
+    manifest = text_manifest(phases=[ONE | {"precision": "bfloat16", "log_every": 4, "checkpoint_every": 3}])
+    whole = run(manifest, tmp_path / "whole")
+    part = run(manifest, tmp_path / "part")
+    for checkpoint in part.steps()[1:]:
+        shutil.rmtree(checkpoint)
+    assert {tensor.dtype for tensor in weights(part).values()} == {torch.float32}
+    assert_same_run(whole, run(manifest, part.path, resume=True))
+
+
+def test_a_loss_that_is_found_not_finite_late_is_never_saved(
+    text_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the host does not wait for each step."""
+    monkeypatch.setattr(StepMetrics, "are_finite", lambda _: True)
+    losses = MultimodalModel.losses
+    calls = 0
+
+    def broken(self: MultimodalModel, batch: Any) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        return {name: loss * (torch.nan if calls == 3 else 1) for name, loss in losses(self, batch).items()}
+
+    monkeypatch.setattr(MultimodalModel, "losses", broken)
+    manifest = text_manifest(phases=[ONE | {"log_every": 100, "checkpoint_every": 4, "steps": 8}])
+    with pytest.raises(ModRWKVError, match=r"not finite in step 3 \(conversations .*this and later steps are lost"):
+        run(manifest, tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").steps()
+    manifest = text_manifest(phases=[ONE | {"log_every": 100, "checkpoint_every": 2, "steps": 8}])
+    calls = 0
+    with pytest.raises(ModRWKVError, match=r"not finite in step 3 (.|\n)*the newest checkpoint is .*step-00000002"):
+        run(manifest, tmp_path / "other")
+    assert all(tensor.isfinite().all() for tensor in weights(RunFolder(tmp_path / "other")).values())
+
+
+def test_an_error_after_a_loss_that_is_not_finite_saves_nothing(
+    text_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepMetrics, "are_finite", lambda _: True)
+    monkeypatch.setattr(
+        MultimodalModel, "losses", lambda self, _: {"lm": self.backbone.output_weight.sum() * torch.nan}
+    )
+    manifest = text_manifest(phases=[ONE | {"log_every": 100, "checkpoint_every": None}])
+
+    def stop() -> None:
+        raise DataError("enough")
+
+    with stopped_at(monkeypatch, 2, stop), pytest.raises(DataError, match="enough") as raised:
+        run(manifest, tmp_path / "run")
+    assert any("not finite in step 1" in note for note in raised.value.__notes__)
+    assert not RunFolder(tmp_path / "run").steps()
+
+
+def test_log_lines_say_how_busy_training_was(tiny_manifest: Manifest, tmp_path: Path) -> None:
+    folder = run(tiny_manifest(), tmp_path / "run")
+    for line in (line for line in read_metrics(folder.path) if "loss" in line):
+        assert line["tokens_per_second"] > line["samples_per_second"] > 0
+        assert 0 <= line["data_wait"] <= 1
+        assert 0 < line["peak_memory_gib"] < 1024
+        assert "mfu" not in line, "the peak of a CPU is not known"
+    assert any(line.get("padding") == 0 for line in read_metrics(folder.path)), "all series are of one length"
