@@ -65,6 +65,8 @@ def modrwkv_metrics(run: Path, step: int, metrics: Mapping[str, float | str]) ->
         run: The run's folder.
         step: Optimizer steps taken since the run's beginning, over all phases.
         metrics: Value by name, for example ``{"phase": "align", "loss/lm": 2.31, "tokens_per_second": 8100.0}``.
+            Beside losses: ``gradient_norm``, ``lr``, ``samples_per_second``, ``data_wait``, ``padding``,
+            ``peak_memory_gib`` and, on GPUs, ``mfu``.
     """
 
 

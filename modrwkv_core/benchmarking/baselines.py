@@ -28,6 +28,7 @@ __all__ = [
     "llama",
     "official_rwkv",
     "official_step",
+    "require",
 ]
 
 RWKV_PIP = "rwkv (PyPI)"
@@ -39,7 +40,12 @@ class MissingBaselineError(Exception):
     """A baseline cannot be measured here; the message says why."""
 
 
-def _require(module: str, distribution: str) -> Any:
+def require(module: str, distribution: str) -> Any:
+    """Import a module of a baseline.
+
+    Raises:
+        MissingBaselineError: ``distribution`` is not installed or cannot be imported.
+    """
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise MissingBaselineError(f"not installed; pip install {distribution}")
     try:
@@ -57,7 +63,7 @@ def official_rwkv(checkpoint: Path, strategy: str) -> Any:
         MissingBaselineError: It is not installed or cannot be imported.
     """
     os.environ["RWKV_V7_ON"] = "1"  # read when the module is imported
-    module = _require("rwkv.model", "rwkv")
+    module = require("rwkv.model", "rwkv")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         return module.RWKV(model=str(checkpoint.with_suffix("")), strategy=strategy)
@@ -71,7 +77,7 @@ def fla_module(module: str, device: str) -> Any:
     """
     if device == "cpu":
         raise MissingBaselineError("its kernels run on GPUs only")
-    return _require(module, "flash-linear-attention")
+    return require(module, "flash-linear-attention")
 
 
 def llama(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
@@ -80,7 +86,7 @@ def llama(size: ModelSize, device: str, dtype: torch.dtype) -> Any:
     Raises:
         MissingBaselineError: transformers is not installed.
     """
-    transformers = _require("transformers", "transformers")
+    transformers = require("transformers", "transformers")
     with torch.device(device):
         return transformers.LlamaForCausalLM(size.llama_config()).to(dtype)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -247,6 +247,71 @@ def _train(
         baselines=baselines,
         activation_checkpointing=activation_checkpointing,
         profile=profile,
+    )
+
+
+@_benchmark(
+    "multimodal-train",
+    _size("4x256, on a GPU 24x1024"),
+    click.option(
+        "--encoder-size", metavar="LxD", help="Layers x hidden size of the encoder; by default 2x128, on a GPU 12x768."
+    ),
+    click.option("--image-size", type=POSITIVE, help="Height and width of images; by default 128, on a GPU 384."),
+    click.option("--batch-size", type=POSITIVE, help="Conversations of a step; by default 4, on a GPU 16."),
+    click.option(
+        "--modality", type=click.Choice(["image", "audio"]), default="image", show_default=True, help="What they show."
+    ),
+    click.option(
+        "--train",
+        type=click.Choice(["align", "finetune"]),
+        default="finetune",
+        show_default=True,
+        help="What learns: compressor and adapter, or the backbone, too.",
+    ),
+    click.option("--workers", type=click.IntRange(min=0), help="Of our loader; by default 1, on a GPU 12."),
+    click.option("--steps", type=POSITIVE, help="Of a turn; by default 4, on a GPU 50."),
+    DTYPE,
+    BASELINES,
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _multimodal_train(
+    *,
+    size: str | None,
+    encoder_size: str | None,
+    image_size: int | None,
+    batch_size: int | None,
+    modality: Literal["image", "audio"],
+    train: Literal["align", "finetune"],
+    workers: int | None,
+    steps: int | None,
+    dtype: str | None,
+    baselines: bool,
+    device: str,
+    seconds: float,
+) -> Report:
+    """Measure training on synthetic pictures or sounds, from their files to optimizer steps, and the loader alone."""
+    from modrwkv_core.benchmarking.multimodal import bench_multimodal_train
+    from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    vocab_size = _on(device, 320, 65536)
+    return bench_multimodal_train(
+        MultimodalSize(
+            backbone=ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size),
+            encoder=ModelSize.parse(encoder_size or _on(device, "2x128", "12x768"), vocab_size),
+            image_size=image_size or _on(device, 128, 384),
+            batch_size=batch_size or _on(device, 4, 16),
+        ),
+        modality=modality,
+        train=train,
+        workers=_on(device, 1, 12) if workers is None else workers,
+        steps=steps or _on(device, 4, 50),
+        device=device,
+        dtype=_dtype(dtype, device),
+        seconds=seconds,
+        baselines=baselines,
     )
 
 

@@ -151,7 +151,8 @@ class Phase(Section):
     """Longest gradient, as the L2 norm over all parts that learn; null: any."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward and backward pass; weights and optimizer stay in float32."""
+    """Arithmetic of the forward and backward pass. In ``bfloat16`` linear and convolutional layers compute with rounded
+    copies of their weights; the optimizer and checkpoints keep float32."""
 
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints; null: only at the phase's end."""

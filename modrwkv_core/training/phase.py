@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -119,10 +120,9 @@ class PhaseRun:
         )
         with bar:
             self.context.interrupts.check()
-            batches = batches_on(self.context.device, self.loader.batches_from(self.phase_step))
-            for batch in self.accumulator.waiting(batches):
+            for batch in self.batches():
                 if batch is not None:
-                    self._step(batch)
+                    self.take_step(batch)
                 self.context.step += 1
                 self.phase_step += 1
                 self.rng_state = torch.get_rng_state()
@@ -136,7 +136,13 @@ class PhaseRun:
                     return
                 self.context.interrupts.check()
 
-    def _step(self, batch: Batch) -> None:
+    def batches(self) -> Iterator[Batch | None]:
+        """Yield the batches to come, on the device, without end. A new iteration ends the one before."""
+        loaded = self.loader.batches_from(self.phase_step)
+        return self.accumulator.waiting(batches_on(self.context.device, loaded))
+
+    def take_step(self, batch: Batch) -> None:
+        """Learn from a batch."""
         metrics = self.step.backward(batch)
         if self.context.device.type == "cpu" and not metrics.are_finite():
             raise self._not_finite(metrics, "the step was not taken")

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from modrwkv_kernels.capability import amx_unavailable_reason, native_unavailable_reason
 
 from modrwkv_core.benchmarking import interleave as interleaving
 from modrwkv_core.benchmarking.baselines import MissingBaselineError, fla_module, official_rwkv
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import Timing, interleave
+from modrwkv_core.benchmarking.multimodal import covered
 from modrwkv_core.benchmarking.prefill import _product_flops
 from modrwkv_core.benchmarking.report import Row, TimeReport, ValueReport
 from modrwkv_core.benchmarking.roofline import Roofline, measure_roofline
@@ -90,6 +93,12 @@ def test_the_fingerprint_names_machine_and_versions() -> None:
     assert found["threads"] == torch.get_num_threads()
     assert found["torch"] == torch.__version__.partition("+")[0]
     assert {"cpu", "cores", "load_average", "rwkv", "flash-linear-attention", "transformers", "commit"} <= found.keys()
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)).map(sorted), max_size=12))
+def test_time_that_two_kernels_share_counts_once(spans: list[list[int]]) -> None:
+    points = {point for begin, end in spans for point in range(begin, end)}
+    assert covered(sorted((begin, end) for begin, end in spans)) == len(points)
 
 
 def test_sizes() -> None:

@@ -61,6 +61,36 @@ def test_baselines_can_be_left_out_and_a_step_profiled(tmp_path: Path) -> None:
     assert "aten::mm" in output
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("modality", ["image", "audio"])
+def test_training_on_media_is_compared_with_baselines(modality: str, tmp_path: Path) -> None:
+    sizes = ["--size", "1x64", "--encoder-size", "1x64", "--image-size", "32", "--batch-size", "2", "--steps", "1"]
+    report, output = measure(
+        tmp_path, "multimodal-train", *sizes, "--modality", modality, "--device", "cpu", "--seconds", "0"
+    )
+    training = [row for row in report["rows"] if row["work"] == "training"]
+    names = {row["name"] for row in training} | report["missing"].keys()
+    assert names == {"ours", "plain PyTorch loop", "nanoVLM's recipe"}
+    assert ("nanoVLM's recipe" in report["missing"]) == (modality == "audio")
+    assert [row["name"] for row in report["rows"] if row["work"] == "loading"] == ["0 workers", "1 workers"]
+    for row in report["rows"]:
+        assert row["tokens_per_second"] > row["samples_per_second"] > 0
+        assert 0 <= row["padding"] < 1
+    assert training[0]["padding"] == 0
+    for row in training:
+        assert row["device_busy"] == 1 - row["data_wait"]
+        assert row["mfu"] is row["peak_memory_gib"] is None
+    assert "tokens/s" in output
+
+
+def test_align_trains_less_and_baselines_can_be_left_out(tmp_path: Path) -> None:
+    sizes = ["--size", "1x64", "--encoder-size", "1x64", "--image-size", "32", "--batch-size", "2", "--steps", "1"]
+    options = ["--train", "align", "--workers", "0", "--dtype", "bfloat16", "--no-baselines", "--device", "cpu"]
+    report, _ = measure(tmp_path, "multimodal-train", *sizes, *options, "--seconds", "0")
+    assert [(row["work"], row["name"]) for row in report["rows"]] == [("training", "ours"), ("loading", "0 workers")]
+    assert report["settings"]["trains"] == "align"
+
+
 def test_linear_layers_are_compared_with_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "CASES", [(1, 32, 64, 1.0), (70, 64, 32, 0.25)])
     report, _ = measure(tmp_path, "linear", "--threads", "1", "--seconds", "0")
