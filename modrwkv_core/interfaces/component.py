@@ -219,6 +219,13 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """Return the backend that serves each accelerated operation where the module lies, for a run's lock."""
         return {}
 
+    def product_parameters(self) -> set[str]:
+        """Names of the parameters outside of linear and convolutional layers that only matrix products read.
+
+        A phase in bfloat16 rounds them once after each step; autocast would do it in each product.
+        """
+        return set()
+
     @abstractmethod
     def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch (the large matrices)."""

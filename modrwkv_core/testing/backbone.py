@@ -220,13 +220,14 @@ class BackboneContract(NeuralContract):
             raise AssertionError(f"{self.name} loads a state from a file that is {name}")
 
     def test_optimizer_settings_name_parameters(self, settings: Mapping[str, Any]) -> None:
-        """``weight_decay_parameters`` and ``lr_multipliers`` name parameters that exist.
+        """``weight_decay_parameters``, ``lr_multipliers`` and ``product_parameters`` name parameters that exist.
 
         Remedy: use the names of ``named_parameters``.
         """
         module = self.made(settings)
         known = {name for name, _ in module.named_parameters()}
-        strange = sorted((module.weight_decay_parameters() | set(module.lr_multipliers())) - known)
+        named = module.weight_decay_parameters() | set(module.lr_multipliers()) | module.product_parameters()
+        strange = sorted(named - known)
         assert not strange, f"{self.name} has no parameters {', '.join(strange)}"
 
     def assert_same_state(self, module: Any, actual: Any, expected: Any, message: str) -> None:

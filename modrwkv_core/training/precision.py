@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,9 +12,9 @@ __all__ = ["WorkingWeights"]
 
 
 class WorkingWeights:
-    """The bfloat16 weights of all linear and convolutional layers of a model.
+    """The bfloat16 weights of all linear and convolutional layers of a model, and of other products.
 
-    Under autocast these layers cast their weights in every step, one by one, and the gradients back. Here a weight is
+    Under autocast these cast their weights in every step, one by one, and the gradients back. Here a weight is
     cast once after it has changed, all of them together, and a frozen one only once; every product has the inputs that
     autocast gives it, so the results are the same. Other parameters (norms, embeddings, decays) stay in float32.
 
@@ -22,12 +22,14 @@ class WorkingWeights:
 
     Args:
         model: In float32, on its device; the parameters that learn are known.
+        others: Further parameters that only matrix products read.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, others: Iterable[nn.Parameter] = ()) -> None:
         kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
         layers = [module for module in model.modules() if isinstance(module, kinds)]
-        found = dict.fromkeys(parameter for layer in layers for parameter in layer.parameters(recurse=False))
+        of_layers = (parameter for layer in layers for parameter in layer.parameters(recurse=False))
+        found = dict.fromkeys((*of_layers, *others))
         self._parameters = [parameter for parameter in found if parameter.dtype == torch.float32]
         self._masters = [parameter.data for parameter in self._parameters]
         self._weights = [master.to(torch.bfloat16) for master in self._masters]

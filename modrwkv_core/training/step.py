@@ -12,6 +12,7 @@ from modrwkv_core.data.batch import Batch
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.scheduler import Scheduler
 from modrwkv_core.model.build import build
+from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.metrics import StepMetrics
 from modrwkv_core.training.optimizer import PhaseOptimizer
@@ -39,7 +40,7 @@ class TrainStep:
         config = plan.phase.scheduler
         registry = context.loaded.registry
         self._scheduler: Scheduler[Any] = build(registry, "scheduler", config.type, config, plan.steps)
-        self._weights = WorkingWeights(context.model) if plan.phase.precision == "bfloat16" else None
+        self._weights = _working_weights(context.model) if plan.phase.precision == "bfloat16" else None
         self.is_updating = False
 
     def backward(self, batch: Batch) -> StepMetrics:
@@ -83,3 +84,8 @@ class TrainStep:
         """Return the scheduler's fraction of the highest learning rate."""
         with guard(self._scheduler.origin, "factor()"):
             return self._scheduler.factor(phase_step)
+
+
+def _working_weights(model: MultimodalModel) -> WorkingWeights:
+    backbone = model.backbone
+    return WorkingWeights(model, [backbone.get_parameter(name) for name in sorted(backbone.product_parameters())])

@@ -221,6 +221,11 @@ class RWKV7(Backbone[RWKV7Config]):
         )
         return RWKV7State(matrix, *(like.new_zeros(sizes.num_layers, batch_size, sizes.hidden_size) for _ in range(2)))
 
+    def product_parameters(self) -> set[str]:
+        """Names of the low-rank matrices and their biases."""
+        names = {"w0", "w1", "w2", "a0", "a1", "a2", "v0", "v1", "v2", "g1", "g2"}
+        return {name for name, _ in self.named_parameters() if name.rpartition(".att.")[2] in names}
+
     def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch: the large matrices.
 
