@@ -55,9 +55,8 @@ def evaluate(
         click.echo(scores.table(results))
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     scores.write_results(run / "results.json", manifest.name, results)
-    write_report(
-        run / "report.html", manifest.name, summarize(manifest, parameters), results, read_metrics(run), decode
-    )
+    logged = read_metrics(run)
+    write_report(run / "report.html", manifest.name, summarize(manifest, parameters, logged), results, logged, decode)
     session.loaded.registry.hook.modrwkv_evaluated(
         run=run,
         step=TrainState.read(RunFolder(run).latest()).step,
