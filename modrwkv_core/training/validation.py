@@ -8,6 +8,7 @@ from tqdm import tqdm
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.training.interrupts import Interrupts
+from modrwkv_core.training.prefetch import batches_on
 
 __all__ = ["validate"]
 
@@ -32,7 +33,7 @@ def validate(
     training = {part: part.training for part in model.parts().values()}
     model.eval()
     bar = tqdm(
-        loader.batches(0),
+        batches_on(model.device, loader.batches(0)),
         total=loader.batches_per_epoch(0),
         desc=f"{name}: validation",
         unit="batch",
