@@ -34,6 +34,7 @@ from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.flops import StepFlops
 from modrwkv_core.training.phase import PhaseRun
 from modrwkv_core.training.plan import PhasePlan, apply_plan
+from modrwkv_core.training.world import World
 
 __all__ = ["Case", "LoaderCase", "NanoVLMCase", "OurCase", "PaddedCase", "Work"]
 
@@ -80,7 +81,9 @@ class OurCase(Case):
 
     def __init__(self, loaded: LoadedManifest, folder: Path, device: str) -> None:
         torch.manual_seed(0)
-        context = RunContext(loaded, RunFolder(folder), device, progress_bar=False, pretrained=True)
+        context = RunContext(
+            loaded, RunFolder(folder), World(0, 1, torch.device(device)), progress_bar=False, pretrained=True
+        )
         context.model.to(device)
         self.context = context
         self._phase = PhaseRun(context, PhasePlan.of(context, context.manifest.phases[0]), None)
@@ -98,9 +101,10 @@ class OurCase(Case):
         accumulator.reset()
         work = Work()
         for _ in range(steps):
-            batch = next(self._batches)
+            micro_batches, counts = self._phase.next_batch(self._batches)
+            (batch,) = micro_batches
             assert batch is not None, "no record is broken"
-            self._phase.take_step(batch)
+            self._phase.take_step(micro_batches, counts)
             work.tokens += batch.ids.numel()
             work.samples += len(batch.keys)
             work.flops += self._flops(batch)
@@ -139,7 +143,7 @@ class LoaderCase(Case):
         """Load batches."""
         work = Work()
         for _ in range(steps):
-            batch = next(self._batches)
+            (batch,) = next(self._batches)
             assert batch is not None, "no record is broken"
             work.tokens += batch.ids.numel()
             work.samples += len(batch.keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -13,11 +14,22 @@ import click
 @click.option("--run", type=click.Path(path_type=Path), help="Folder of the run; by default runs/<name>.")
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint, if it has one.")
 @click.option("--device", help="Where to train; by default a GPU if there is one.")
+@click.option(
+    "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs (or processes) of this machine."
+)
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")
 def train(
-    manifest: Path, overrides: tuple[str, ...], run: Path | None, resume: bool, device: str | None, quiet: bool
+    manifest: Path,
+    overrides: tuple[str, ...],
+    run: Path | None,
+    resume: bool,
+    device: str | None,
+    devices: int,
+    quiet: bool,
 ) -> None:
     """Run the phases of MANIFEST.
+
+    With --devices, or under torchrun or srun, several processes train one model together.
 
     Ctrl-C and SIGTERM finish the step, save a checkpoint and end with 130 or 143.
 
@@ -31,13 +43,19 @@ def train(
 
     from modrwkv_core.model.device import choose_device
     from modrwkv_core.training.interrupts import TrainingInterruptedError
+    from modrwkv_core.training.launch import launch
     from modrwkv_core.training.loop import train as run_phases
 
     run = run or Path("runs") / loaded.manifest.name
+    if devices > 1:
+        options = ["--run", str(run), "--device", choose_device(device)]
+        options += [name for name, is_set in (("--resume", resume), ("--quiet", quiet)) if is_set]
+        click.get_current_context().exit(launch(["train", str(manifest), *overrides, *options], devices))
     try:
         run_phases(loaded, run, resume=resume, device=choose_device(device), progress_bar=not quiet)
     except TrainingInterruptedError as interruption:
         click.echo(str(interruption), err=True)
         click.get_current_context().exit(128 + interruption.signal)
-    click.echo(f"trained: {run}")
-    click.echo(f"next:    modrwkv evaluate {run}")
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"trained: {run}")
+        click.echo(f"next:    modrwkv evaluate {run}")

@@ -10,7 +10,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
@@ -29,7 +29,7 @@ from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.source import Source
 
-__all__ = ["Loader", "OnError"]
+__all__ = ["Loader", "OnError", "Share"]
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
@@ -39,15 +39,39 @@ _WARNINGS: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several processes computes of each batch.
+
+    Attributes:
+        rank: The process, from 0.
+        size: The number of processes.
+        micro_batch_size: Conversations that it computes at once; None for all of its share.
+    """
+
+    rank: int = 0
+    size: int = 1
+    micro_batch_size: int | None = None
+
+    def micro_batches(self, batch: list[list[int]]) -> list[list[list[int]]]:
+        """Split the share of ``batch``; every process gets as many parts, of which some may be empty."""
+        longest = -(-len(batch) // self.size)
+        step = self.micro_batch_size or max(longest, 1)
+        mine = batch[self.rank :: self.size]
+        return [mine[first : first + step] for first in range(0, longest, step)]
+
+
 class Loader:
     """Packed batches of several sources, epoch by epoch.
 
-    A position in the data is an epoch and the index of a batch in it; that is all a checkpoint has to remember.
+    A position in the data is an epoch and the index of a batch in it; that is all a checkpoint has to remember. Neither
+    the number of processes nor that of workers changes which conversations a batch holds.
 
     Args:
         sources: Where records come from; each is read as often as its configuration's ``repeat`` says.
         encoder: Makes samples of records.
-        batch_size: Conversations in a batch; the last batch of an epoch may be smaller.
+        batch_size: Conversations in a batch of all processes; the last batch of an epoch may be smaller.
+        share: What this process computes of it.
         seed: Of the run.
         phase: Name of the training phase; phases order the records in different orders.
         workers: Processes that decode and process media; 0 does it in this one.
@@ -69,6 +93,7 @@ class Loader:
         *,
         batch_size: int,
         seed: int,
+        share: Share = Share(),
         phase: str = "",
         workers: int = 0,
         pin_memory: bool = False,
@@ -84,7 +109,8 @@ class Loader:
         self._seed = seed
         self._phase = phase
         self._augment = augment
-        self._indices = _SampleIndices(batch_size)
+        self._share = share
+        self._indices = _SampleIndices(batch_size, share)
         self._pin_memory = pin_memory
         self.skipped = 0
         self._loader = DataLoader(
@@ -103,7 +129,7 @@ class Loader:
         """Count the batches of ``epoch``; epochs differ where a ``repeat`` is not whole."""
         return -(-epoch_size(self._sizes, self._repeats, epoch) // self._batch_size)
 
-    def batches_from(self, count: int) -> Iterator[Batch | None]:
+    def batches_from(self, count: int) -> Iterator[tuple[Batch | None, ...]]:
         """Yield batches epoch by epoch without end, after the first ``count``; see :meth:`batches`."""
         epoch = 0
         while count >= (size := self.batches_per_epoch(epoch)):
@@ -113,10 +139,11 @@ class Loader:
             yield from self.batches(epoch, start=count)
             epoch, count = epoch + 1, 0
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch | None]:
+    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[Batch | None, ...]]:
         """Yield the batches of ``epoch`` from index ``start`` on. A new iteration ends the one before.
 
-        A batch is None if all of its records are broken and left out.
+        A batch comes in the micro-batches of this process. One of them is None if it is empty, or if all of its records
+        are broken and left out.
 
         Raises:
             DataError: A record is broken, from whichever process, or a worker was killed.
@@ -126,6 +153,11 @@ class Loader:
             seeds = sample_seeds(len(order), seed=self._seed, phase=self._phase, epoch=epoch)
             order = np.column_stack([order, seeds])
         self._indices.order = order[start * self._batch_size :]
+        loaded = self._micro_batches()
+        for micro_batches in self._indices.steps():
+            yield tuple(next(loaded) for _ in micro_batches)
+
+    def _micro_batches(self) -> Iterator[Batch | None]:
         for packed, arena in self._payloads():
             content, skipped = unpack_arena(packed, arena)
             if isinstance(content, ModRWKVError):
@@ -163,16 +195,22 @@ class Loader:
 
 
 class _SampleIndices(Sampler[list[list[int]]]):
-    """The batches to come, each a list of (source, record), and the sample's seed if it is augmented."""
+    """The micro-batches to come, each a list of (source, record), and the sample's seed if it is augmented."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, share: Share) -> None:
         self._batch_size = batch_size
+        self._share = share
         self.order: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
 
     def __iter__(self) -> Iterator[list[list[int]]]:
+        for micro_batches in self.steps():
+            yield from micro_batches
+
+    def steps(self) -> Iterator[list[list[list[int]]]]:
+        """Yield the micro-batches of each batch."""
         order = self.order
         for first in range(0, len(order), self._batch_size):
-            yield order[first : first + self._batch_size].tolist()
+            yield self._share.micro_batches(order[first : first + self._batch_size].tolist())
 
 
 _Payload: TypeAlias = tuple[PackedObject, SharedArena | Tensor]

@@ -215,6 +215,13 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
         """
         return BackboneDecoder(self, weights)
 
+    def shardable_blocks(self) -> Sequence[nn.Module]:
+        """Return the modules that training on several devices gathers one after the other, each called as a module.
+
+        A backbone without such modules is gathered as a whole.
+        """
+        return ()
+
     def kernels(self) -> dict[str, str]:
         """Return the backend that serves each accelerated operation where the module lies, for a run's lock."""
         return {}

@@ -28,9 +28,10 @@ from modrwkv_core.manifest.load import LoadedManifest, dump_manifest, load_manif
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
+from modrwkv_core.model.checkpoint import part_tensors
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.model.train_state import RngState, TrainState
 from modrwkv_core.storage.files import sha256, write_json, write_text
 from modrwkv_core.storage.tensors import write_tensors
 
@@ -161,12 +162,12 @@ def _write(folder: RunFolder, loaded: LoadedManifest, model: MultimodalModel, so
         phase_step=0,
         phase_done=False,
         validated=False,
-        rng_state=bytes(torch.get_rng_state().tolist()).hex(),
+        rng_states=(RngState(cpu=bytes(torch.get_rng_state().tolist()).hex()),),
     )
     write_text(folder.manifest, dump_manifest(manifest))
     lock = make_lock(loaded, weights=_hashes(source), kernels=model.backbone.kernels())
     write_json(folder.lock, lock)
-    folder.save(model, state, {}, methods={}, frozen_parts=())
+    folder.save(part_tensors(model, {}), state, {}, frozen_parts=())
 
 
 def _hashes(source: str) -> dict[str, str]:

@@ -167,6 +167,18 @@ class Phase(Section):
         return self
 
 
+class Parallel(Section):
+    """How training uses several devices. The result does not depend on it, but for rounding."""
+
+    strategy: Literal["replicate", "shard"] = "replicate"
+    """``replicate``: every device holds the whole model, and gradients are summed. ``shard``: weights, gradients and
+    optimizer state are shared out over the devices (FSDP2), for models that do not fit one of them."""
+
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Conversations that a device computes at once; gradients of the rest of its share of the batch are accumulated.
+    Null: its whole share."""
+
+
 class Evaluation(Section):
     """One task and the data that it asks about."""
 
@@ -226,6 +238,9 @@ class Manifest(Section):
 
     phases: tuple[Phase, ...] = Field(min_length=1)
     """Training, one phase after the other."""
+
+    parallel: Parallel = Parallel()
+    """How training uses several devices."""
 
     evaluation: dict[Name, Evaluation] = Field(default={})
     """What ``modrwkv evaluate`` evaluates a trained run on, by name."""

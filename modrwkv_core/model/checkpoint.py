@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
@@ -19,27 +21,43 @@ from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.storage.files import sha256
 from modrwkv_core.storage.tensors import check_finite, load_state_dict, read_tensors, write_tensors
 
-__all__ = ["OPTIMIZER", "check_hash", "load_parts", "save_parts"]
+__all__ = ["OPTIMIZER", "check_hash", "load_parts", "part_tensors", "save_parts"]
 
 OPTIMIZER = "optimizer.safetensors"
 
 Methods = Mapping[str, FinetuningMethod[Any]]
 
 
+def part_tensors(model: MultimodalModel, methods: Methods) -> dict[str, dict[str, Tensor]]:
+    """Return what a checkpoint holds of each part.
+
+    Args:
+        model: The parts.
+        methods: The fine-tuning methods of those that have learned, which say what is saved of them.
+    """
+    tensors = {}
+    for name, part in model.parts().items():
+        assert isinstance(part, Component)
+        if name in methods:
+            with guard(methods[name].origin, "state_dict()"):
+                tensors[name] = dict(methods[name].state_dict(part))
+        else:
+            tensors[name] = part.state_dict()
+    return tensors
+
+
 def save_parts(
-    model: MultimodalModel,
+    parts: Mapping[str, Mapping[str, Tensor]],
     folder: Path,
-    methods: Methods,
     *,
     frozen_parts: Collection[str] = (),
     previous: Path | None = None,
 ) -> set[str]:
-    """Write every part of ``model`` that has weights to ``folder/<part>.safetensors``.
+    """Write every part that has weights to ``folder/<part>.safetensors``.
 
     Args:
-        model: What to save.
+        parts: As :func:`part_tensors` gives them.
         folder: Exists; the caller makes the whole folder appear at once.
-        methods: The fine-tuning methods of the parts that have learned, which say what is saved of them.
         frozen_parts: Parts that are equal to those of ``previous``.
         previous: An earlier checkpoint's folder to link unchanged parts from.
 
@@ -47,20 +65,13 @@ def save_parts(
         The names of the files that are links to those of ``previous``.
     """
     linked = set()
-    for name, part in model.parts().items():
+    for name, tensors in parts.items():
         path = folder / f"{name}.safetensors"
         earlier = previous / path.name if previous is not None and name in frozen_parts else None
         if earlier is not None and earlier.is_file():
             os.link(earlier, path)
             linked.add(path.name)
-            continue
-        assert isinstance(part, Component)
-        if name in methods:
-            with guard(methods[name].origin, "state_dict()"):
-                tensors = methods[name].state_dict(part)
-        else:
-            tensors = part.state_dict()
-        if tensors:
+        elif tensors:
             write_tensors(tensors, path)
     return linked
 

@@ -131,7 +131,10 @@ class MultimodalModel(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that ``batch`` supervises, by the head's name."""
         batch = batch.to(self.device)
-        hidden_TD = self(batch)[0][0]
+        return self.supervise(self(batch)[0][0], batch)
+
+    def supervise(self, hidden_TD: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return :meth:`losses` of the hidden vectors of a batch that is on the model's device."""
         losses: dict[str, Tensor] = {}
         if len(batch.supervised):
             for name, head in self.token_heads().items():

@@ -140,20 +140,18 @@ class RunFolder:
 
     def save(
         self,
-        model: MultimodalModel,
+        parts: Mapping[str, Mapping[str, Tensor]],
         state: TrainState,
         optimizer: Mapping[str, Tensor],
         *,
-        methods: Mapping[str, FinetuningMethod[Any]],
         frozen_parts: Collection[str],
     ) -> Path:
         """Write a checkpoint and return its folder; the earlier ones stay as they are until it is complete.
 
         Args:
-            model: The weights.
+            parts: The tensors of each part, see :func:`~modrwkv_core.model.checkpoint.part_tensors`.
             state: Where the run stands; the hashes are filled in.
             optimizer: The optimizer's tensors by name.
-            methods: The fine-tuning methods of the parts that have learned.
             frozen_parts: Parts that no step has changed since the previous checkpoint.
 
         Raises:
@@ -169,7 +167,7 @@ class RunFolder:
             self._clear()
             partial.mkdir()
             previous = steps[-1] if steps else None
-            linked = save_parts(model, partial, methods, frozen_parts=frozen_parts, previous=previous)
+            linked = save_parts(parts, partial, frozen_parts=frozen_parts, previous=previous)
             write_tensors(optimizer, partial / OPTIMIZER)
             known = TrainState.read(previous).files if previous is not None and linked else {}
             hashes = {

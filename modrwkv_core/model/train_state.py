@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from modrwkv_core.errors import CheckpointError
 
-__all__ = ["TRAIN_STATE", "AccumulatedMetrics", "SourceFingerprint", "TrainState"]
+__all__ = ["TRAIN_STATE", "AccumulatedMetrics", "RngState", "SourceFingerprint", "TrainState"]
 
 TRAIN_STATE = "train_state.json"
 
@@ -66,6 +66,21 @@ class SourceFingerprint(_Strict):
     sample: str
 
 
+Hexadecimal = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$")]
+
+
+class RngState(_Strict):
+    """State of the random generators of one process, as hexadecimal bytes.
+
+    Attributes:
+        cpu: That of torch's CPU generator.
+        cuda: That of its GPU; None without one.
+    """
+
+    cpu: Hexadecimal
+    cuda: Hexadecimal | None = None
+
+
 class TrainState(_Strict):
     """Where a run stands.
 
@@ -75,7 +90,7 @@ class TrainState(_Strict):
         phase_step: Steps taken in the phase, which is also the number of its batches that were used.
         phase_done: Whether all steps of the phase are taken.
         validated: Whether the phase has been validated, too.
-        rng_state: State of torch's CPU generator, as hexadecimal bytes.
+        rng_states: The random state of each process.
         metrics_size: Bytes of the metrics that were logged so far.
         accumulated: Metrics that were not logged yet.
         skipped_records: Broken records that the phase has left out.
@@ -88,7 +103,7 @@ class TrainState(_Strict):
     phase_step: Count
     phase_done: bool
     validated: bool
-    rng_state: Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$")]
+    rng_states: Annotated[tuple[RngState, ...], Field(min_length=1)]
     metrics_size: Count = 0
     accumulated: AccumulatedMetrics = AccumulatedMetrics()
     skipped_records: Count = 0

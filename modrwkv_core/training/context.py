@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from modrwkv_core.data.loading import Loader
+from modrwkv_core.data.loading import Loader, Share
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.interfaces.source import Source
@@ -17,6 +17,8 @@ from modrwkv_core.model.assemble import assemble, conversation_encoder, open_sou
 from modrwkv_core.model.augmenting import add_augmentations
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.training.interrupts import Interrupts
+from modrwkv_core.training.sharding import ShardedModel
+from modrwkv_core.training.world import World
 
 __all__ = ["RunContext"]
 
@@ -27,7 +29,7 @@ class RunContext:
     Args:
         loaded: The manifest.
         folder: The run's files.
-        device: Where to train.
+        world: The processes that train together.
         progress_bar: Whether to draw progress bars.
         pretrained: Whether the model loads the pretrained weights that its components name.
 
@@ -38,6 +40,7 @@ class RunContext:
         valid: The sources of ``data.valid``.
         interrupts: Signals that came.
         methods: The fine-tuning methods of the parts that have learned.
+        sharded: The model in shards; None if each device holds the whole of it.
         step: Optimizer steps since the run's beginning.
 
     Raises:
@@ -45,16 +48,18 @@ class RunContext:
     """
 
     def __init__(
-        self, loaded: LoadedManifest, folder: RunFolder, device: str, progress_bar: bool, *, pretrained: bool
+        self, loaded: LoadedManifest, folder: RunFolder, world: World, progress_bar: bool, *, pretrained: bool
     ) -> None:
         self.loaded = loaded
         self.manifest = loaded.manifest.resolved()
         self.folder = folder
-        self.device = torch.device(device)
-        self.progress_bar = progress_bar
+        self.world = world
+        self.device = world.device
+        self.progress_bar = progress_bar and world.is_main
         self.hook = loaded.registry.hook
         self.interrupts = Interrupts()
         self.methods: dict[str, FinetuningMethod[Any]] = {}
+        self.sharded: ShardedModel | None = None
         self.step = 0
         # All data are opened before the first step: a missing file must not cost the phases before it.
         self.train = self._open(self.manifest.data.train)
@@ -63,6 +68,14 @@ class RunContext:
         torch.manual_seed(self.manifest.seed)
         self.model = assemble(loaded, pretrained=pretrained)
         self._augmenters = add_augmentations(loaded, self.model)
+
+    def place(self) -> None:
+        """Move the model, equal on all processes, to its device or devices."""
+        self.model.to(self.device)
+        self.world.broadcast(self.model)
+        if self.world.size > 1 and self.manifest.parallel.strategy == "shard":
+            trained = {part for phase in self.manifest.phases for part in self.manifest.select(phase.train)}
+            self.sharded = ShardedModel(self.model, self.world, trained)
 
     def _open(self, configs: Sequence[SourceConfig]) -> list[Source[Any]]:
         return [open_source(self.loaded, config) for config in configs]
@@ -79,6 +92,7 @@ class RunContext:
             conversation_encoder(self.model, data.max_tokens, self._augmenters),
             batch_size=phase.batch_size or data.batch_size,
             seed=self.manifest.seed,
+            share=Share(self.world.rank, self.world.size, self.manifest.parallel.micro_batch_size),
             phase="" if sources is self.valid else phase.name,
             workers=data.workers,
             pin_memory=self.device.type == "cuda",
@@ -88,4 +102,6 @@ class RunContext:
 
     def announce(self, phase: Phase, metrics: dict[str, float]) -> None:
         """Tell plugins of metrics."""
-        self.hook.modrwkv_metrics(run=self.folder.path, step=self.step, metrics={"phase": phase.name, **metrics})
+        if self.world.is_main:
+            values = {"phase": phase.name, **metrics}
+            self.hook.modrwkv_metrics(run=self.folder.path, step=self.step, metrics=values)

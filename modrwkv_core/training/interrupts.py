@@ -45,6 +45,11 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
+    @property
+    def received(self) -> signal.Signals | None:
+        """The signal that came; None if there was none."""
+        return self._received
+
     def check(self) -> None:
         """Stop here if a signal came.
 

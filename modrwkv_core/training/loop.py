@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -21,24 +21,30 @@ from modrwkv_core.storage.files import sha256, write_json, write_text
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.denormals import flush_denormals
 from modrwkv_core.training.loggers import truncate_metrics
+from modrwkv_core.training.peers import check_peers, check_sharding
 from modrwkv_core.training.phase import PhaseRun
 from modrwkv_core.training.plan import PhasePlan
 from modrwkv_core.training.resume import check_manifest, warn_of_other_versions
+from modrwkv_core.training.world import joined
 
 __all__ = ["train"]
+
+_SEEDS: Final = 2**32
+"""Distance between the seeds of two processes."""
 
 
 def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progress_bar: bool) -> MultimodalModel:
     """Run the phases of a manifest; each begins with the weights that the one before it left.
 
     What stops training in the middle, an error as well as Ctrl-C or SIGTERM, leaves a checkpoint of the last step.
+    If a launcher started several processes, each of them calls this, and they train together.
 
     Args:
         loaded: A manifest that passed the wiring check.
         run: The run's folder.
         resume: Go on from the newest checkpoint; the result on a CPU, with the same number of threads, is
             bit-identical to an uninterrupted run.
-        device: Where to train.
+        device: Where to train; of ``cuda``, each process takes the GPU of its number on the machine.
         progress_bar: Whether to draw progress bars on stderr.
 
     Raises:
@@ -46,30 +52,33 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
             another process trains in it.
         DataError: A source or a record is broken.
         ManifestError: A phase trains nothing.
+        PeerError: Another process of the run failed, or was started with something else.
         TrainingInterruptedError: A signal came.
         WriteError: The disk is full, or the folder cannot be written.
     """
     folder = RunFolder(run)
-    with flush_denormals(), folder.locked():
+    with flush_denormals(), joined(device) as world, folder.locked() if world.is_main else nullcontext():
         checkpoint = _checkpoint_to_resume(folder, resume)
         state = None if checkpoint is None else TrainState.read(checkpoint)
         manifest_changed = state is not None and check_manifest(folder, loaded, state)
-        context = RunContext(loaded, folder, device, progress_bar, pretrained=checkpoint is None)
+        context = RunContext(loaded, folder, world, progress_bar, pretrained=checkpoint is None)
+        check_sharding(context)
         plans = [PhasePlan.of(context, phase) for phase in context.manifest.phases]
         if checkpoint is not None:
             context.methods = load_checkpoint(loaded, context.model, checkpoint)
-        context.model.to(device)
+        check_peers(context, checkpoint)
+        context.place()
         first = _first_phase(context, plans, state)
         if first < len(plans):
-            if state is None:
+            if world.is_main and state is None:
                 _begin_run(context)
-            else:
+            elif world.is_main and state is not None:
                 _resume_run(context, state, manifest_changed)
             with _announced(context), context.interrupts:
                 for index, plan in enumerate(plans[first:], start=first):
                     # Of its own for each phase, so that a run resumed between two phases draws what an uninterrupted
-                    # one draws.
-                    torch.manual_seed(context.manifest.seed + 1 + index)
+                    # one draws; and for each process, so that they do not drop the same features.
+                    torch.manual_seed(context.manifest.seed + 1 + index + _SEEDS * world.rank)
                     is_interrupted = state is not None and state.phase == plan.phase.name
                     PhaseRun(context, plan, checkpoint if is_interrupted else None).run()
         return context.model.eval()
@@ -140,6 +149,9 @@ def _hashes_of_weights(context: RunContext) -> dict[str, str]:
 @contextmanager
 def _announced(context: RunContext) -> Iterator[None]:
     """Tell plugins that the run starts, and how it ended."""
+    if not context.world.is_main:
+        yield
+        return
     context.hook.modrwkv_run_started(run=context.folder.path, manifest=context.manifest)
     try:
         yield

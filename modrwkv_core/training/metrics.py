@@ -8,17 +8,20 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
 
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.model.train_state import AccumulatedMetrics
+from modrwkv_core.training.world import World
 
 __all__ = ["MetricsAccumulator", "StepMetrics", "peak_memory"]
 
 GIB: Final = 2**30
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class MetricsAccumulator:
         self._features, self._padded = sums.features, sums.padded
         self._waited, self._flops = sums.waited, sums.flops
 
-    def waiting(self, batches: Iterator[Batch | None]) -> Iterator[Batch | None]:
+    def waiting(self, batches: Iterator[_T]) -> Iterator[_T]:
         """Yield ``batches``, and measure how long they keep the caller waiting."""
         while True:
             began = time.perf_counter()
@@ -80,15 +83,17 @@ class MetricsAccumulator:
                 self._waited += time.perf_counter() - began
             yield batch
 
-    def add(self, metrics: StepMetrics, batch: Batch, flops: float = 0.0) -> None:
-        """Take in the metrics of one step.
+    def add(self, metrics: StepMetrics) -> None:
+        """Take in the values of one step."""
+        self._pending.append(metrics)
+
+    def add_batch(self, batch: Batch, flops: float = 0.0) -> None:
+        """Take in what a step learned from, or a part of it.
 
         Args:
-            metrics: The values.
-            batch: What the step learned from.
-            flops: Operations of the step.
+            batch: The part.
+            flops: Operations that it took.
         """
-        self._pending.append(metrics)
         self._tokens += batch.ids.numel()
         self._samples += len(batch.keys)
         self._flops += flops
@@ -117,24 +122,28 @@ class MetricsAccumulator:
                 self._counts[name] = self._counts.get(name, 0) + 1
         return None
 
-    def means(self) -> dict[str, float]:
+    def means(self, world: World) -> dict[str, float]:
         """Return the means by name of what was fetched; none of losses if no step was taken.
+
+        All processes of ``world`` call this together; what they did is summed.
 
         Beside them stand ``tokens_per_second``, ``samples_per_second``; ``data_wait``, the share of the time that the
         host waited for data; ``padding``, the share of padding if the features of a modality are padded to the longest
         of the batch; ``mfu``, the share of the device's peak, if that is known.
         """
         seconds = max(time.perf_counter() - self._began, 1e-9)
+        own = [self._tokens, self._samples, self._features, self._padded, self._flops, self._waited]
+        tokens, samples, features, padded, flops, waited = world.sum(torch.tensor(own, dtype=torch.float64)).tolist()
         metrics = {name: total / self._counts[name] for name, total in self._sums.items()}
         metrics |= {
-            "tokens_per_second": self._tokens / seconds,
-            "samples_per_second": self._samples / seconds,
-            "data_wait": min(1.0, self._waited / seconds),
+            "tokens_per_second": tokens / seconds,
+            "samples_per_second": samples / seconds,
+            "data_wait": min(1.0, waited / world.size / seconds),
         }
-        if self._padded:
-            metrics["padding"] = 1 - self._features / self._padded
+        if padded:
+            metrics["padding"] = 1 - features / padded
         if self._peak_flops is not None:
-            metrics["mfu"] = self._flops / seconds / self._peak_flops
+            metrics["mfu"] = flops / seconds / self._peak_flops / world.size
         return metrics
 
     def state(self) -> AccumulatedMetrics:

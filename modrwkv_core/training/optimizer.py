@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from modrwkv_core.errors import CheckpointError, ComponentError
 from modrwkv_core.interfaces.guard import guard
@@ -16,6 +17,7 @@ from modrwkv_core.model.build import build
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.registry import Registry
 from modrwkv_core.training.plan import parameter_groups
+from modrwkv_core.training.world import World
 
 __all__ = ["PhaseOptimizer"]
 
@@ -28,10 +30,15 @@ class PhaseOptimizer:
         model: Its trainable parameters are optimized.
         manifest: Which parts there are.
         phase: The optimizer, learning rates and clipping.
+        world: The processes that train together.
     """
 
-    def __init__(self, registry: Registry, model: MultimodalModel, manifest: Manifest, phase: Phase) -> None:
+    def __init__(
+        self, registry: Registry, model: MultimodalModel, manifest: Manifest, phase: Phase, world: World
+    ) -> None:
         self._phase = phase
+        self._model = model
+        self._world = world
         groups = parameter_groups(model, manifest, phase)
         self._peaks = [group["lr"] for group in groups]
         self._named = {
@@ -41,13 +48,35 @@ class PhaseOptimizer:
         config = phase.optimizer
         self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, without_names)
 
-    def clip_grad_norm(self) -> Tensor:
-        """Clip the gradients' norm and return what it was before, as a scalar on their device."""
+    def reduce_gradients(self, unused_parts: Collection[str]) -> Tensor:
+        """Sum the gradients over all processes, clip their norm and return what it was before, on their device.
+
+        Args:
+            unused_parts: Parts, or modalities with all their parts, that the batch does not use: no process gives them
+                a gradient, so the optimizer leaves them alone.
+        """
+        if self._world.size > 1:
+            self._sum_gradients(unused_parts)
         gradients = [parameter.grad for parameter in self._named.values() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         if self._phase.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self._named.values(), self._phase.max_grad_norm, norm)
         return norm
+
+    def _sum_gradients(self, unused_parts: Collection[str]) -> None:
+        used = {}
+        heads = {f"heads.{name}" for name in self._model.token_heads()}
+        unused = None if heads - set(unused_parts) else self._model.backbone.output_weight
+        for name, parameter in self._named.items():
+            part = name.partition(":")[0]
+            if part in unused_parts or part.partition(".")[0] in unused_parts or parameter is unused:
+                parameter.grad = None
+            else:
+                used[name] = parameter
+        if not any(isinstance(parameter, DTensor) for parameter in used.values()):
+            self._world.sum_gradients(used)
 
     def step(self, factor: float) -> None:
         """Take a step at ``factor`` times the groups' highest learning rates and clear the gradients."""
@@ -89,6 +118,9 @@ class PhaseOptimizer:
             if name not in state:
                 unknown.append(full_name)
             else:
+                parameter = self._named[name]
+                if isinstance(parameter, DTensor) and tensor.shape == parameter.shape:
+                    tensor = distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
                 state[name][key] = tensor
         if unknown:
             raise CheckpointError(

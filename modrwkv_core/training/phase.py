@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import torch
 from tqdm import tqdm
 
 from modrwkv_core.data.batch import Batch
-from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.training.context import RunContext
+from modrwkv_core.training.counts import BatchCounts
 from modrwkv_core.training.flops import StepFlops, device_peak
 from modrwkv_core.training.interrupts import TrainingInterruptedError
 from modrwkv_core.training.loggers import metrics_size
@@ -25,9 +26,11 @@ from modrwkv_core.training.optimizer import PhaseOptimizer
 from modrwkv_core.training.plan import PhasePlan, apply_plan
 from modrwkv_core.training.prefetch import batches_on
 from modrwkv_core.training.resume import check_data, fingerprint
+from modrwkv_core.training.rng import Rng
 from modrwkv_core.training.saving import Checkpointer
 from modrwkv_core.training.step import TrainStep
 from modrwkv_core.training.validation import validate
+from modrwkv_core.training.world import PeerError
 
 __all__ = ["PhaseRun"]
 
@@ -63,7 +66,9 @@ class PhaseRun:
             context.methods[name] = plan.method
         self.model.to(context.device)
         frozen_parts = parts.keys() - apply_plan(self.model, manifest, self.phase, plan.method)
-        self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase)
+        if context.sharded is not None:
+            context.sharded.follow_plan()
+        self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase, context.world)
         self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
         self.step = TrainStep(context, plan, self.optimizer)
         self.loader = context.loader(self.phase, plan.sources)
@@ -75,7 +80,8 @@ class PhaseRun:
         if checkpoint is not None:
             self._restore(checkpoint)
         self.data = tuple(fingerprint(source) for source in plan.sources)
-        self.rng_state = torch.get_rng_state()
+        self.rng = Rng.now(context.device)
+        self.is_agreed = True
 
     def _restore(self, checkpoint: Path) -> None:
         state = TrainState.read(checkpoint)
@@ -88,12 +94,8 @@ class PhaseRun:
         self.skipped_before = state.skipped_records
         self.accumulator.reset(state.accumulated)
         self.checkpointer.saved = checkpoint
-        try:
-            torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.rng_state), dtype=torch.uint8))
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"the random state of {checkpoint} is not one: {error}", hint="remove it to use an earlier checkpoint"
-            ) from error
+        if self.context.world.rank < len(state.rng_states):
+            Rng.restore(state.rng_states[self.context.world.rank], self.context.device)
 
     def run(self) -> None:
         """Take the steps that are left, save, and validate."""
@@ -102,7 +104,7 @@ class PhaseRun:
                 self._take_steps()
                 self.checkpointer.save(self._state(done=True))
             except Exception as error:
-                if not (self.step.is_updating or isinstance(error, _NotFiniteError)):
+                if self.is_agreed and not (self.step.is_updating or isinstance(error, _NotFiniteError)):
                     state = partial(self._state, done=False) if self.phase_step else None
                     self.checkpointer.save_before_stopping(error, state)
                 raise
@@ -119,13 +121,14 @@ class PhaseRun:
             dynamic_ncols=True,
         )
         with bar:
-            self.context.interrupts.check()
-            for batch in self.batches():
-                if batch is not None:
-                    self.take_step(batch)
+            batches = self.batches()
+            while True:
+                micro_batches, counts = self.next_batch(batches)
+                if counts.heads.total():
+                    self.take_step(micro_batches, counts)
                 self.context.step += 1
                 self.phase_step += 1
-                self.rng_state = torch.get_rng_state()
+                self.rng = Rng.now(self.context.device)
                 bar.update()
                 if self.phase_step % phase.log_every == 0 or self.phase_step == steps:
                     bar.set_postfix_str(self._log())
@@ -134,20 +137,56 @@ class PhaseRun:
                     self.checkpointer.save(self._state(done=False))
                 if self.phase_step == steps:
                     return
-                self.context.interrupts.check()
 
-    def batches(self) -> Iterator[Batch | None]:
+    def batches(self) -> Iterator[tuple[Batch | None, ...]]:
         """Yield the batches to come, on the device, without end. A new iteration ends the one before."""
         loaded = self.loader.batches_from(self.phase_step)
         return self.accumulator.waiting(batches_on(self.context.device, loaded))
 
-    def take_step(self, batch: Batch) -> None:
+    def next_batch(self, batches: Iterator[tuple[Batch | None, ...]]) -> tuple[tuple[Batch | None, ...], BatchCounts]:
+        """Take a batch, in micro-batches, and learn from all processes that they have theirs.
+
+        Raises:
+            PeerError: Another process has none, or is gone.
+            TrainingInterruptedError: A signal reached one of them.
+        """
+        context = self.context
+        micro_batches: tuple[Batch | None, ...] = ()
+        failure: Exception | None = None
+        if context.world.size == 1:
+            context.interrupts.check()  # not after the wait for data
+            micro_batches = next(batches)
+        else:
+            try:
+                micro_batches = next(batches)
+            except Exception as error:
+                failure = error
+        received, is_failed = context.interrupts.received, failure is not None
+        counts = BatchCounts.of(self.model, micro_batches, context.world, signal=received, failed=is_failed)
+        if failure is not None:
+            raise failure
+        if counts.failed:
+            raise PeerError(
+                f"process {counts.failed[0]} of {context.world.size} could not load its batch",
+                hint="its own message says why",
+            )
+        if counts.signals.total():
+            raise TrainingInterruptedError(signal.Signals(max(number for number, n in counts.signals.items() if n)))
+        return micro_batches, counts
+
+    def take_step(self, micro_batches: tuple[Batch | None, ...], counts: BatchCounts) -> None:
         """Learn from a batch."""
-        metrics = self.step.backward(batch)
+        # What fails in here fails on one process, while the others wait for it.
+        self.is_agreed = self.context.world.size == 1
+        metrics = self.step.backward(micro_batches, counts)
         if self.context.device.type == "cpu" and not metrics.are_finite():
             raise self._not_finite(metrics, "the step was not taken")
         self.step.update(self.phase_step)
-        self.accumulator.add(metrics, batch, self.flops(batch) if self.flops else 0.0)
+        self.is_agreed = True
+        self.accumulator.add(metrics)
+        for batch in micro_batches:
+            if batch is not None:
+                self.accumulator.add_batch(batch, self.flops(batch) if self.flops else 0.0)
         if self.accumulator.pending == _MAX_PENDING:
             self._fetch()
 
@@ -170,11 +209,11 @@ class PhaseRun:
     def _log(self) -> str:
         """Tell plugins of the metrics since the last time, and return them in short."""
         self._fetch()
-        metrics = self.accumulator.means()
-        metrics["peak_memory_gib"] = peak_memory(self.context.device)
+        metrics = self.accumulator.means(self.context.world)
+        metrics["peak_memory_gib"] = self.context.world.max(peak_memory(self.context.device))
         metrics["lr"] = self.phase.lr * self.step.lr_factor(self.phase_step - 1)
-        if self.skipped_records:
-            metrics["skipped_records"] = float(self.skipped_records)
+        if skipped := sum(self.context.world.gather(self.skipped_records)):
+            metrics["skipped_records"] = float(skipped)
         self.context.announce(self.phase, metrics)
         self.accumulator.reset()
         words = [
@@ -197,7 +236,7 @@ class PhaseRun:
             phase_step=self.phase_step,
             phase_done=done,
             validated=False,
-            rng_state=bytes(self.rng_state.tolist()).hex(),
+            rng_states=tuple(self.context.world.gather(self.rng.saved())),
             metrics_size=metrics_size(self.context.folder.path),
             accumulated=self.accumulator.state(),
             skipped_records=self.skipped_records,
@@ -209,18 +248,12 @@ class PhaseRun:
         context, saved = self.context, self.checkpointer.saved
         assert saved is not None, "a complete phase is saved"
         if context.valid:
-            loader = context.loader(self.phase, context.valid)
             try:
-                metrics = validate(
-                    self.model,
-                    loader,
-                    context.interrupts,
-                    name=self.phase.name,
-                    progress_bar=context.progress_bar,
-                )
+                metrics = validate(context, self.phase)
             except TrainingInterruptedError as error:
                 error.hint = f"{saved} is complete; --resume repeats its validation"
                 raise
             context.announce(self.phase, metrics)
-        size = metrics_size(context.folder.path)
-        context.folder.update(saved, validated=True, metrics_size=size)
+        if context.world.is_main:
+            size = metrics_size(context.folder.path)
+            context.folder.update(saved, validated=True, metrics_size=size)

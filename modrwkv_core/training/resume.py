@@ -22,7 +22,9 @@ from modrwkv_core.model.train_state import SourceFingerprint, TrainState
 
 __all__ = ["check_data", "check_manifest", "fingerprint", "warn_of_other_versions"]
 
-_FREE: Final = frozenset({"name", "data_root", "evaluation", "plugins", "data.workers", "data.valid", "data.on_error"})
+_FREE: Final = frozenset(
+    {"name", "data_root", "evaluation", "parallel", "plugins", "data.workers", "data.valid", "data.on_error"}
+)
 """Sections and keys that do not change what is computed."""
 
 _FREE_IN_PHASE: Final = frozenset({"log_every", "checkpoint_every"})
@@ -34,7 +36,7 @@ def check_manifest(folder: RunFolder, loaded: LoadedManifest, state: TrainState)
     """Compare the manifest that a run began with to the one that it is resumed with.
 
     Phases that have not begun may change, and so may what does not change what is computed: workers, logging,
-    checkpoint intervals, validation, evaluation, plugins, and the length of the phase that the run stands in.
+    checkpoint intervals, validation, evaluation, plugins, devices, and the length of the phase that the run stands in.
 
     Returns:
         Whether anything but ``data_root`` and ``evaluation`` differs.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.model.checkpoint import part_tensors
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.optimizer import PhaseOptimizer
@@ -32,24 +33,24 @@ class Checkpointer:
         self.saved: Path | None = None
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint; all processes call this together, and the first writes.
 
         Raises:
             CheckpointError: The disk is full, or the run's folder was removed.
         """
         context = self._context
+        world = context.world
         if not context.folder.manifest.is_file():
             raise CheckpointError(
                 f"{context.folder.path} was removed or emptied during training",
                 hint="nothing can be saved there; train again",
             )
-        self.saved = context.folder.save(
-            context.model,
-            state,
-            self._optimizer.tensors(),
-            methods=context.methods,
-            frozen_parts=self._frozen_parts,
-        )
+        parts = {name: world.whole(tensors) for name, tensors in part_tensors(context.model, context.methods).items()}
+        optimizer = world.whole(self._optimizer.tensors())
+        self.saved = context.folder.checkpoint(state.step)
+        if not world.is_main:
+            return
+        context.folder.save(parts, state, optimizer, frozen_parts=self._frozen_parts)
         context.hook.modrwkv_checkpoint_saved(run=context.folder.path, checkpoint=self.saved, step=state.step)
 
     def save_before_stopping(self, error: Exception, state: Callable[[], TrainState] | None) -> None:

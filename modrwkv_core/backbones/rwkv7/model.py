@@ -226,6 +226,10 @@ class RWKV7(Backbone[RWKV7Config]):
         names = {"w0", "w1", "w2", "a0", "a1", "a2", "v0", "v1", "v2", "g1", "g2"}
         return {name for name, _ in self.named_parameters() if name.rpartition(".att.")[2] in names}
 
+    def shardable_blocks(self) -> list[Block]:
+        """Return the layers."""
+        return self._blocks()
+
     def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch: the large matrices.
 
