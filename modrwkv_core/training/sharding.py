@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from modrwkv_core.data.batch import Batch
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.training.world import World
 
@@ -41,18 +42,20 @@ class ShardedModel(nn.Module):
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return the losses of ``batch`` by head, and a zero that depends on every parameter.
 
-        Shards of gradients are exchanged as often as there are parameters with one, so every process must have one for
-        each, whichever media and queries its own conversations have.
+        Processes exchange shards as their passes reach them, so every pass must go through every block and give every
+        parameter a gradient, whichever media and queries its own conversations have: the zero enters with the tokens.
         """
-        batch = batch.to(self.model.device)
-        hidden_TD = self.model(batch)[0][0]
-        losses = self.model.supervise(hidden_TD, batch)
-        zero = hidden_TD.sum() * 0.0
+        model = self.model
+        batch = batch.to(model.device)
+        x_1TD = model.embed(batch)
+        zero = x_1TD.new_zeros(())
         for name in self._gathered:
-            parameter = self.model.get_parameter(name)
+            parameter = model.get_parameter(name)
             if parameter.requires_grad:
                 zero = zero + parameter.sum() * 0.0
-        return losses, zero
+        with guard(model.backbone.origin, "forward()"):
+            hidden_1TD, _ = model.backbone(x_1TD + zero, cu_seqlens=batch.cu_seqlens)
+        return model.supervise(hidden_1TD[0], batch), hidden_1TD.sum() * 0.0
 
     def follow_plan(self) -> None:
         """Let what is gathered learn, or not, as the phase's plan says of the shards."""

@@ -19,7 +19,7 @@ from modrwkv_core.errors import ModRWKVError
 
 __all__ = ["PeerError", "World", "joined"]
 
-_MINUTES: Final = 10
+TIMEOUT = timedelta(minutes=10)
 """Longest wait for a process that loads data or writes a checkpoint."""
 
 _BUCKET: Final = 2**25
@@ -167,7 +167,7 @@ def joined(device: str) -> Iterator[World]:
         torch.cuda.set_device(chosen)
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(minutes=_MINUTES))
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise ModRWKVError(
             f"process {rank} of {size} cannot join the others: {str(error).partition(chr(10))[0]}",

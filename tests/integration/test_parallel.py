@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.storage.tensors import read_tensors
+from modrwkv_core.training import world
 from modrwkv_core.training.launch import launch
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
@@ -28,7 +30,15 @@ tokenizer: {type: bytes}
 backbone: {type: rwkv7, num_layers: 2, hidden_size: 64}
 modalities:
   image:
-    encoder: {type: siglip2, init: scratch, image_size: 16, patch_size: 4, hidden_size: 32, num_layers: 1, num_heads: 2, intermediate_size: 64}
+    encoder:
+      type: siglip2
+      init: scratch
+      image_size: 16
+      patch_size: 4
+      hidden_size: 32
+      num_layers: 1
+      num_heads: 2
+      intermediate_size: 64
     compressor: {type: conv1d, kernel: 4, stride: 2}
     adapter: {type: mlp, expansion: 2}
   series:
@@ -46,7 +56,12 @@ data:
   batch_size: 3
 phases:
   - {name: pretrain, train: [compressor, adapter, heads], lr: 2.0e-3, steps: 3, log_every: 1}
-  - {name: finetune, train: [image, series.adapter, backbone, heads], lr: 1.0e-3, steps: 6, log_every: 1, checkpoint_every: 2}
+  - name: finetune
+    train: [image, series.adapter, backbone, heads]
+    lr: 1.0e-3
+    steps: 6
+    log_every: 1
+    checkpoint_every: 2
 """
 PATIENCE = 600.0
 
@@ -60,6 +75,7 @@ def _process(rank: int, size: int, port: int, results: Any, work: Callable[[int]
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
+    world.TIMEOUT = timedelta(seconds=120)
     try:
         work(argument[rank] if isinstance(argument, list) else argument)
     except ModRWKVError as error:
