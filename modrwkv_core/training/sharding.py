@@ -57,6 +57,12 @@ class ShardedModel(nn.Module):
             hidden_1TD, _ = model.backbone(x_1TD + zero, cu_seqlens=batch.cu_seqlens)
         return model.supervise(hidden_1TD[0], batch), hidden_1TD.sum() * 0.0
 
+    def release(self) -> None:
+        """Give back the shards after passes without gradients, which leave gathered weights in their place."""
+        for module in self.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
     def follow_plan(self) -> None:
         """Let what is gathered learn, or not, as the phase's plan says of the shards."""
         for module in self.modules():

@@ -55,6 +55,8 @@ def validate(context: RunContext, phase: Phase) -> dict[str, float]:
                     for head, loss in losses.items():
                         sums[head] += float(loss) * own[head]
                         counts[head] += own[head]
+    if context.sharded is not None:
+        context.sharded.release()
     for part, mode in training.items():
         part.train(mode)
     own_sums = torch.tensor(
