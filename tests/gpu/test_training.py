@@ -47,14 +47,14 @@ def test_batches_arrive_whole(tiny_manifest: Manifest, workers: int) -> None:
     loaded = load_manifest(tiny_manifest())
     model = assemble(loaded, pretrained=False)
 
-    def loader(**settings: Any) -> Iterator[Batch | None]:
+    def loader(**settings: Any) -> Iterator[tuple[Batch | None, ...]]:
         sources = [open_source(loaded, config) for config in loaded.manifest.data.train]
         return Loader(sources, conversation_encoder(model, None), batch_size=3, seed=0, **settings).batches(0)
 
     device = torch.device("cuda")
     moved = batches_on(device, loader(workers=workers, pin_memory=True))
     busy = torch.randn(2048, 2048, device=device)
-    for there, here in zip(moved, loader(), strict=True):
+    for (there,), (here,) in zip(moved, loader(), strict=True):
         for _ in range(20):
             busy = torch.tanh(busy @ busy)  # the copies of later batches must not overtake what is computed
         assert there is not None

@@ -102,18 +102,18 @@ def values(batches: Sequence[Batch | None]) -> list[list[float]]:
 
 
 def by_key(loader: Loader, epoch: int) -> dict[str, list[float]]:
-    batches = [batch for batch in loader.batches(epoch) if batch is not None]
+    batches = [batch for (batch,) in loader.batches(epoch) if batch is not None]
     return {media.key: media.item.tensors["values"].tolist() for batch in batches for media in batch.media}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_and_resuming_change_nothing(encoder: ConversationEncoder, workers: int) -> None:
     augmenting(encoder, AddNoise, probability=0.5)
-    whole = list(loader(encoder).batches(1))
+    whole = [batch for (batch,) in loader(encoder).batches(1)]
     again = loader(encoder, workers=workers)
     next(again.batches(0))
-    assert values(list(again.batches(1))) == values(whole)
-    assert values(list(again.batches(1, start=2))) == values(whole[2:])
+    assert values([batch for (batch,) in again.batches(1)]) == values(whole)
+    assert values([batch for (batch,) in again.batches(1, start=2)]) == values(whole[2:])
     seeds = [media.seed for batch in whole if batch is not None for media in batch.media]
     assert len(set(seeds)) == len(seeds) == 10
 
@@ -130,7 +130,7 @@ def test_epochs_phases_and_runs_differ(encoder: ConversationEncoder) -> None:
 def test_nothing_is_augmented_unless_the_loader_says_so(encoder: ConversationEncoder) -> None:
     plain = by_key(loader(encoder, augment=False), 0)
     augmenting(encoder, AddNoise, Double, Negate)
-    batches = [batch for batch in loader(encoder, augment=False).batches(0) if batch is not None]
+    batches = [batch for (batch,) in loader(encoder, augment=False).batches(0) if batch is not None]
     assert by_key(loader(encoder, augment=False), 0) == plain
     assert all(media.seed is None for batch in batches for media in batch.media)
     turns = SOURCE[3].turns[:1]
@@ -141,7 +141,7 @@ def test_nothing_is_augmented_unless_the_loader_says_so(encoder: ConversationEnc
 
 def test_the_order_of_records_is_that_without_augmentation(encoder: ConversationEncoder) -> None:
     augmenting(encoder, AddNoise)
-    orders = [[b.keys for b in loader(encoder, augment=a).batches(0) if b is not None] for a in (False, True)]
+    orders = [[b.keys for (b,) in loader(encoder, augment=a).batches(0) if b is not None] for a in (False, True)]
     assert orders[0] == orders[1]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modrwkv_core.data.arena import unpack_arena
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.conversation import ConversationEncoder
-from modrwkv_core.data.loading import Loader
+from modrwkv_core.data.loading import Loader, Share
 from modrwkv_core.data.order import epoch_order, epoch_size
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.config import SourceConfig
@@ -101,7 +101,7 @@ def test_quarters_take_turns() -> None:
 
 def test_order_depends_on_seed_phase_and_epoch_only(encoder: ConversationEncoder) -> None:
     def keys(chosen: Loader, epoch: int) -> list[str]:
-        return [key for batch in chosen.batches(epoch) for key in batch.keys]
+        return [key for (batch,) in chosen.batches(epoch) for key in batch.keys]
 
     first = keys(loader(encoder), 0)
     assert first == keys(loader(encoder), 0)
@@ -118,19 +118,19 @@ def test_order_depends_on_seed_phase_and_epoch_only(encoder: ConversationEncoder
 def test_workers_change_nothing(encoder: ConversationEncoder, workers: int) -> None:
     alone, together = loader(encoder), loader(encoder, workers)
     for epoch in range(2):
-        expected = [content(batch) for batch in alone.batches(epoch)]
+        expected = [content(batch) for (batch,) in alone.batches(epoch)]
         assert len(expected) == alone.batches_per_epoch(epoch) == 4
-        assert [content(batch) for batch in together.batches(epoch)] == expected
+        assert [content(batch) for (batch,) in together.batches(epoch)] == expected
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resuming_anywhere_gives_the_rest(encoder: ConversationEncoder, workers: int) -> None:
-    whole = [content(batch) for batch in loader(encoder).batches(1)]
+    whole = [content(batch) for (batch,) in loader(encoder).batches(1)]
     resumed = loader(encoder, workers)
     for start in range(len(whole) + 1):
         # An iteration left in the middle leaves nothing after.
         next(resumed.batches(0))
-        assert [content(batch) for batch in resumed.batches(1, start)] == whole[start:]
+        assert [content(batch) for (batch,) in resumed.batches(1, start)] == whole[start:]
 
 
 def test_the_global_generator_is_left_alone(encoder: ConversationEncoder) -> None:
@@ -165,7 +165,7 @@ def test_workers_can_be_spawned(encoder: ConversationEncoder) -> None:
 
 
 def test_batches_hold_their_conversations_in_order(encoder: ConversationEncoder) -> None:
-    for batch in loader(encoder).batches(0):
+    for (batch,) in loader(encoder).batches(0):
         bounds = batch.cu_seqlens.on_host().tolist()
         assert bounds[0] == 0
         assert bounds[-1] == batch.ids.shape[1]
@@ -173,3 +173,14 @@ def test_batches_hold_their_conversations_in_order(encoder: ConversationEncoder)
             name, index = key.split(":")
             alone = encoder.sample(CountingSource(CountingConfig(name=name, size=99))[int(index)])
             assert torch.equal(batch.ids[0, begin:end], alone.ids)
+
+
+@given(st.integers(0, 40), st.integers(1, 9), st.none() | st.integers(1, 5))
+def test_processes_share_a_batch_in_as_many_parts(length: int, size: int, micro_batch_size: int | None) -> None:
+    batch = [[0, index] for index in range(length)]
+    shares = [Share(rank, size, micro_batch_size).micro_batches(batch) for rank in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(item for share in shares for part in share for item in part) == batch
+    sizes = [sum(map(len, share)) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+    assert all(len(part) <= (micro_batch_size or length) for share in shares for part in share)

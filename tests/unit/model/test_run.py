@@ -14,13 +14,15 @@ from torch import nn
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.component import Component
-from modrwkv_core.model.checkpoint import load_parts
+from modrwkv_core.model.checkpoint import load_parts, part_tensors
 from modrwkv_core.model.run import KEEP, RunFolder
 from modrwkv_core.model.train_state import TRAIN_STATE as TRAIN_STATE_FILE
-from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.model.train_state import RngState, TrainState
 from modrwkv_core.storage.files import temporary_name
 
-TRAIN_STATE = TrainState(step=0, phase="align", phase_step=0, phase_done=False, validated=False, rng_state="00")
+TRAIN_STATE = TrainState(
+    step=0, phase="align", phase_step=0, phase_done=False, validated=False, rng_states=(RngState(cpu="00"),)
+)
 
 
 class Linear(nn.Linear, Component):
@@ -52,7 +54,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 def save(folder: RunFolder, model: Any, step: int, *, done: bool = False, frozen_parts: tuple[str, ...] = ()) -> Path:
     state = TRAIN_STATE.model_copy(update={"step": step, "phase_done": done})
-    return folder.save(model, state, {}, methods={}, frozen_parts=frozen_parts)
+    return folder.save(part_tensors(model, {}), state, {}, frozen_parts=frozen_parts)
 
 
 def load(model: Any, checkpoint: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.model.train_state import TRAIN_STATE, AccumulatedMetrics, SourceFingerprint, TrainState
+from modrwkv_core.model.train_state import TRAIN_STATE, AccumulatedMetrics, RngState, SourceFingerprint, TrainState
 
 STATE = TrainState(
     step=12,
@@ -19,7 +19,7 @@ STATE = TrainState(
     phase_step=5,
     phase_done=True,
     validated=False,
-    rng_state="00ff",
+    rng_states=(RngState(cpu="00ff", cuda="01"),),
     metrics_size=120,
     accumulated=AccumulatedMetrics(sums={"loss": 0.1}, counts={"loss": 1}, tokens=3, seconds=0.25),
     skipped_records=1,
@@ -59,10 +59,10 @@ def test_sums_come_back_bit_for_bit(loss: float, seconds: float) -> None:
         {"phase_done": "no"},
         {"phase_done": None},
         {"phase_done": False, "validated": True},
-        {"rng_state": ""},
-        {"rng_state": "zz"},
-        {"rng_state": "0"},
-        {"rng_state": None},
+        {"rng_states": [{"cpu": ""}]},
+        {"rng_states": [{"cpu": "zz"}]},
+        {"rng_states": [{"cpu": "0"}]},
+        {"rng_states": []},
         {"metrics_size": -5},
         {"accumulated": {"sums": {"loss": 1.0}, "counts": {}}},
         {"data": [{"source": "chat"}]},

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from modrwkv_core.training import metrics as module
 from modrwkv_core.training.metrics import MetricsAccumulator, StepMetrics, peak_memory
+from modrwkv_core.training.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 def batch(tokens: int, *counts: tuple[str, int], samples: int = 1) -> Any:
@@ -31,12 +34,13 @@ numbers = st.floats(-1e6, 1e6)
 def test_means_are_those_of_steps_wherever_values_are_fetched(losses: list[Any], cut: int) -> None:
     accumulator = MetricsAccumulator()
     for index, (first, second) in enumerate(losses):
-        accumulator.add(step(index, first=first, **({} if second is None else {"second": second})), batch(3))
+        accumulator.add(step(index, first=first, **({} if second is None else {"second": second})))
+        accumulator.add_batch(batch(3))
         if index == cut:
             assert accumulator.fetch() is None
             accumulator.reset(accumulator.state())  # as a resumed run
     assert accumulator.fetch() is None
-    means = accumulator.means()
+    means = accumulator.means(ALONE)
     for place, name in enumerate(("first", "second")):
         given_values = [pair[place] for pair in losses if pair[place] is not None]
         assert (name in means) == bool(given_values)
@@ -51,7 +55,7 @@ def test_means_are_those_of_steps_wherever_values_are_fetched(losses: list[Any],
 def test_the_first_step_that_is_not_finite_is_found(broken: float) -> None:
     accumulator = MetricsAccumulator()
     for number, loss in enumerate([1.0, 2.0, broken, 3.0, math.nan], start=1):
-        accumulator.add(step(number, loss=loss, norm=1.0), batch(3))
+        accumulator.add(step(number, loss=loss, norm=1.0))
     assert accumulator.pending == 5
     found = accumulator.fetch()
     assert found is not None
@@ -71,9 +75,10 @@ def test_rates_and_shares(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for loaded in accumulator.waiting(loading()):
         now += 3.0
-        accumulator.add(step(1, loss=1.0), loaded, flops=400.0)
+        accumulator.add(step(1, loss=1.0))
+        accumulator.add_batch(loaded, flops=400.0)
     accumulator.fetch()
-    means = accumulator.means()
+    means = accumulator.means(ALONE)
     assert means["tokens_per_second"] == 80 / 8
     assert means["samples_per_second"] == 4 / 8
     assert means["data_wait"] == 2 / 8
@@ -81,7 +86,7 @@ def test_rates_and_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     assert means["mfu"] == 800 / 8 / 1000
     accumulator.reset()
     now += 1.0
-    assert accumulator.means() == {"tokens_per_second": 0, "samples_per_second": 0, "data_wait": 0, "mfu": 0}
+    assert accumulator.means(ALONE) == {"tokens_per_second": 0, "samples_per_second": 0, "data_wait": 0, "mfu": 0}
 
 
 def test_batches_pass_in_order_and_errors_too() -> None:

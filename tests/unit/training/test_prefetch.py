@@ -10,7 +10,7 @@ def test_a_cpu_gets_the_batches_themselves_one_at_a_time() -> None:
     loaded: list[Any] = []
 
     def loading() -> Iterator[Any]:
-        for batch in (object(), None, object()):
+        for batch in ((object(), None), (object(),), (None,)):
             loaded.append(batch)
             yield batch
 
