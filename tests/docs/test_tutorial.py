@@ -25,3 +25,4 @@ def test_a_reader_trains_asks_evaluates_and_resumes(tmp_path: Path, follow: Call
     for name in weights:
         assert not (there / name).samefile(here / name)
         assert (there / name).read_bytes() == (here / name).read_bytes(), f"{name} differs where training went on"
+    follow(DOCS / "how-to" / "many-devices.md", tmp_path)
