@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from signal import Signals
 
 import click
 
@@ -31,7 +32,8 @@ def train(
 
     With --devices, or under torchrun or srun, several processes train one model together.
 
-    Ctrl-C and SIGTERM finish the step, save a checkpoint and end with 130 or 143.
+    Ctrl-C and SIGTERM finish the step and save a checkpoint. The exit code is 130 after Ctrl-C and 0 after SIGTERM,
+    with which schedulers preempt a job that goes on later.
 
     KEY=VALUE changes a value of the manifest, for example phases.align.lr=2e-4.
     """
@@ -55,7 +57,7 @@ def train(
         run_phases(loaded, run, resume=resume, device=choose_device(device), progress_bar=not quiet)
     except TrainingInterruptedError as interruption:
         click.echo(str(interruption), err=True)
-        click.get_current_context().exit(128 + interruption.signal)
+        click.get_current_context().exit(130 if interruption.signal is Signals.SIGINT else 0)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"trained: {run}")
         click.echo(f"next:    modrwkv evaluate {run}")

@@ -17,10 +17,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -38,6 +39,9 @@ __all__ = ["KEEP", "RunFolder", "load_checkpoint"]
 
 KEEP = 2
 """Checkpoints that a run keeps besides those at the ends of phases."""
+
+_LOCK_PATIENCE: Final = 5.0
+"""Seconds to wait for the lock: the loader workers of a killed training hold it until they die, too."""
 
 
 def load_checkpoint(
@@ -118,13 +122,19 @@ class RunFolder:
                     self.path.rmdir()
 
     def _flock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"another process is training in {self.path}",
-                hint="wait until it has ended, or choose another folder with --run",
-            ) from error
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise CheckpointError(
+                        f"another process is training in {self.path}",
+                        hint="wait until it has ended, or choose another folder with --run",
+                    ) from error
+                time.sleep(0.1)
+            else:
+                return
 
     def optimizer_state(self, checkpoint: Path) -> dict[str, Tensor]:
         """Read the optimizer's tensors of a checkpoint.

@@ -84,8 +84,8 @@ class RunContext:
         """Return the data that ``phase`` learns from."""
         return self._of_phases.get(phase.name, self.train)
 
-    def loader(self, phase: Phase, sources: list[Source[Any]]) -> Loader:
-        """Return the batches of ``sources``."""
+    def loader(self, phase: Phase, sources: list[Source[Any]], workers: int | None = None) -> Loader:
+        """Return the batches of ``sources``, by as many workers as the manifest says unless told otherwise."""
         data = self.manifest.data
         return Loader(
             sources,
@@ -94,7 +94,7 @@ class RunContext:
             seed=self.manifest.seed,
             share=Share(self.world.rank, self.world.size, self.manifest.parallel.micro_batch_size),
             phase="" if sources is self.valid else phase.name,
-            workers=data.workers,
+            workers=data.workers if workers is None else workers,
             pin_memory=self.device.type == "cuda",
             on_error=data.on_error,
             augment=phase.augment and sources is not self.valid,

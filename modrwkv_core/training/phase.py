@@ -16,6 +16,7 @@ from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.training.broken_batch import keep_batch
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import BatchCounts
 from modrwkv_core.training.flops import StepFlops, device_peak
@@ -196,7 +197,7 @@ class PhaseRun:
             raise self._not_finite(broken, "this and later steps are lost")
 
     def _not_finite(self, metrics: StepMetrics, consequence: str) -> ModRWKVError:
-        hint = "lower the learning rate or train in float32"
+        hint = f"lower the learning rate or train in float32; the batch is in {self._keep_batch(metrics.step)}"
         if steps := self.context.folder.steps():
             hint += f"; the newest checkpoint is {steps[-1]}"
         return _NotFiniteError(
@@ -205,6 +206,16 @@ class PhaseRun:
             component=f"phases.{self.phase.name}",
             hint=hint,
         )
+
+    def _keep_batch(self, step: int) -> Path:
+        """Load the batch of a step again and write it to the run's folder."""
+        context = self.context
+        rank = f"-process-{context.world.rank}" if context.world.size > 1 else ""
+        path = context.folder.path / f"not-finite-step-{step:08d}{rank}.safetensors"
+        first = context.step - self.phase_step + 1
+        loader = context.loader(self.phase, self.plan.sources, workers=0)
+        keep_batch(next(loader.batches_from(step - first)), path)
+        return path
 
     def _log(self) -> str:
         """Tell plugins of the metrics since the last time, and return them in short."""

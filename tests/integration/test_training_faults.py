@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -18,9 +19,11 @@ import pytest
 import torch
 import yaml
 
+from modrwkv_core.data.loading import Loader
 from modrwkv_core.errors import CheckpointError, DataError, ManifestError, ModRWKVError, WriteError
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder
@@ -203,12 +206,12 @@ def program(manifest: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_the_program_ends_with_the_signals_code(text_manifest: Manifest, tmp_path: Path) -> None:
+def test_preemption_saves_and_is_no_failure(text_manifest: Manifest, tmp_path: Path) -> None:
     manifest = text_manifest(phases=[ONE | {"steps": 10**4, "checkpoint_every": None}])
     with program(manifest, tmp_path / "run") as process:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
-    assert process.returncode == 143
+    assert process.returncode == 0
     assert "interrupted by SIGTERM" in errors
     assert "Traceback" not in errors
     assert RunFolder(tmp_path / "run").steps()
@@ -496,6 +499,14 @@ def test_a_loss_that_is_found_not_finite_late_is_never_saved(
     with pytest.raises(ModRWKVError, match=r"not finite in step 3 \(conversations .*this and later steps are lost"):
         run(manifest, tmp_path / "run")
     assert not RunFolder(tmp_path / "run").steps()
+    kept = read_tensors(tmp_path / "run/not-finite-step-00000003.safetensors")
+    loaded = load_manifest(manifest)
+    sources = [open_source(loaded, source) for source in loaded.manifest.data.train]
+    encoder = conversation_encoder(assemble(loaded, pretrained=False), None)
+    loader = Loader(sources, encoder, batch_size=2, seed=0, phase="one")
+    _, _, (third,) = itertools.islice(loader.batches_from(0), 3)
+    assert third is not None
+    assert torch.equal(kept["0/ids"], third.ids[0])
     manifest = text_manifest(phases=[ONE | {"log_every": 100, "checkpoint_every": 2, "steps": 8}])
     calls = 0
     with pytest.raises(ModRWKVError, match=r"not finite in step 3 (.|\n)*the newest checkpoint is .*step-00000002"):
