@@ -57,7 +57,7 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
         context = RunContext(loaded, folder, device, progress_bar, pretrained=checkpoint is None)
         plans = [PhasePlan.of(context, phase) for phase in context.manifest.phases]
         if checkpoint is not None:
-            context.methods = load_checkpoint(loaded, context.model, checkpoint)
+            context.methods = load_checkpoint(loaded, context.model.parts(), checkpoint)
         context.model.to(device)
         first = _first_phase(context, plans, state)
         if first < len(plans):

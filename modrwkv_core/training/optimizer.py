@@ -37,9 +37,8 @@ class PhaseOptimizer:
         self._named = {
             name: parameter for group in groups for name, parameter in zip(group["names"], group["params"], strict=True)
         }
-        without_names = [{key: value for key, value in group.items() if key != "names"} for group in groups]
         config = phase.optimizer
-        self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, without_names)
+        self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, groups)
 
     def clip_grad_norm(self) -> Tensor:
         """Clip the gradients' norm and return what it was before, as a scalar on their device."""
