@@ -17,7 +17,7 @@ from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.cli.convert import convert
 from modrwkv_core.cli.generate import generate
-from modrwkv_core.errors import CheckpointError
+from modrwkv_core.errors import CheckpointError, ManifestError
 from modrwkv_core.inference.session import Session, load
 from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.manifest.load import load_manifest
@@ -187,6 +187,37 @@ def test_a_trained_state_is_a_file_that_other_runs_take(text_manifest: Manifest,
     weights = tmp_path / "weights.pth"
     invoke(convert, folder.path, weights)
     assert read_tensors(weights).keys() == tensors(pretrained.latest(), "backbone").keys()
+
+
+def test_weights_are_frozen_by_globs(text_manifest: Manifest, tmp_path: Path) -> None:
+    some = PRETRAIN | {"name": "some", "freeze": ["backbone.emb.*", "backbone.blocks.0.*"]}
+    folder = run(text_manifest(phases=[PRETRAIN, some]), tmp_path / "run")
+    before, after = (tensors(checkpoint, "backbone") for checkpoint in folder.steps())
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith(("emb.", "blocks.0."))}.isdisjoint(moved)
+    assert {"head.weight", "ln_out.weight", "blocks.1.ffn.key.weight", "blocks.1.att.w0"} <= moved
+
+
+def test_low_rank_updates_are_frozen_by_the_globs_of_their_layers(text_manifest: Manifest, tmp_path: Path) -> None:
+    folder = run(text_manifest(phases=[LORA | {"freeze": ["backbone.blocks.0.*"]}]), tmp_path / "run")
+    updates = tensors(folder.latest(), "backbone")
+    moved = {name.split(".")[1] for name, tensor in updates.items() if "lora_B" in name and tensor.abs().max() > 0}
+    assert moved == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        (["backbone.block.0.*"], r"phase pretrain has no weights backbone\.block\.0\.\* that could be frozen"),
+        (["heads.*"], r"no weights heads\.\*"),
+        (["*"], "phase pretrain freezes all that it trains"),
+    ],
+)
+def test_globs_that_freeze_nothing_or_all_are_refused(
+    freeze: list[str], message: str, text_manifest: Manifest, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError, match=message):
+        run(text_manifest(phases=[PRETRAIN | {"freeze": freeze}]), tmp_path / "run")
 
 
 def test_a_run_without_a_trained_state_has_none_to_write(text_manifest: Manifest, tmp_path: Path) -> None:
