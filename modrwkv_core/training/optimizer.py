@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,19 +15,22 @@ from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.build import build
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.registry import Registry
+from modrwkv_core.training.ema import EMA
 from modrwkv_core.training.plan import parameter_groups
 
 __all__ = ["PhaseOptimizer"]
 
+_EMA: Final = "ema/"
+
 
 class PhaseOptimizer:
-    """Clips gradients, sets learning rates and steps; around any :class:`torch.optim.Optimizer`.
+    """Clips gradients, sets learning rates, steps and averages; around any :class:`torch.optim.Optimizer`.
 
     Args:
         registry: Provides the optimizer.
         model: Its trainable parameters are optimized.
         manifest: Which parts there are.
-        phase: The optimizer, learning rates and clipping.
+        phase: The optimizer, learning rates, clipping and averaging.
     """
 
     def __init__(self, registry: Registry, model: MultimodalModel, manifest: Manifest, phase: Phase) -> None:
@@ -39,6 +42,7 @@ class PhaseOptimizer:
         }
         config = phase.optimizer
         self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, groups)
+        self._ema = None if phase.ema is None else EMA(phase.ema, self._named)
 
     def clip_grad_norm(self) -> Tensor:
         """Clip the gradients' norm and return what it was before, as a scalar on their device."""
@@ -55,14 +59,23 @@ class PhaseOptimizer:
         with guard(self._optimizer.origin, "step()"):
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._ema is not None:
+            self._ema.update()
+
+    def finish(self) -> None:
+        """Give the phase's weights the values that it ends with: their moving average, if it has one."""
+        if self._ema is not None:
+            self._ema.copy_to_parameters()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's state as ``<key>/<part>:<parameter>``; numbers become tensors.
+        """Return the state as ``<key>/<part>:<parameter>``, with moving averages as the key ``ema``.
+
+        Numbers become tensors.
 
         Raises:
             ComponentError: The state holds something else.
         """
-        tensors = {}
+        tensors = {} if self._ema is None else {f"{_EMA}{name}": each for name, each in self._ema.tensors().items()}
         for name, parameter in self._named.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, (int, float)):
@@ -81,6 +94,10 @@ class PhaseOptimizer:
         Raises:
             CheckpointError: They are those of other parameters, or of another optimizer.
         """
+        if self._ema is not None:
+            averages = {name.removeprefix(_EMA): each for name, each in tensors.items() if name.startswith(_EMA)}
+            self._ema.load_tensors(averages)
+            tensors = {name: each for name, each in tensors.items() if not name.startswith(_EMA)}
         state: dict[str, dict[str, Any]] = {name: {} for name in self._named}
         unknown = []
         for full_name, tensor in tensors.items():

@@ -101,8 +101,9 @@ def test_lora_moves_low_rank_matrices_alone_and_links_the_base(text_manifest: Ma
         STATE | {"steps": 6},
         PRETRAIN | {"name": "finetune", "steps": 6, "optimizer": {"type": "muon", "weight_decay": 0.1}},
         PRETRAIN | {"name": "finetune", "steps": 6, "optimizer": {"type": "adamw8bit"}, "scheduler": {"type": "wsd"}},
+        PRETRAIN | {"name": "finetune", "steps": 6, "ema": 0.5},
     ],
-    ids=["lora", "state", "muon", "adamw8bit"],
+    ids=["lora", "state", "muon", "adamw8bit", "ema"],
 )
 def test_a_resumed_run_is_bit_identical(phase: dict[str, Any], text_manifest: Manifest, tmp_path: Path) -> None:
     manifest = text_manifest(phases=[PRETRAIN, phase | {"checkpoint_every": 2}])
@@ -187,6 +188,27 @@ def test_a_trained_state_is_a_file_that_other_runs_take(text_manifest: Manifest,
     weights = tmp_path / "weights.pth"
     invoke(convert, folder.path, weights)
     assert read_tensors(weights).keys() == tensors(pretrained.latest(), "backbone").keys()
+
+
+def test_a_phase_ends_with_the_moving_average_of_its_weights(text_manifest: Manifest, tmp_path: Path) -> None:
+    valid = TALKS | {"valid": TALKS["train"]}
+    phase = PRETRAIN | {"steps": 4, "lr": 1e-2, "checkpoint_every": 1}
+    plain = run(text_manifest(phases=[phase], data=valid), tmp_path / "plain")
+    averaged = run(text_manifest(phases=[phase | {"ema": 0.3}], data=valid), tmp_path / "averaged")
+    before, last = averaged.steps()[-2:]
+    averages = {
+        name.removeprefix("ema/backbone:"): tensor
+        for name, tensor in tensors(before, "optimizer").items()
+        if name.startswith("ema/backbone:")
+    }
+    taken, ended = tensors(plain.latest(), "backbone"), tensors(last, "backbone")
+    assert averages.keys() == taken.keys() == ended.keys()
+    raw, expected = (tensors(each, "backbone") for each in (before, plain.steps()[-2]))
+    assert all(torch.equal(raw[name], expected[name]) for name in expected), "averaging leaves the steps alone"
+    for name, tensor in ended.items():
+        torch.testing.assert_close(tensor, 0.3 * averages[name] + 0.7 * taken[name])
+    losses = [read_metrics(folder.path)[-1]["valid/lm"] for folder in (plain, averaged)]
+    assert losses[0] != losses[1]
 
 
 def test_weights_are_frozen_by_globs(text_manifest: Manifest, tmp_path: Path) -> None:
