@@ -117,10 +117,6 @@ class Phase(Section):
     train: tuple[str, ...] = Field(min_length=1)
     """Parts that learn, for example ``[compressor, image.adapter, backbone]``; all others are frozen."""
 
-    freeze: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
-    """Weights of the parts in ``train`` that stay as they are, as globs of their names behind that of the part, for
-    example ``[backbone.emb.*, "image.encoder.*layers.[0-5].*"]``."""
-
     lr: float = Field(gt=0.0, allow_inf_nan=False)
     """Highest learning rate; the scheduler says what fraction of it each step takes."""
 
@@ -141,6 +137,10 @@ class Phase(Section):
 
     finetuning: FinetuningSection = Field(default_factory=_full, validate_default=True)
     """Which parameters of the parts in ``train`` learn."""
+
+    freeze: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    """Weights of the parts in ``train`` that stay as they are, as globs of their names behind that of the part, for
+    example ``[backbone.emb.*, "image.encoder.*layers.[0-5].*"]``."""
 
     optimizer: OptimizerSection = Field(default_factory=_adamw, validate_default=True)
     """Turns gradients into steps."""
