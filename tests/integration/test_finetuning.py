@@ -98,12 +98,13 @@ def test_lora_moves_low_rank_matrices_alone_and_links_the_base(text_manifest: Ma
     "phase",
     [
         LORA | {"finetuning": {"type": "lora", "rank": 4, "dropout": 0.3}},
+        LORA | {"precision": "bfloat16"},
         STATE | {"steps": 6},
         PRETRAIN | {"name": "finetune", "steps": 6, "optimizer": {"type": "muon", "weight_decay": 0.1}},
         PRETRAIN | {"name": "finetune", "steps": 6, "optimizer": {"type": "adamw8bit"}, "scheduler": {"type": "wsd"}},
         PRETRAIN | {"name": "finetune", "steps": 6, "ema": 0.5},
     ],
-    ids=["lora", "state", "muon", "adamw8bit", "ema"],
+    ids=["lora", "lora in bfloat16", "state", "muon", "adamw8bit", "ema"],
 )
 def test_a_resumed_run_is_bit_identical(phase: dict[str, Any], text_manifest: Manifest, tmp_path: Path) -> None:
     manifest = text_manifest(phases=[PRETRAIN, phase | {"checkpoint_every": 2}])
