@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "form",
-    type=click.Choice(("pth", "safetensors", "fla")),
-    help="Format of TARGET; by default what its suffix says, and fla for a folder.",
+    type=click.Choice(("pth", "safetensors", "fla", "state")),
+    help="Format of TARGET; by default what its suffix says, and fla for a folder. state writes the state that a run's "
+    "conversations begin with, for `modrwkv generate --state`.",
 )
 @click.option(
     "--manifest",
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     help="SOURCE is a multimodal model in WorldRWKV's layout: make TARGET a run of it; the manifest names its encoder.",
 )
 @click.option("--modality", help="With --manifest: what SOURCE was trained with, if the manifest has several.")
-def convert(source: str, target: Path, form: Format | None, manifest: Path | None, modality: str | None) -> None:
+def convert(
+    source: str, target: Path, form: Format | Literal["state"] | None, manifest: Path | None, modality: str | None
+) -> None:
     """Rewrite the RWKV-7 weights of SOURCE as TARGET, bit for bit.
 
-    SOURCE is a file of official weights (.pth, .bin, .safetensors), a run (its newest backbone), or a folder or model
+    SOURCE is a file of official weights (.pth, .bin, .safetensors), a run (its newest backbone, with low-rank updates
+    merged into its weights), or a folder or model
     id in the layout of flash-linear-attention, in one file or in shards. TARGET ends in .pth or
     .safetensors, or is a folder for flash-linear-attention.
     """
@@ -39,8 +43,12 @@ def convert(source: str, target: Path, form: Format | None, manifest: Path | Non
     if modality is not None:
         raise click.UsageError("--modality goes with --manifest")
 
-    from modrwkv_core.interop.backbone import format_of, read_backbone, sizes_of, write_backbone
+    from modrwkv_core.interop.backbone import format_of, read_backbone, sizes_of, write_backbone, write_initial_state
 
+    if form == "state":
+        write_initial_state(source, target)
+        click.echo(f"wrote {target}: the state that conversations begin with")
+        return
     tensors = read_backbone(source)
     write_backbone(tensors, target, form or format_of(target))
     sizes = sizes_of(tensors, source)
@@ -49,7 +57,7 @@ def convert(source: str, target: Path, form: Format | None, manifest: Path | Non
     click.echo(f"wrote {target}: {what}")
 
 
-def _import(source: str, run: Path, form: Format | None, manifest: Path, modality: str | None) -> None:
+def _import(source: str, run: Path, form: str | None, manifest: Path, modality: str | None) -> None:
     if form is not None:
         raise click.UsageError("--to is for weights alone; with --manifest, TARGET becomes a run")
 

@@ -78,6 +78,12 @@ def _option(name: str, summary: str) -> click.Option:
     show_default=True,
     help="How the backbone's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
 )
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin with the state of this file, as state tuning makes one; by default with the run's own.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of streamed text.")
 def generate(
     run: Path,
@@ -89,6 +95,7 @@ def generate(
     head: str | None,
     device: str | None,
     weights: str,
+    state: Path | None,
     as_json: bool,
     **media: tuple[Path, ...],
 ) -> None:
@@ -103,7 +110,7 @@ def generate(
     from modrwkv_core.interfaces.record import Media
 
     sampling = Sampling(temperature, top_p, seed)
-    session = load(run, device=device, weights=weights)
+    session = load(run, device=device, weights=weights, state=state)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
     began = time.perf_counter()
     pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling, head=head)

@@ -5,7 +5,6 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -25,17 +24,18 @@ from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
-from modrwkv_core.manifest.load import LoadedManifest, load_manifest
-from modrwkv_core.manifest.lock import read_lock
+from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
-from modrwkv_core.model.run import RunFolder, load_checkpoint
+from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 
 __all__ = ["Session", "load"]
 
 
-def load(run: Path | str, *, device: str | None = None, weights: str = "auto") -> Session:
+def load(
+    run: Path | str, *, device: str | None = None, weights: str = "auto", state: Path | str | None = None
+) -> Session:
     """Load a run's newest checkpoint.
 
     Args:
@@ -43,14 +43,17 @@ def load(run: Path | str, *, device: str | None = None, weights: str = "auto") -
         device: Where to compute; by default a GPU if torch sees one.
         weights: How the backbone's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
             ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing.
+        state: A file with the state of the backbone that every conversation begins with, as state tuning or
+            :meth:`Session.prefill` makes one; by default the run's own.
 
     Raises:
-        CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest.
+        CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest; the file is not a
+            state.
         PluginError: A plugin that the run needs is missing or broken.
         ComponentError: The backbone's weights cannot be stored so on this device.
         ModRWKVError: There is no such device.
     """
-    return Session.load(Path(run), choose_device(device), weights)
+    return Session.load(Path(run), choose_device(device), weights, None if state is None else Path(state))
 
 
 class Session:
@@ -78,15 +81,17 @@ class Session:
         self._banned = torch.tensor(sorted({0} | special.all() - {self._stop}), device=model.device)
 
     @classmethod
-    def load(cls, run: Path, device: str, weights: str = "auto") -> Self:
+    def load(cls, run: Path, device: str, weights: str = "auto", state: Path | None = None) -> Self:
         """Load a run; see :func:`load`."""
         folder = RunFolder(run)
         checkpoint = folder.latest()
-        # Variables that override a manifest are meant for the one that trains, not for what has been trained.
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV__")}
-        loaded = load_manifest(folder.manifest, environ=environ, locked=read_lock(folder.lock).providers)
+        loaded = load_run_manifest(folder)
         model = assemble(loaded, pretrained=False)
-        load_checkpoint(loaded, model, checkpoint)
+        load_checkpoint(loaded, model.parts(), checkpoint, merge=True)
+        if state is not None:
+            backbone = model.backbone
+            with guard(backbone.origin, "set_initial_state()"):
+                backbone.set_initial_state(type(backbone.init_state(1)).load(state))
         return cls(loaded, model.to(device).eval(), run, weights=weights)
 
     def generate(

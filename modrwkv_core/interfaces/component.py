@@ -13,11 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from modrwkv_kernels import CuSeqlens
 from torch import Tensor, nn
 
+from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.config import (
     AdapterConfig,
     BackboneConfig,
@@ -33,6 +34,7 @@ from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
 __all__ = [
+    "INITIAL_STATE",
     "Adapter",
     "Backbone",
     "Component",
@@ -44,6 +46,9 @@ __all__ = [
     "QueryHead",
     "TokenHead",
 ]
+
+INITIAL_STATE: Final = "initial_state."
+"""Names of the parameters of a backbone's initial state begin so."""
 
 SignalT = TypeVar("SignalT")
 EncoderConfigT = TypeVar("EncoderConfigT", bound=EncoderConfig)
@@ -203,6 +208,21 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
     @abstractmethod
     def init_state(self, batch_size: int) -> State:
         """Return the state of ``batch_size`` sequences that have read nothing."""
+
+    def set_initial_state(self, state: State) -> None:
+        """Let every sequence begin with ``state``, of batch size 1: :meth:`init_state` returns independent copies.
+
+        Its tensors are copied into parameters of the backbone, which can learn; their names begin with
+        :data:`INITIAL_STATE`. Those of an earlier call are replaced.
+
+        Raises:
+            ComponentError: The state is not one of this backbone, or the backbone always begins anew.
+        """
+        raise ComponentError(
+            "the backbone has no initial state that can be set",
+            component=f"backbone/{self.config.type}",
+            hint="fine-tune it in another way, or use another backbone",
+        )
 
     def decoder(self, weights: str = "auto") -> Decoder:
         """Make the weights ready for decoding token by token.

@@ -50,6 +50,13 @@ class FinetuningMethod(ABC, Generic[FinetuningConfigT]):
         """Return what a checkpoint holds of ``part``, which must be enough to fill it again; by default all of it."""
         return part.state_dict()
 
+    def frozen(self, part: Component) -> set[str]:
+        """Return the names of those tensors of :meth:`state_dict` that never change, by default none.
+
+        A checkpoint holds them in a file of their own, which the next one links instead of writing it again.
+        """
+        return set()
+
     def load_state_dict(self, part: Component, tensors: Mapping[str, Tensor], source: Path) -> None:
         """Fill a prepared ``part`` from what :meth:`state_dict` gave.
 
@@ -58,3 +65,11 @@ class FinetuningMethod(ABC, Generic[FinetuningConfigT]):
         """
         hint = "the checkpoint was made with another manifest; use the manifest.yaml beside it"
         load_state_dict(part, tensors, source, component=f"finetuning/{self.config.type}", hint=hint)
+
+    def merge(self, part: Component) -> None:
+        """Fold what :meth:`prepare` added into the weights of ``part``, which then has its own layers again.
+
+        A run that is loaded to answer is merged, and so is what is exported: decoders pack the weights of layers that
+        they know. A merged part computes the same as before, and is not trained any further. By default nothing is
+        done, which is right for methods that add nothing.
+        """

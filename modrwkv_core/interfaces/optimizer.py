@@ -39,7 +39,8 @@ class Optimizer(torch.optim.Optimizer, Generic[OptimizerConfigT]):
 
         Args:
             config: Its configuration.
-            groups: Parameter groups as torch knows them: ``params``, ``lr`` (the highest learning rate) and
-                ``weight_decay``, which is 0 for parameters that must not decay.
+            groups: Parameter groups as torch knows them: ``params``, ``names`` (of each parameter, as
+                ``<part>:<parameter>``), ``lr`` (the highest learning rate) and ``weight_decay``, which is 0 for
+                parameters that must not decay.
         """
         raise NotImplementedError("build the optimizer that you provide; see the class's example")

@@ -16,11 +16,21 @@ from modrwkv_core.backbones.rwkv7.fla import UNUSED, fla_config, to_fla
 from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.model.run import RunFolder
+from modrwkv_core.model.assemble import build_backbone
+from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 from modrwkv_core.storage.files import atomic_folder, write_json
 from modrwkv_core.storage.tensors import check_state_dict, write_tensors
 
-__all__ = ["FORMATS", "Format", "format_of", "read_backbone", "sizes_of", "write_backbone"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "backbone_of_run",
+    "format_of",
+    "read_backbone",
+    "sizes_of",
+    "write_backbone",
+    "write_initial_state",
+]
 
 Format = Literal["pth", "safetensors", "fla"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -36,16 +46,52 @@ def read_backbone(source: str) -> dict[str, Tensor]:
 
     Args:
         source: A file, folder or model id as for :func:`~modrwkv_core.backbones.rwkv7.checkpoint.read_official`, or the
-            folder of a run, whose newest backbone is read.
+            folder of a run, whose newest backbone is read. What fine-tuning added to it is merged; an initial state is
+            left out.
 
     Raises:
         CheckpointError: It is not a whole RWKV-7, or holds more than one.
     """
-    if RunFolder(Path(source)).manifest.is_file():
-        source = str(RunFolder(Path(source)).latest() / "backbone.safetensors")
-    tensors = read_official(source)
+    folder = RunFolder(Path(source))
+    tensors = backbone_of_run(folder).weights() if folder.manifest.is_file() else read_official(source)
     sizes_of(tensors, source)
     return tensors
+
+
+def backbone_of_run(folder: RunFolder) -> RWKV7:
+    """Return the newest backbone of a run, merged, on the CPU.
+
+    Raises:
+        CheckpointError: The run has no checkpoint, it does not fit the manifest, or the backbone is not an RWKV-7.
+    """
+    checkpoint = folder.latest()
+    loaded = load_run_manifest(folder)
+    with torch.device("meta"):  # the checkpoint has all weights
+        backbone = build_backbone(loaded, loaded.manifest.tokenizer.vocab_size)
+    if not isinstance(backbone, RWKV7):
+        raise CheckpointError(
+            f"the backbone of {folder.path} is '{loaded.manifest.backbone.type}', not an RWKV-7",
+            hint="only backbones of type rwkv7 can be converted",
+        )
+    load_checkpoint(loaded, {"backbone": backbone}, checkpoint, merge=True)
+    return backbone
+
+
+def write_initial_state(run: str, target: Path) -> None:
+    """Write the state that a run's conversations begin with, as state tuning made it.
+
+    Raises:
+        CheckpointError: ``run`` is not a run, or its backbone begins with zeros; ``target`` exists.
+        WriteError: ``target`` cannot be written.
+    """
+    folder = RunFolder(Path(run))
+    if target.exists():
+        raise CheckpointError(f"{target} already exists", hint="remove it, or choose another name")
+    backbone = backbone_of_run(folder) if folder.manifest.is_file() else None
+    if backbone is None or backbone.initial_state is None:
+        raise CheckpointError(f"{run} is not a run with a trained state", hint="train one with `finetuning: state`")
+    with torch.no_grad():
+        backbone.init_state(1).save(target)
 
 
 def sizes_of(tensors: Mapping[str, Tensor], source: str) -> RWKV7Sizes:

@@ -28,7 +28,7 @@ from modrwkv_core.manifest.load import LoadedManifest, dump_manifest, load_manif
 from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
-from modrwkv_core.model.checkpoint import part_tensors
+from modrwkv_core.model.checkpoint import part_files
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import RngState, TrainState
@@ -167,7 +167,7 @@ def _write(folder: RunFolder, loaded: LoadedManifest, model: MultimodalModel, so
     write_text(folder.manifest, dump_manifest(manifest))
     lock = make_lock(loaded, weights=_hashes(source), kernels=model.backbone.kernels())
     write_json(folder.lock, lock)
-    folder.save(part_tensors(model, {}), state, {}, frozen_parts=())
+    folder.save(part_files(model, {}), state, {}, frozen_parts=())
 
 
 def _hashes(source: str) -> dict[str, str]:

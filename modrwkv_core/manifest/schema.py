@@ -138,6 +138,10 @@ class Phase(Section):
     finetuning: FinetuningSection = Field(default_factory=_full, validate_default=True)
     """Which parameters of the parts in ``train`` learn."""
 
+    freeze: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    """Weights of the parts in ``train`` that stay as they are, as globs of their names behind that of the part, for
+    example ``[backbone.emb.*, "image.encoder.*layers.[0-5].*"]``."""
+
     optimizer: OptimizerSection = Field(default_factory=_adamw, validate_default=True)
     """Turns gradients into steps."""
 
@@ -149,6 +153,10 @@ class Phase(Section):
 
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
     """Longest gradient, as the L2 norm over all parts that learn; null: any."""
+
+    ema: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Decay of a moving average of the weights that learn, for example 0.999; the phase ends with the average as its
+    weights, which are validated. Null: with the weights of the last step."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward and backward pass. In ``bfloat16`` linear and convolutional layers compute with rounded

@@ -20,7 +20,7 @@ from modrwkv_core.model.build import build, build_encoder, build_modality, build
 from modrwkv_core.model.embedder import MediaEmbedder
 from modrwkv_core.model.multimodal import MultimodalModel
 
-__all__ = ["assemble", "conversation_encoder", "open_source"]
+__all__ = ["assemble", "build_backbone", "conversation_encoder", "open_source"]
 
 VOCAB_MULTIPLE = 64
 
@@ -39,8 +39,7 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
     """
     manifest, registry = loaded.manifest, loaded.registry
     tokenizer: Tokenizer = build(registry, "tokenizer", manifest.tokenizer.type, manifest.tokenizer)
-    vocab_size = manifest.backbone.fixed_vocab_size or -(-tokenizer.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    backbone: Backbone[Any] = build(registry, "backbone", manifest.backbone.type, manifest.backbone, vocab_size)
+    backbone = build_backbone(loaded, tokenizer.vocab_size)
     embedders = {}
     for name, section in manifest.modalities.items():
         encoder = build_encoder(registry, section.encoder)
@@ -59,6 +58,14 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
             with guard(part.origin, "load_pretrained()"):
                 part.load_pretrained()
     return model
+
+
+def build_backbone(loaded: LoadedManifest, num_ids: int) -> Backbone[Any]:
+    """Build the backbone of a manifest for a tokenizer of ``num_ids`` ids, with fresh weights."""
+    config = loaded.manifest.backbone
+    vocab_size = config.fixed_vocab_size or -(-num_ids // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    backbone: Backbone[Any] = build(loaded.registry, "backbone", config.type, config, vocab_size)
+    return backbone
 
 
 def _head(loaded: LoadedManifest, config: HeadConfig, backbone: Backbone[Any]) -> Head[Any]:

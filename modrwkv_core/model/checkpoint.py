@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file for each part of a model.
+"""Weights on disk: one safetensors file for each part of a model, two if its fine-tuning method leaves some alone.
 
 A part that has not changed since an earlier checkpoint is linked instead of written again, so that every checkpoint is
 complete and a frozen encoder costs its space once.
@@ -19,35 +19,35 @@ from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.storage.files import sha256
-from modrwkv_core.storage.tensors import check_finite, load_state_dict, read_tensors, write_tensors
+from modrwkv_core.storage.tensors import check_finite, load_state_dict, read_tensors, tensor_names, write_tensors
 
-__all__ = ["OPTIMIZER", "check_hash", "load_parts", "part_tensors", "save_parts"]
+__all__ = ["OPTIMIZER", "PartFiles", "check_hash", "check_names", "load_parts", "part_files", "save_parts"]
 
 OPTIMIZER = "optimizer.safetensors"
 
 Methods = Mapping[str, FinetuningMethod[Any]]
 
 
-def part_tensors(model: MultimodalModel, methods: Methods) -> dict[str, dict[str, Tensor]]:
-    """Return what a checkpoint holds of each part.
+PartFiles = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
+"""By part and file, the tensors of a checkpoint."""
+
+
+def part_files(model: MultimodalModel, methods: Methods) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """Return what a checkpoint holds: by part, the tensors of each of its files.
 
     Args:
         model: The parts.
         methods: The fine-tuning methods of those that have learned, which say what is saved of them.
     """
-    tensors = {}
+    files = {}
     for name, part in model.parts().items():
         assert isinstance(part, Component)
-        if name in methods:
-            with guard(methods[name].origin, "state_dict()"):
-                tensors[name] = dict(methods[name].state_dict(part))
-        else:
-            tensors[name] = part.state_dict()
-    return tensors
+        files[name] = _files(name, part, methods.get(name))
+    return files
 
 
 def save_parts(
-    parts: Mapping[str, Mapping[str, Tensor]],
+    parts: PartFiles,
     folder: Path,
     *,
     frozen_parts: Collection[str] = (),
@@ -55,8 +55,10 @@ def save_parts(
 ) -> set[str]:
     """Write every part that has weights to ``folder/<part>.safetensors``.
 
+    What a part's fine-tuning method never changes goes to ``folder/<part>.frozen.safetensors``.
+
     Args:
-        parts: As :func:`part_tensors` gives them.
+        parts: As :func:`part_files` gives them.
         folder: Exists; the caller makes the whole folder appear at once.
         frozen_parts: Parts that are equal to those of ``previous``.
         previous: An earlier checkpoint's folder to link unchanged parts from.
@@ -65,22 +67,39 @@ def save_parts(
         The names of the files that are links to those of ``previous``.
     """
     linked = set()
-    for name, tensors in parts.items():
-        path = folder / f"{name}.safetensors"
-        earlier = previous / path.name if previous is not None and name in frozen_parts else None
-        if earlier is not None and earlier.is_file():
-            os.link(earlier, path)
-            linked.add(path.name)
-        elif tensors:
-            write_tensors(tensors, path)
+    for name, files in parts.items():
+        for file, tensors in files.items():
+            is_frozen = name in frozen_parts or file == _frozen_file(name)
+            earlier = previous / file if previous is not None and is_frozen else None
+            if earlier is not None and earlier.is_file() and tensor_names(earlier) == tensors.keys():
+                os.link(earlier, folder / file)
+                linked.add(file)
+            elif tensors:
+                write_tensors(tensors, folder / file)
     return linked
 
 
-def load_parts(model: MultimodalModel, folder: Path, methods: Methods, hashes: Mapping[str, str]) -> None:
-    """Fill all parts of ``model`` from a checkpoint's folder.
+def _files(name: str, part: Component, method: FinetuningMethod[Any] | None) -> dict[str, dict[str, Tensor]]:
+    """Return what the files of a part hold, by their names."""
+    if method is None:
+        return {f"{name}.safetensors": part.state_dict()}
+    with guard(method.origin, "state_dict()"):
+        tensors, frozen = method.state_dict(part), method.frozen(part)
+    return {
+        f"{name}.safetensors": {key: tensor for key, tensor in tensors.items() if key not in frozen},
+        _frozen_file(name): {key: tensor for key, tensor in tensors.items() if key in frozen},
+    }
+
+
+def _frozen_file(name: str) -> str:
+    return f"{name}.frozen.safetensors"
+
+
+def load_parts(parts: Mapping[str, Component], folder: Path, methods: Methods, hashes: Mapping[str, str]) -> None:
+    """Fill parts of a model from a checkpoint's folder.
 
     Args:
-        model: Its parts are prepared.
+        parts: By name, prepared.
         folder: The checkpoint.
         methods: The fine-tuning methods of the parts that have learned.
         hashes: SHA-256 of the files, by name.
@@ -88,28 +107,42 @@ def load_parts(model: MultimodalModel, folder: Path, methods: Methods, hashes: M
     Raises:
         CheckpointError: A file is missing, damaged, changed, or of another manifest, or holds NaN or infinity.
     """
-    parts = {name: part for name, part in model.parts().items() if name in methods or part.state_dict()}
-    extra = {path.name.removesuffix(".safetensors") for path in folder.glob("*.safetensors")} - parts.keys()
-    extra -= {OPTIMIZER.removesuffix(".safetensors")}
-    if extra:
-        raise CheckpointError(
-            f"{folder} holds parts that the manifest does not name: {', '.join(sorted(extra))}",
-            hint="the checkpoint was made with another manifest; use the manifest.yaml beside it",
-        )
     for name, part in parts.items():
         path = folder / f"{name}.safetensors"
-        if name in methods and path.name not in hashes and not path.exists():
-            continue  # a part without weights that a phase lists beside others
-        check_hash(path, hashes)
-        tensors = read_tensors(path)
-        check_finite(tensors, path, component=name)
-        assert isinstance(part, Component)
+        if path.name not in hashes and not path.exists() and (name in methods or not part.state_dict()):
+            continue  # a part without weights, maybe one that a phase lists beside others
+        tensors = _read(path, hashes)
+        frozen = folder / _frozen_file(name)
+        if frozen.name in hashes or frozen.exists():
+            tensors |= _read(frozen, hashes)
         if name in methods:
             with guard(methods[name].origin, "load_state_dict()"):
                 methods[name].load_state_dict(part, tensors, path)
         else:
             hint = "the checkpoint was made with another manifest; use the manifest.yaml beside it"
             load_state_dict(part, tensors, path, component=name, hint=hint)
+
+
+def check_names(names: Collection[str], folder: Path) -> None:
+    """Compare the parts that a checkpoint's folder holds with those of a model.
+
+    Raises:
+        CheckpointError: It holds others.
+    """
+    files = {path.name for path in folder.glob("*.safetensors")} - {OPTIMIZER}
+    extra = files - {file for name in names for file in (f"{name}.safetensors", _frozen_file(name))}
+    if extra:
+        raise CheckpointError(
+            f"{folder} holds parts that the manifest does not name: {', '.join(sorted(extra))}",
+            hint="the checkpoint was made with another manifest; use the manifest.yaml beside it",
+        )
+
+
+def _read(path: Path, hashes: Mapping[str, str]) -> dict[str, Tensor]:
+    check_hash(path, hashes)
+    tensors = read_tensors(path)
+    check_finite(tensors, path, component=path.name.removesuffix(".safetensors"))
+    return tensors
 
 
 def check_hash(path: Path, hashes: Mapping[str, str]) -> None:

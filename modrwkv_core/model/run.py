@@ -8,6 +8,7 @@
       metrics.jsonl           one line of metrics for each logged step
       checkpoints/step-00000120/
         <part>.safetensors    the weights of each part
+        <part>.frozen.safetensors  those that its fine-tuning method never changes
         optimizer.safetensors the optimizer's state
         train_state.json      phase, step, random state, hashes: where to go on
 """
@@ -23,19 +24,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from modrwkv_core.errors import CheckpointError, WriteError
+from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
-from modrwkv_core.manifest.load import LoadedManifest
-from modrwkv_core.model.checkpoint import OPTIMIZER, check_hash, load_parts, save_parts
-from modrwkv_core.model.finetuning import prepare_parts
+from modrwkv_core.manifest.load import LoadedManifest, load_manifest
+from modrwkv_core.manifest.lock import read_lock
+from modrwkv_core.model.checkpoint import OPTIMIZER, PartFiles, check_hash, check_names, load_parts, save_parts
+from modrwkv_core.model.finetuning import merge_parts, methods_of_parts, prepare_parts
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.train_state import TRAIN_STATE, TrainState
 from modrwkv_core.storage.files import sha256, sync, temporary_name, write_text
 from modrwkv_core.storage.tensors import check_finite, read_tensors, write_tensors
 
-__all__ = ["KEEP", "RunFolder", "load_checkpoint"]
+__all__ = ["KEEP", "RunFolder", "load_checkpoint", "load_run_manifest"]
 
 KEEP = 2
 """Checkpoints that a run keeps besides those at the ends of phases."""
@@ -45,9 +48,15 @@ _LOCK_PATIENCE: Final = 5.0
 
 
 def load_checkpoint(
-    loaded: LoadedManifest, model: MultimodalModel, checkpoint: Path
+    loaded: LoadedManifest, parts: Mapping[str, nn.Module], checkpoint: Path, *, merge: bool = False
 ) -> dict[str, FinetuningMethod[Any]]:
-    """Fill a model that was assembled from ``loaded`` with the weights of a checkpoint.
+    """Fill parts of a model that were built from ``loaded`` with the weights of a checkpoint.
+
+    Args:
+        loaded: The run's manifest.
+        parts: All parts of the model, or those that are needed.
+        checkpoint: Its folder.
+        merge: Whether the parts get the layers back that fine-tuning methods replaced: to answer, not to train on.
 
     Returns:
         The fine-tuning methods of the parts that have learned.
@@ -56,9 +65,21 @@ def load_checkpoint(
         CheckpointError: A file is missing, damaged, changed, or of another manifest.
     """
     state = TrainState.read(checkpoint)
-    methods = prepare_parts(loaded, model, state.phase)
-    load_parts(model, checkpoint, methods, state.files)
+    check_names(loaded.manifest.parts, checkpoint)
+    components = {name: part for name, part in parts.items() if isinstance(part, Component)}
+    applied = [(name, method) for name, method in methods_of_parts(loaded, state) if name in components]
+    methods = prepare_parts(components, applied)
+    load_parts(components, checkpoint, methods, state.files)
+    if merge:
+        merge_parts(components, applied)
     return methods
+
+
+def load_run_manifest(folder: RunFolder) -> LoadedManifest:
+    """Load the manifest of a run, with the plugins that its lock names."""
+    # Variables that override a manifest are meant for the one that trains, not for what has been trained.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV__")}
+    return load_manifest(folder.manifest, environ=environ, locked=read_lock(folder.lock).providers)
 
 
 class RunFolder:
@@ -150,7 +171,7 @@ class RunFolder:
 
     def save(
         self,
-        parts: Mapping[str, Mapping[str, Tensor]],
+        parts: PartFiles,
         state: TrainState,
         optimizer: Mapping[str, Tensor],
         *,
@@ -159,7 +180,7 @@ class RunFolder:
         """Write a checkpoint and return its folder; the earlier ones stay as they are until it is complete.
 
         Args:
-            parts: The tensors of each part, see :func:`~modrwkv_core.model.checkpoint.part_tensors`.
+            parts: What to save, see :func:`~modrwkv_core.model.checkpoint.part_files`.
             state: Where the run stands; the hashes are filled in.
             optimizer: The optimizer's tensors by name.
             frozen_parts: Parts that no step has changed since the previous checkpoint.

@@ -23,6 +23,7 @@ __all__ = [
     "read_pickled",
     "read_safetensors",
     "read_tensors",
+    "tensor_names",
     "write_safetensors",
     "write_tensors",
 ]
@@ -54,6 +55,19 @@ def read_safetensors(path: Path | str, names: Collection[str] | None = None) -> 
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
     except Exception as error:  # safetensors raises what a damaged header leads it to
+        raise _damaged(path, error) from error
+
+
+def tensor_names(path: Path | str) -> set[str]:
+    """Return the names of the tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
+    except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 
 

@@ -14,8 +14,8 @@ import torch
 from modrwkv_kernels import CuSeqlens
 from torch import Tensor, nn
 
-from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.component import Backbone
+from modrwkv_core.errors import CheckpointError, ComponentError
+from modrwkv_core.interfaces.component import INITIAL_STATE, Backbone
 from modrwkv_core.interfaces.config import BackboneConfig
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
@@ -151,6 +151,30 @@ class BackboneContract(NeuralContract):
         module, x_BTD = self.embedded(settings)
         begun, _ = module(x_BTD, state=module.init_state(len(x_BTD)))
         assert_near(begun, module(x_BTD)[0], 0.0, f"{self.name}: init_state differs from no state")
+
+    def test_every_sequence_begins_with_the_state_that_is_set(self, settings: Mapping[str, Any]) -> None:
+        """After ``set_initial_state`` sequences alone, in batches and packed begin there, and gradients reach it.
+
+        A backbone that cannot raises ``ComponentError``.
+
+        Remedy: let ``init_state`` return copies of the parameters that ``set_initial_state`` makes.
+        """
+        module, x_BTD = self.embedded(settings)
+        _, after = module(x_BTD[:1])
+        expected = [module(x_BTD[:1, begin:end], state=after)[0] for begin, end in ((0, 9), (9, self.tokens))]
+        try:
+            module.set_initial_state(after)
+        except ComponentError:
+            return
+        packed, _ = module(x_BTD[:1], cu_seqlens=CuSeqlens.of([0, 9, self.tokens]))
+        assert_near(packed, torch.cat(expected, dim=1), SAME, f"{self.name}: a packed sequence begins elsewhere")
+        batch, _ = module(x_BTD[:1, :9].expand(2, -1, -1))
+        assert_near(batch[1:], expected[0], SAME, f"{self.name}: a sequence of a batch begins elsewhere")
+        torch.autograd.backward(packed.square().sum())
+        learns = {name: each for name, each in module.named_parameters() if name.startswith(INITIAL_STATE)}
+        assert learns, f"no parameter of {self.name} is called {INITIAL_STATE}*"
+        dead = [name for name, each in learns.items() if each.grad is None or not each.grad.abs().max() > 0]
+        assert not dead, f"{', '.join(dead)} of {self.name} have no gradient"
 
     def test_states_fork_stack_and_select(self, settings: Mapping[str, Any]) -> None:
         """Sequences of a state can be copied, joined and picked.

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from modrwkv_core.errors import CheckpointError
+from modrwkv_core.errors import CheckpointError, ComponentError
 from modrwkv_core.interfaces.component import Backbone
 from modrwkv_core.interfaces.config import BackboneConfig
 from modrwkv_core.interfaces.state import State
@@ -89,14 +89,16 @@ class FakeState(State):
 
 
 class FakeBackbone(Backbone[FakeBackboneConfig]):
-    """A gated recurrent unit between an embedding and an output projection."""
+    """A gated recurrent unit behind a linear layer, between an embedding and an output projection."""
 
     def __init__(self, config: FakeBackboneConfig, vocab_size: int = 32) -> None:
         super().__init__(config, vocab_size)
         self.hidden_size = config.hidden_size
         self.embedding = nn.Embedding(vocab_size, config.hidden_size)
+        self.input = nn.Linear(config.hidden_size, config.hidden_size)
         self.cell = nn.GRUCell(config.hidden_size, config.hidden_size)
         self.head = nn.Linear(config.hidden_size, vocab_size, bias=False)
+        self.initial_state: nn.ParameterDict | None = None
 
     def embed(self, ids: Tensor) -> Tensor:
         """Look up ``ids``."""
@@ -122,7 +124,7 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
 
     def _read(self, x_BTD: Tensor, hidden_BD: Tensor) -> tuple[Tensor, Tensor]:
         steps = []
-        for x_BD in x_BTD.unbind(1):
+        for x_BD in self.input(x_BTD).unbind(1):
             hidden_BD = self.cell(x_BD, hidden_BD)
             steps.append(hidden_BD)
         return torch.stack(steps, dim=1), hidden_BD
@@ -138,8 +140,16 @@ class FakeBackbone(Backbone[FakeBackboneConfig]):
         return scores
 
     def init_state(self, batch_size: int) -> FakeState:
-        """Return zeros."""
+        """Return zeros, or copies of the state that is set."""
+        if self.initial_state is not None:
+            return FakeState(self.initial_state["hidden"]).fork(batch_size)
         return FakeState(self.embedding.weight.new_zeros(batch_size, self.hidden_size))
+
+    def set_initial_state(self, state: State) -> None:
+        """Begin with ``state``."""
+        if not isinstance(state, FakeState) or state.hidden.shape != (1, self.hidden_size):
+            raise ComponentError("the state is not one of this backbone", component="backbone/fake")
+        self.initial_state = nn.ParameterDict({"hidden": state.hidden.detach().clone()})
 
     def weight_decay_parameters(self) -> set[str]:
         """Name the matrices."""

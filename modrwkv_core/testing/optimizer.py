@@ -36,10 +36,16 @@ class OptimizerContract(ComponentContract):
 
     def build(self, module: nn.Module, settings: Mapping[str, Any], decay: float = 0.0) -> torch.optim.Optimizer:
         """Build it as the trainer does: matrices decay, the other parameters do not."""
-        parameters = list(module.parameters())
+        matrices = {name: each for name, each in module.named_parameters() if each.ndim >= 2}
+        vectors = {name: each for name, each in module.named_parameters() if each.ndim < 2}
         groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "lr": self.lr, "weight_decay": decay},
-            {"params": [p for p in parameters if p.ndim < 2], "lr": self.lr, "weight_decay": 0.0},
+            {
+                "params": list(parameters.values()),
+                "names": [f"adapter:{name}" for name in parameters],
+                "lr": self.lr,
+                "weight_decay": weight_decay,
+            }
+            for parameters, weight_decay in ((matrices, decay), (vectors, 0.0))
         ]
         optimizer: torch.optim.Optimizer = load(self.spec.implementation)(self.config(settings), groups)
         return optimizer

@@ -9,8 +9,6 @@ from modrwkv_core.training.config import CosineConfig
 
 __all__ = ["CosineScheduler"]
 
-_DEFAULT_WARMUP = 100
-
 
 class CosineScheduler(Scheduler[CosineConfig]):
     """The factor rises linearly to 1 over the warm-up and then falls along half a cosine."""
@@ -18,8 +16,7 @@ class CosineScheduler(Scheduler[CosineConfig]):
     def factor(self, step: int) -> float:
         """Return the factor of the phase's ``lr`` for a step."""
         config = self.config
-        default = min(_DEFAULT_WARMUP, self.steps // 10)
-        warmup = min(default if config.warmup_steps is None else config.warmup_steps, self.steps)
+        warmup = config.warmup_of(self.steps)
         if step < warmup:
             return (step + 1) / warmup
         progress = min(1.0, (step - warmup) / max(1, self.steps - warmup))

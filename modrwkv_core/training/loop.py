@@ -65,7 +65,7 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
         check_sharding(context)
         plans = [PhasePlan.of(context, phase) for phase in context.manifest.phases]
         if checkpoint is not None:
-            context.methods = load_checkpoint(loaded, context.model, checkpoint)
+            context.methods = load_checkpoint(loaded, context.model.parts(), checkpoint)
         check_peers(context, checkpoint)
         context.place()
         first = _first_phase(context, plans, state)

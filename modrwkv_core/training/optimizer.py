@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -16,20 +16,23 @@ from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.build import build
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.registry import Registry
+from modrwkv_core.training.ema import EMA
 from modrwkv_core.training.plan import parameter_groups
 from modrwkv_core.training.world import World
 
 __all__ = ["PhaseOptimizer"]
 
+_EMA: Final = "ema/"
+
 
 class PhaseOptimizer:
-    """Clips gradients, sets learning rates and steps; around any :class:`torch.optim.Optimizer`.
+    """Clips gradients, sets learning rates, steps and averages; around any :class:`torch.optim.Optimizer`.
 
     Args:
         registry: Provides the optimizer.
         model: Its trainable parameters are optimized.
         manifest: Which parts there are.
-        phase: The optimizer, learning rates and clipping.
+        phase: The optimizer, learning rates, clipping and averaging.
         world: The processes that train together.
     """
 
@@ -44,9 +47,9 @@ class PhaseOptimizer:
         self._named = {
             name: parameter for group in groups for name, parameter in zip(group["names"], group["params"], strict=True)
         }
-        without_names = [{key: value for key, value in group.items() if key != "names"} for group in groups]
         config = phase.optimizer
-        self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, without_names)
+        self._optimizer: Optimizer[Any] = build(registry, "optimizer", config.type, config, groups)
+        self._ema = None if phase.ema is None else EMA(phase.ema, self._named)
 
     def reduce_gradients(self, unused_parts: Collection[str]) -> Tensor:
         """Sum the gradients over all processes, clip their norm and return what it was before, on their device.
@@ -85,14 +88,23 @@ class PhaseOptimizer:
         with guard(self._optimizer.origin, "step()"):
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._ema is not None:
+            self._ema.update()
+
+    def finish(self) -> None:
+        """Give the phase's weights the values that it ends with: their moving average, if it has one."""
+        if self._ema is not None:
+            self._ema.copy_to_parameters()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's state as ``<key>/<part>:<parameter>``; numbers become tensors.
+        """Return the state as ``<key>/<part>:<parameter>``, with moving averages as the key ``ema``.
+
+        Numbers become tensors.
 
         Raises:
             ComponentError: The state holds something else.
         """
-        tensors = {}
+        tensors = {} if self._ema is None else {f"{_EMA}{name}": each for name, each in self._ema.tensors().items()}
         for name, parameter in self._named.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, (int, float)):
@@ -105,12 +117,23 @@ class PhaseOptimizer:
                 tensors[f"{key}/{name}"] = value
         return tensors
 
+    def _shard(self, name: str, tensor: Tensor) -> Tensor:
+        """Share out ``tensor`` as the parameter ``name`` is, if it belongs to each of its elements."""
+        parameter = self._named.get(name)
+        if isinstance(parameter, DTensor) and tensor.shape == parameter.shape:
+            return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
+        return tensor
+
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`tensors` gave.
 
         Raises:
             CheckpointError: They are those of other parameters, or of another optimizer.
         """
+        if self._ema is not None:
+            averages = {name.removeprefix(_EMA): each for name, each in tensors.items() if name.startswith(_EMA)}
+            self._ema.load_tensors({name: self._shard(name, average) for name, average in averages.items()})
+            tensors = {name: each for name, each in tensors.items() if not name.startswith(_EMA)}
         state: dict[str, dict[str, Any]] = {name: {} for name in self._named}
         unknown = []
         for full_name, tensor in tensors.items():
@@ -118,10 +141,7 @@ class PhaseOptimizer:
             if name not in state:
                 unknown.append(full_name)
             else:
-                parameter = self._named[name]
-                if isinstance(parameter, DTensor) and tensor.shape == parameter.shape:
-                    tensor = distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
-                state[name][key] = tensor
+                state[name][key] = self._shard(name, tensor)
         if unknown:
             raise CheckpointError(
                 f"the optimizer's state is that of other parameters: {', '.join(sorted(unknown)[:4])}",

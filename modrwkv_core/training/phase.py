@@ -103,6 +103,7 @@ class PhaseRun:
         if self.phase_step < self.plan.steps:
             try:
                 self._take_steps()
+                self.optimizer.finish()
                 self.checkpointer.save(self._state(done=True))
             except Exception as error:
                 if self.is_agreed and not (self.step.is_updating or isinstance(error, _NotFiniteError)):

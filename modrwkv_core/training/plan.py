@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Self
 
 from torch import nn
@@ -65,10 +67,11 @@ class PhasePlan:
 
 
 def check_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method: Method) -> None:
-    """Refuse a phase that trains nothing.
+    """Refuse a phase that trains nothing, or that freezes what it does not train.
 
     Raises:
-        ManifestError: None of the parts that the phase trains has parameters that learn.
+        ManifestError: None of the parts that the phase trains has parameters that learn, or a glob of its ``freeze``
+            matches no parameter of these parts.
     """
     parts = model.parts()
     assert set(manifest.parts) == parts.keys(), "the manifest and the model have the same parts"
@@ -78,20 +81,50 @@ def check_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method:
             component=f"phases.{phase.name}.train",
             hint="name a part that can learn, such as adapter or backbone",
         )
+    trained = manifest.select(phase.train)
+    _check_freeze(phase, [f"{part}.{name}" for part in trained for name, _ in parts[part].named_parameters()])
 
 
 def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method: Method) -> set[str]:
-    """Unfreeze what ``phase`` trains, freeze the rest, set the modes; return the names of the trained parts."""
+    """Unfreeze what ``phase`` trains, freeze the rest, set the modes; return the names of the trained parts.
+
+    Raises:
+        ManifestError: A glob of the phase's ``freeze`` matches nothing that learns, or all of it.
+    """
     trained = set(manifest.select(phase.train))
+    learning = []
     model.train()  # the embedders look at their next features
     for name, part in model.parts().items():
         part.train(name in trained)
         part.requires_grad_(False)
         if name in trained:
             learns = method.trainable(_component(part))
+            learning += [f"{name}.{each}" for each in learns]
             for parameter_name, parameter in part.named_parameters():
-                parameter.requires_grad_(parameter_name in learns)
+                parameter.requires_grad_(parameter_name in learns and not _is_frozen(f"{name}.{parameter_name}", phase))
+    _check_freeze(phase, learning)
+    if all(_is_frozen(name, phase) for name in learning):
+        raise ManifestError(
+            f"phase {phase.name} freezes all that it trains",
+            component=f"phases.{phase.name}.freeze",
+            hint="freeze less, or leave the phase out",
+        )
     return trained
+
+
+def _check_freeze(phase: Phase, names: Collection[str]) -> None:
+    """Refuse globs of the phase's ``freeze`` that match none of ``names``."""
+    for glob in phase.freeze:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise ManifestError(
+                f"phase {phase.name} has no weights {glob} that could be frozen",
+                component=f"phases.{phase.name}.freeze",
+                hint=f"what it trains: {', '.join(sorted(names)[:4])}, ...",
+            )
+
+
+def _is_frozen(name: str, phase: Phase) -> bool:
+    return any(fnmatchcase(name, glob) for glob in phase.freeze)
 
 
 def parameter_groups(model: MultimodalModel, manifest: Manifest, phase: Phase) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from modrwkv_core.errors import CheckpointError, ModRWKVError
-from modrwkv_core.model.checkpoint import part_tensors
+from modrwkv_core.model.checkpoint import part_files
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.optimizer import PhaseOptimizer
@@ -45,7 +45,10 @@ class Checkpointer:
                 f"{context.folder.path} was removed or emptied during training",
                 hint="nothing can be saved there; train again",
             )
-        parts = {name: world.whole(tensors) for name, tensors in part_tensors(context.model, context.methods).items()}
+        parts = {
+            name: {file: world.whole(tensors) for file, tensors in files.items()}
+            for name, files in part_files(context.model, context.methods).items()
+        }
         optimizer = world.whole(self._optimizer.tensors())
         self.saved = context.folder.checkpoint(state.step)
         if not world.is_main:

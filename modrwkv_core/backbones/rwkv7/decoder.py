@@ -43,7 +43,7 @@ class CompiledDecoder(Decoder):
                 component="backbone/rwkv7",
                 hint=f"use auto, {', '.join(FORMATS)}",
             )
-        tensors = model.state_dict()
+        tensors = model.weights()
         self.format = lossless_format(tensors.values()) if weights == "auto" else weights
         self.name = f"compiled for the CPU, weights in {self.format}"
         self.weights = pack(tensors, self.format, transpose_value=True)

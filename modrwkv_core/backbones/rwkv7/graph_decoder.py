@@ -50,8 +50,9 @@ class GraphDecoder(Decoder):
                 component="backbone/rwkv7",
                 hint=f"use auto or {own}, the model's own type",
             )
-        self.weights = pack(model.state_dict(), own, transpose_value=False)
-        self.pool = model.init_state(slots)
+        self.weights = pack(model.weights(), own, transpose_value=False)
+        with torch.no_grad():
+            self.pool = model.init_state(slots)
         self._free = list(range(slots))
         self._steps: dict[int, _Step] = {}
 

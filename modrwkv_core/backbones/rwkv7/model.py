@@ -1,4 +1,6 @@
-"""RWKV-7 as a backbone: embedding, blocks, output projection. Its ``state_dict`` is the official layout.
+"""RWKV-7 as a backbone: embedding, blocks, output projection, and an initial state if one is set.
+
+Its ``state_dict`` is the official layout, besides the initial state.
 
 B = batch size, T = tokens, D = hidden size, S = batch size or packed sequences.
 """
@@ -6,6 +8,7 @@ B = batch size, T = tokens, D = hidden size, S = batch size or packed sequences.
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Self, cast
 
@@ -30,7 +33,7 @@ from modrwkv_core.backbones.rwkv7.recompute import recomputing
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.backbones.rwkv7.token_shift import Tail
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.interfaces.component import Backbone
+from modrwkv_core.interfaces.component import INITIAL_STATE, Backbone
 from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.pretrained import weight_files
 from modrwkv_core.interfaces.state import State
@@ -60,6 +63,7 @@ class RWKV7(Backbone[RWKV7Config]):
     """
 
     config: RWKV7Config
+    initial_state: nn.ParameterDict | None
 
     def __init__(self, config: RWKV7Config, vocab_size: int) -> None:
         sizes = config.sizes()
@@ -75,6 +79,7 @@ class RWKV7(Backbone[RWKV7Config]):
         self.blocks = nn.ModuleList(Block(sizes, layer, config.kernel) for layer in range(sizes.num_layers))
         self.ln_out = nn.LayerNorm(sizes.hidden_size)
         self.head = Linear(sizes.hidden_size, vocab_size)
+        self.register_module("initial_state", None)
 
         if config.weights is None:
             self._initialize()
@@ -212,12 +217,19 @@ class RWKV7(Backbone[RWKV7Config]):
         return scores
 
     def init_state(self, batch_size: int) -> RWKV7State:
-        """Return the state of ``batch_size`` sequences that have read nothing: zeros."""
+        """Return the state of ``batch_size`` sequences that have read nothing: zeros, or copies of the one that is set.
+
+        Gradients reach the one that is set.
+        """
         like = self.emb.weight
         sizes = self.sizes
+        matrix_dtype = torch.promote_types(like.dtype, torch.float32)
+        if self.initial_state is not None:
+            initial = self.initial_state
+            shifts = (initial[name].to(like.dtype) for name in ("time_shift", "channel_shift"))
+            return RWKV7State(initial["matrix"].to(matrix_dtype), *shifts).fork(batch_size)
         matrix = like.new_zeros(
-            (sizes.num_layers, batch_size, sizes.num_heads, sizes.head_dim, sizes.head_dim),
-            dtype=torch.promote_types(like.dtype, torch.float32),
+            (sizes.num_layers, batch_size, sizes.num_heads, sizes.head_dim, sizes.head_dim), dtype=matrix_dtype
         )
         return RWKV7State(matrix, *(like.new_zeros(sizes.num_layers, batch_size, sizes.hidden_size) for _ in range(2)))
 
@@ -229,6 +241,23 @@ class RWKV7(Backbone[RWKV7Config]):
     def shardable_blocks(self) -> list[Block]:
         """Return the layers."""
         return self._blocks()
+
+    def set_initial_state(self, state: State) -> None:
+        """Let every sequence begin with ``state``, of batch size 1; its tensors become parameters.
+
+        Raises:
+            ComponentError: The state is not one of this model.
+        """
+        initial = self._checked_state(state, 1)
+        weight = self.emb.weight
+        tensors = {field.name: getattr(initial, field.name) for field in fields(initial)}
+        self.initial_state = nn.ParameterDict(
+            {name: tensor.detach().to(weight.device, copy=True) for name, tensor in tensors.items()}
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of the official layout: the state dict without an initial state."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(INITIAL_STATE)}
 
     def weight_decay_parameters(self) -> set[str]:
         """Names of the parameters that weight decay may touch: the large matrices.

@@ -14,7 +14,7 @@ from torch import nn
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.component import Component
-from modrwkv_core.model.checkpoint import load_parts, part_tensors
+from modrwkv_core.model.checkpoint import check_names, load_parts, part_files
 from modrwkv_core.model.run import KEEP, RunFolder
 from modrwkv_core.model.train_state import TRAIN_STATE as TRAIN_STATE_FILE
 from modrwkv_core.model.train_state import RngState, TrainState
@@ -54,11 +54,12 @@ def largest_file(size: int) -> Iterator[None]:
 
 def save(folder: RunFolder, model: Any, step: int, *, done: bool = False, frozen_parts: tuple[str, ...] = ()) -> Path:
     state = TRAIN_STATE.model_copy(update={"step": step, "phase_done": done})
-    return folder.save(part_tensors(model, {}), state, {}, frozen_parts=frozen_parts)
+    return folder.save(part_files(model, {}), state, {}, frozen_parts=frozen_parts)
 
 
 def load(model: Any, checkpoint: Path) -> None:
-    load_parts(model, checkpoint, {}, TrainState.read(checkpoint).files)
+    check_names(model.parts(), checkpoint)
+    load_parts(model.parts(), checkpoint, {}, TrainState.read(checkpoint).files)
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Low-rank adaptation (LoRA) as a fine-tuning method of ModRWKV."""
