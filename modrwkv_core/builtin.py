@@ -285,6 +285,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("train", "run the phases of a manifest"),
             ("evaluate", "evaluate a trained run on its tasks and write a report"),
             ("report", "write the report of a run, also while it trains"),
+            ("sweep", "compare settings of a manifest, seed by seed"),
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),

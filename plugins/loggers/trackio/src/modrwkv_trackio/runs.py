@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import trackio
+from trackio.run import Run
 
 __all__ = ["finish", "log", "start"]
 
 _CONFIG: Final = "trackio_config.json"
-_OPEN: Final[dict[Path, trackio.Run]] = {}
+_OPEN: Final[dict[Path, Run]] = {}
 
 
 def start(project: str, run: Path, config: dict[str, Any] | None) -> None:
