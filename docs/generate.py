@@ -76,6 +76,10 @@ FOREIGN_VARIABLES = {
     "CUDA_VISIBLE_DEVICES": "GPUs that torch sees; empty: none.",
     "HF_HOME": "Where huggingface_hub keeps downloaded checkpoints.",
     "HF_HUB_OFFLINE": "`1` keeps huggingface_hub from asking the network: only what is in its cache is found.",
+    "TENSORBOARD_LOGGING_DIR": "Folder of TensorBoard's event files; makes `modrwkv-tensorboard` active.",
+    "WANDB_PROJECT": "Project in Weights & Biases; makes `modrwkv-wandb` active.",
+    "TRACKIO_PROJECT": "Project in Trackio; makes `modrwkv-trackio` active.",
+    "MLFLOW_TRACKING_URI": "MLflow's server; makes `modrwkv-mlflow` active.",
     "CXX": "The C++ compiler that modrwkv-kernels is built with.",
 }
 

@@ -318,6 +318,8 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("schema", "write the manifest's JSON Schema for editors"),
             ("train", "run the phases of a manifest"),
             ("evaluate", "evaluate a trained run on its tasks and write a report"),
+            ("report", "write the report of a run, also while it trains"),
+            ("sweep", "compare settings of a manifest, seed by seed"),
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
@@ -330,8 +332,18 @@ def modrwkv_commands() -> list[CommandSpec]:
 
 
 @hookimpl
+def modrwkv_run_started(run: Path) -> None:
+    """Write ``metrics.csv`` anew: a resumed run has dropped the steps that it repeats."""
+    from modrwkv_core.training.csv_log import write_csv
+
+    write_csv(run)
+
+
+@hookimpl
 def modrwkv_metrics(run: Path, step: int, metrics: Mapping[str, float | str]) -> None:
-    """Write the metrics to the run's ``metrics.jsonl``."""
+    """Write the metrics to the run's ``metrics.jsonl`` and ``metrics.csv``."""
+    from modrwkv_core.training.csv_log import append_csv
     from modrwkv_core.training.loggers import append_metrics
 
     append_metrics(run, step, metrics)
+    append_csv(run, step, metrics)

@@ -25,17 +25,16 @@ def evaluate(
 ) -> None:
     """Evaluate the model of RUN on the tasks of its manifest, next to baselines.
 
-    Writes report.html and results.json into RUN.
+    Writes results.json, and report.html as `modrwkv report` does, into RUN.
     """
     from modrwkv_core.evaluation import results as scores
+    from modrwkv_core.evaluation.cards import evaluation_cards, write_evaluations
     from modrwkv_core.evaluation.evaluator import evaluate
-    from modrwkv_core.evaluation.report import write_report
-    from modrwkv_core.evaluation.summary import summarize
+    from modrwkv_core.evaluation.run_report import write_run_report
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.record import Media
     from modrwkv_core.model.run import RunFolder
     from modrwkv_core.model.train_state import TrainState
-    from modrwkv_core.training.loggers import read_metrics
 
     session = load(run, device=device)
     manifest = session.loaded.manifest
@@ -53,17 +52,16 @@ def evaluate(
             if asked := scores.questions(result):
                 click.echo(asked + "\n")
         click.echo(scores.table(results))
-    parameters = sum(parameter.numel() for parameter in session.model.parameters())
     scores.write_results(run / "results.json", manifest.name, results)
-    logged = read_metrics(run)
-    write_report(run / "report.html", manifest.name, summarize(manifest, parameters, logged), results, logged, decode)
+    write_evaluations(run, [evaluation_cards(result, decode) for result in results])
+    report = write_run_report(run)
     session.loaded.registry.hook.modrwkv_evaluated(
         run=run,
         step=TrainState.read(RunFolder(run).latest()).step,
         metrics={f"{result.task}/{score.metric.name}": score.model for result in results for score in result.scores},
     )
     if not as_json:
-        click.echo(f"report: {run / 'report.html'}")
+        click.echo(f"report: {report}")
 
 
 def _chosen(run: Path, known: Collection[str], wanted: Sequence[str]) -> list[str]:

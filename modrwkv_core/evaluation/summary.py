@@ -10,12 +10,14 @@ from modrwkv_core.manifest.schema import Manifest, ModalityConfig, Phase
 __all__ = ["summarize"]
 
 
-def summarize(manifest: Manifest, parameters: int, metrics: Sequence[Mapping[str, float | str]]) -> dict[str, str]:
+def summarize(
+    manifest: Manifest, parameters: int | None, metrics: Sequence[Mapping[str, float | str]]
+) -> dict[str, str]:
     """Say what a run is made of, name by name.
 
     Args:
         manifest: The run's.
-        parameters: Number of the model's parameters.
+        parameters: Number of the model's parameters; None leaves them out.
         metrics: What training logged.
     """
     speeds = {f"speed of {phase.name}": _speed(metrics, phase.name) for phase in manifest.phases}
@@ -23,7 +25,7 @@ def summarize(manifest: Manifest, parameters: int, metrics: Sequence[Mapping[str
         "backbone": f"{manifest.backbone.type}, hidden size {manifest.backbone.in_dim}",
         **{name: _chain(pipeline) for name, pipeline in manifest.modalities.items()},
         "heads": ", ".join(manifest.heads),
-        "parameters": f"{parameters:,}",
+        **({} if parameters is None else {"parameters": f"{parameters:,}"}),
         "training": "; ".join(_length(phase) for phase in manifest.phases),
         **{name: speed for name, speed in speeds.items() if speed},
     }

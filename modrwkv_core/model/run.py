@@ -6,6 +6,7 @@
       manifest.yaml           the resolved manifest
       lock.json               distributions, versions, kernel backend, seeds
       metrics.jsonl           one line of metrics for each logged step
+      metrics.csv             the same as a table
       checkpoints/step-00000120/
         <part>.safetensors    the weights of each part
         <part>.frozen.safetensors  those that its fine-tuning method never changes
@@ -141,6 +142,17 @@ class RunFolder:
             if is_new:
                 with suppress(OSError):  # it holds something now
                     self.path.rmdir()
+
+    def is_training(self) -> bool:
+        """Whether a process trains in the folder at this moment."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def _flock(self, descriptor: int) -> None:
         deadline = time.monotonic() + _LOCK_PATIENCE

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modrwkv_core.evaluation.plots import Drawing, draw_forecast, draw_losses, draw_signal
+from modrwkv_core.evaluation.curves import draw_losses, draw_metrics
+from modrwkv_core.evaluation.drawing import Drawing
+from modrwkv_core.evaluation.plots import draw_forecast, draw_signal
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 
@@ -119,3 +121,12 @@ def test_drawings_are_repeatable_and_follow_the_readers_colors() -> None:
     assert "currentColor" in text
     assert "#010203" not in text
     assert "prefers-color-scheme:dark" in text
+
+
+def test_other_numbers_have_a_panel_for_each_word_before_a_slash() -> None:
+    metrics = [line(step, "align", lr=1e-3) | {"gradient_norm": 1.0} for step in (1, 2)]
+    metrics += [line(3, "finetune", lr=1e-4, norm_image=1.0, norm_text=2.0)]
+    drawing = draw_metrics([*metrics, line(3, "finetune", loss_lm=1.0, valid_lm=1.0)])
+    assert drawing is not None
+    assert drawing.alt == "curves of lr, gradient_norm, norm over the steps of training"
+    assert draw_metrics([line(1, "align", loss_lm=1.0)]) is None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.evaluation.cards import evaluation_cards
 from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredErrorConfig
 from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
 from modrwkv_core.evaluation.report import write_report
@@ -85,8 +86,10 @@ def user(*parts: Any) -> Turn:
 
 
 def report(path: Path, results: Sequence[Result] = (), title: str = "demo", **options: Any) -> Page:
-    arguments = {"summary": {}, "metrics": [], "decode": lambda media: media.media} | options
-    write_report(path / "report.html", title, results=results, **arguments)
+    arguments = {"summary": {}, "metrics": []} | options
+    decode = arguments.pop("decode", lambda media: media.media)
+    evaluations = [evaluation_cards(result, decode) for result in results]
+    write_report(path / "report.html", title, evaluations=evaluations, **arguments)
     return Page(path / "report.html")
 
 

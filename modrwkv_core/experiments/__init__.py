@@ -1,0 +1,1 @@
+"""Sweeps: runs of one manifest with different settings, compared seed by seed."""

@@ -1,0 +1,1 @@
+"""The logger ``mlflow``: metrics of runs in MLflow."""

@@ -1,0 +1,1 @@
+"""The logger ``tensorboard``: metrics of runs in TensorBoard."""

@@ -1,0 +1,1 @@
+"""The logger ``trackio``: metrics of runs in Trackio."""

@@ -1,0 +1,1 @@
+"""The logger ``wandb``: metrics of runs in Weights & Biases."""
