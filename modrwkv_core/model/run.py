@@ -34,7 +34,6 @@ from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.manifest.lock import read_lock
 from modrwkv_core.model.checkpoint import OPTIMIZER, PartFiles, check_hash, check_names, load_parts, save_parts
 from modrwkv_core.model.finetuning import merge_parts, methods_of_parts, prepare_parts
-from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.train_state import TRAIN_STATE, TrainState
 from modrwkv_core.storage.files import sha256, sync, temporary_name, write_text
 from modrwkv_core.storage.tensors import check_finite, read_tensors, write_tensors
