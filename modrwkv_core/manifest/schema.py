@@ -162,6 +162,9 @@ class Phase(Section):
     """Arithmetic of the forward and backward pass. In ``bfloat16`` linear and convolutional layers compute with rounded
     copies of their weights; the optimizer and checkpoints keep float32."""
 
+    eval_every: int | None = Field(default=None, ge=1)
+    """Optimizer steps between validations on ``data.valid``; null: only at the phase's end."""
+
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints; null: only at the phase's end."""
 

@@ -83,6 +83,10 @@ class MetricsAccumulator:
                 self._waited += time.perf_counter() - began
             yield batch
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count a stretch of time that was not spent on steps."""
+        self._began += seconds
+
     def add(self, metrics: StepMetrics) -> None:
         """Take in the values of one step."""
         self._pending.append(metrics)

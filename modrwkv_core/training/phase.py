@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from modrwkv_core.training.resume import check_data, fingerprint
 from modrwkv_core.training.rng import Rng
 from modrwkv_core.training.saving import Checkpointer
 from modrwkv_core.training.step import TrainStep
-from modrwkv_core.training.validation import validate
+from modrwkv_core.training.validation import validate, warn_of_unused_modalities
 from modrwkv_core.training.world import PeerError
 
 __all__ = ["PhaseRun"]
@@ -83,6 +84,7 @@ class PhaseRun:
         self.data = tuple(fingerprint(source) for source in plan.sources)
         self.rng = Rng.now(context.device)
         self.is_agreed = True
+        self.logged: int | None = None
 
     def _restore(self, checkpoint: Path) -> None:
         state = TrainState.read(checkpoint)
@@ -125,9 +127,13 @@ class PhaseRun:
         with bar:
             batches = self.batches()
             while True:
+                # Before the next step, not after the last one: a run that is resumed here validates here, too.
+                if phase.eval_every is not None and self.phase_step and self.phase_step % phase.eval_every == 0:
+                    self._validate_between_steps()
                 micro_batches, counts = self.next_batch(batches)
                 if counts.heads.total():
                     self.take_step(micro_batches, counts)
+                self.logged = None
                 self.context.step += 1
                 self.phase_step += 1
                 self.rng = Rng.now(self.context.device)
@@ -249,11 +255,18 @@ class PhaseRun:
             phase_done=done,
             validated=False,
             rng_states=tuple(self.context.world.gather(self.rng.saved())),
-            metrics_size=metrics_size(self.context.folder.path),
+            metrics_size=metrics_size(self.context.folder.path) if self.logged is None else self.logged,
             accumulated=self.accumulator.state(),
             skipped_records=self.skipped_records,
             data=self.data,
         )
+
+    def _validate_between_steps(self) -> None:
+        if self.context.valid:
+            began = time.perf_counter()
+            self.logged = metrics_size(self.context.folder.path)
+            self.context.announce(self.phase, validate(self.context, self.phase))
+            self.accumulator.leave_out(time.perf_counter() - began)
 
     def _validate(self) -> None:
         """Validate the complete phase; only then it counts as validated, so that a kill repeats the validation."""
@@ -266,6 +279,9 @@ class PhaseRun:
                 error.hint = f"{saved} is complete; --resume repeats its validation"
                 raise
             context.announce(self.phase, metrics)
+            heads = context.manifest.heads
+            losses = (metrics.get(f"valid/{name}", 0.0) * head.loss_weight for name, head in heads.items())
+            warn_of_unused_modalities(self.phase.name, metrics, sum(losses))
         if context.world.is_main:
             size = metrics_size(context.folder.path)
             context.folder.update(saved, validated=True, metrics_size=size)

@@ -27,7 +27,7 @@ _FREE: Final = frozenset(
 )
 """Sections and keys that do not change what is computed."""
 
-_FREE_IN_PHASE: Final = frozenset({"log_every", "checkpoint_every"})
+_FREE_IN_PHASE: Final = frozenset({"log_every", "eval_every", "checkpoint_every"})
 _LENGTH: Final = frozenset({"steps", "epochs"})
 _SAMPLE: Final = 256
 

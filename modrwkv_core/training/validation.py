@@ -1,38 +1,52 @@
-"""The loss on held-out data."""
+"""The loss on held-out data, and how much of it each modality takes away."""
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from modrwkv_core.data.batch import Batch
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import supervised
 from modrwkv_core.training.prefetch import batches_on
 from modrwkv_core.training.step import blank
 
-__all__ = ["validate"]
+__all__ = ["exchanged", "validate", "warn_of_unused_modalities"]
+
+_GAIN_BATCHES: Final = 8
+"""Batches that are read again with exchanged media, for each modality: enough to tell nothing from something."""
+
+_EMERGED: Final = 0.02
+"""Share of its loss that a model must lose with the media of others before it counts as using them."""
 
 
 def validate(context: RunContext, phase: Phase) -> dict[str, float]:
-    """Return the mean loss of each head over the held-out data, as ``valid/<head>``.
-
-    The mean is over tokens or queries. All processes call this together.
+    """Measure the model on the held-out data. All processes call this together.
 
     Args:
-        context: The run; the parts of its model are in the modes afterwards that they were in before.
+        context: The run; its model is in the modes afterwards that it was in before.
         phase: Says how many conversations a batch holds.
+
+    Returns:
+        ``valid/<head>``, the mean loss over tokens or queries; and ``modality_gain/<modality>``, by how much the
+        weighted loss of conversations with this modality rises if each gets the medium of another one. A gain of 0
+        means that the model does not look or listen.
 
     Raises:
         DataError: A record is broken.
         TrainingInterruptedError: A signal came.
     """
     model, loader = context.model, context.loader(phase, context.valid)
-    sums = dict.fromkeys(model.heads, 0.0)
-    counts: Counter[str] = Counter()
-    training = {part: part.training for part in model.parts().values()}
+    sums: dict[str, float] = defaultdict(float)
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     bar = tqdm(
         batches_on(model.device, loader.batches(0)),
@@ -43,29 +57,135 @@ def validate(context: RunContext, phase: Phase) -> dict[str, float]:
         dynamic_ncols=True,
     )
     with torch.no_grad():
-        for micro_batches in bar:
+        for index, micro_batches in enumerate(bar):
             context.interrupts.check()
             for batch in micro_batches:
-                if context.sharded is not None:
-                    losses, _ = context.sharded(batch or blank())
-                elif batch is not None:
-                    losses = model.losses(batch)
-                if batch is not None:
-                    own = supervised(model, batch)
-                    for head, loss in losses.items():
-                        sums[head] += float(loss) * own[head]
-                        counts[head] += own[head]
+                true = _total_losses(context, batch)
+                for name, (loss, count) in true.items():
+                    sums[f"loss/{name}"] += loss
+                    sums[f"count/{name}"] += count
+                for modality in model.embedders if index < _GAIN_BATCHES else ():
+                    _add_gain(context, batch, modality, true, sums)
     if context.sharded is not None:
         context.sharded.release()
-    for part, mode in training.items():
-        part.train(mode)
-    own_sums = torch.tensor(
-        [*sums.values(), *(float(counts[head]) for head in sums), float(loader.skipped)], dtype=torch.float64
-    )
-    *total, skipped = context.world.sum(own_sums).tolist()
-    means = {
-        f"valid/{head}": loss / count
-        for head, loss, count in zip(sums, total, total[len(sums) :], strict=False)
-        if count
+    for module, mode in modes.items():
+        module.training = mode
+    sums["skipped"] = float(loader.skipped)
+    return _metrics(context, _summed(context, sums))
+
+
+def exchanged(batch: Batch, modality: str) -> tuple[Batch, tuple[int, ...]] | None:
+    """Give conversations the media of each other.
+
+    A medium goes where another one of the same number of feature vectors was.
+
+    Args:
+        batch: At least one conversation.
+        modality: Whose media are exchanged.
+
+    Returns:
+        The batch, and the indices of the conversations that have another medium now; None if no two media fit.
+    """
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, placed in enumerate(batch.media):
+        if placed.modality == modality:
+            groups[placed.count].append(index)
+    media, moved = list(batch.media), []
+    for group in groups.values():
+        for index, other in zip(group, group[1:] + group[:1], strict=True):
+            if index != other:
+                media[index] = replace(batch.media[index], item=batch.media[other].item)
+                moved.append(batch.media[index].position)
+    if not moved:
+        return None
+    conversations = _conversations(batch, torch.tensor(moved))
+    return replace(batch, media=tuple(media)), tuple(sorted(set(conversations.tolist())))
+
+
+def warn_of_unused_modalities(phase: str, metrics: Mapping[str, float], loss: float) -> None:
+    """Warn of each modality that the model ignores after a phase.
+
+    Args:
+        phase: Its name.
+        metrics: As :func:`validate` returns them.
+        loss: The weighted held-out loss.
+    """
+    for name, gain in metrics.items():
+        kind, _, modality = name.partition("/")
+        if kind == "modality_gain" and gain < _EMERGED * loss:
+            warnings.warn(
+                f"after phase {phase} the model does not use its {modality}: with the media of other conversations its "
+                f"held-out loss of {loss:.3g} rises by {gain:.2g} only. Train longer; begin with a phase of captions "
+                f"or of the simplest questions; raise the learning rate of {modality} with `lr_multipliers`; and make "
+                f"sure that the answers cannot be told without it",
+                stacklevel=2,
+            )
+
+
+def _total_losses(context: RunContext, batch: Batch | None) -> dict[str, tuple[float, int]]:
+    """Return the sum of each head's loss over a batch, and what it is a sum over."""
+    losses: Mapping[str, Tensor] = {}
+    if context.sharded is not None:
+        losses, _ = context.sharded(batch or blank())
+    elif batch is not None:
+        losses = context.model.losses(batch)
+    if batch is None:
+        return {}
+    counts = supervised(context.model, batch)
+    return {name: (float(loss) * counts[name], counts[name]) for name, loss in losses.items()}
+
+
+def _add_gain(
+    context: RunContext,
+    batch: Batch | None,
+    modality: str,
+    true: Mapping[str, tuple[float, int]],
+    sums: dict[str, float],
+) -> None:
+    pair = None if batch is None else exchanged(batch, modality)
+    if pair is None:
+        if context.sharded is not None:  # the others may have media to exchange
+            context.sharded(blank())
+        return
+    other, conversations = pair
+    for name, (loss, _) in _total_losses(context, other).items():
+        # Conversations do not know each other, so the sums differ by what these ones lose.
+        sums[f"gain/{modality}/{name}"] += loss - true[name][0]
+        sums[f"gain_count/{modality}/{name}"] += _count(context, other, name, conversations)
+
+
+def _count(context: RunContext, batch: Batch, head: str, conversations: Sequence[int]) -> int:
+    """Count what ``head`` is supervised on in some conversations of a batch."""
+    positions = batch.supervised if head in context.model.token_heads() else batch.query_positions[head]
+    return int(torch.isin(_conversations(batch, positions.cpu()), torch.tensor(conversations)).sum())
+
+
+def _conversations(batch: Batch, positions: Tensor) -> Tensor:
+    """Return the index of the conversation that each position lies in."""
+    ends = torch.tensor(batch.cu_seqlens.lengths).cumsum(0)
+    return torch.searchsorted(ends, positions, right=True)
+
+
+def _summed(context: RunContext, sums: Mapping[str, float]) -> dict[str, float]:
+    """Sum over all processes, which need not have met the same heads and modalities."""
+    names = sorted(set().union(*context.world.gather(list(sums))))
+    values = torch.tensor([sums.get(name, 0.0) for name in names], dtype=torch.float64)
+    return dict(zip(names, context.world.sum(values).tolist(), strict=True))
+
+
+def _metrics(context: RunContext, sums: Mapping[str, float]) -> dict[str, float]:
+    model, heads = context.model, context.manifest.heads
+    metrics = {
+        f"valid/{name}": sums[f"loss/{name}"] / sums[f"count/{name}"]
+        for name in model.heads
+        if sums.get(f"count/{name}")
     }
-    return means | ({"valid/skipped_records": skipped} if skipped else {})
+    for modality in model.embedders:
+        gains = [
+            heads[name].loss_weight * sums[f"gain/{modality}/{name}"] / count
+            for name in model.heads
+            if (count := sums.get(f"gain_count/{modality}/{name}"))
+        ]
+        if gains:
+            metrics[f"modality_gain/{modality}"] = sum(gains)
+    return metrics | ({"valid/skipped_records": sums["skipped"]} if sums["skipped"] else {})

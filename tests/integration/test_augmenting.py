@@ -29,7 +29,10 @@ from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
 
 # Where processes are forked, Python 3.12 warns of the threads that torch keeps.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:after phase .* the model does not use its series:UserWarning"),
+]
 
 Manifest = Callable[..., Path]
 

@@ -65,6 +65,8 @@ phases:
 """
 PATIENCE = 600.0
 
+pytestmark = pytest.mark.filterwarnings("ignore:after phase .* the model does not use its series:UserWarning")
+
 
 def _process(rank: int, size: int, port: int, results: Any, work: Callable[[int], Any], argument: Any) -> None:
     os.environ |= {
