@@ -33,7 +33,7 @@ demo: $(SETUP) ## Train, evaluate and ask one model that sees, hears and forecas
 	$(VENV)/bin/modrwkv evaluate runs/demo
 
 test: $(SETUP) ## Run the test suite
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(SETUP) ## Run the tests that take minutes
 	$(PYTHON) -m pytest -m "slow"

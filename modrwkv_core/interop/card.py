@@ -139,7 +139,11 @@ def _shell(value: object) -> str:
 def _parts(manifest: _Values, components: Mapping[str, Provider]) -> Iterator[dict[str, str]]:
     sections = [("backbone", "backbone", manifest["backbone"])]
     for modality, pipeline in manifest.get("modalities", {}).items():
-        sections += [(f"{modality}.{kind}", kind, section) for kind, section in pipeline.items() if section is not None]
+        for kind, section in pipeline.items():
+            if kind == "augmentations":
+                sections += [(f"{modality}.augmentations", "augmentation", each) for each in section]
+            elif section is not None:
+                sections.append((f"{modality}.{kind}", kind, section))
     sections += [(f"heads.{name}", "head", section) for name, section in manifest["heads"].items()]
     for name, kind, section in sections:
         provider = components.get(f"{kind}/{section['type']}")

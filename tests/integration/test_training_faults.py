@@ -445,7 +445,8 @@ def test_a_damaged_line_of_metrics_blocks_neither_resume_nor_evaluation(
     content = bytearray(folder.metrics.read_bytes())
     content[5] = 0xFF
     folder.metrics.write_bytes(content)
-    run(manifest, folder.path, resume=True)
+    with pytest.warns(UserWarning, match="1 damaged lines"):
+        run(manifest, folder.path, resume=True)
     with pytest.warns(UserWarning, match="1 damaged lines"):
         assert [line[0] for line in losses(folder)] == [2, 3, 4, 5, 6]
 
