@@ -150,7 +150,9 @@ def test_a_run_comes_back_as_it_was_pushed(
     expected = {
         name: data
         for name, data in files(run.path).items()
-        if name not in ("report.html", "metrics.csv") and "optimizer" not in name and (newest in name or "step-" not in name)
+        if name not in ("report.html", "metrics.csv")
+        and "optimizer" not in name
+        and (newest in name or "step-" not in name)
     }
     assert files(back) == expected
     assert "README.md" in expected
