@@ -12,6 +12,7 @@ from torch import nn
 from modrwkv_core.errors import ManifestError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
+from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.manifest.schema import Manifest, Phase
 from modrwkv_core.model.finetuning import finetuning_method
@@ -75,7 +76,7 @@ def check_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method:
     """
     parts = model.parts()
     assert set(manifest.parts) == parts.keys(), "the manifest and the model have the same parts"
-    if not any(method.trainable(_component(parts[name])) for name in manifest.select(phase.train)):
+    if not any(_trainable(method, parts[name]) for name in manifest.select(phase.train)):
         raise ManifestError(
             f"phase {phase.name} trains {', '.join(phase.train)}, which have no weights",
             component=f"phases.{phase.name}.train",
@@ -98,7 +99,7 @@ def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method:
         part.train(name in trained)
         part.requires_grad_(False)
         if name in trained:
-            learns = method.trainable(_component(part))
+            learns = _trainable(method, part)
             learning += [f"{name}.{each}" for each in learns]
             for parameter_name, parameter in part.named_parameters():
                 parameter.requires_grad_(parameter_name in learns and not _is_frozen(f"{name}.{parameter_name}", phase))
@@ -110,6 +111,11 @@ def apply_plan(model: MultimodalModel, manifest: Manifest, phase: Phase, method:
             hint="freeze less, or leave the phase out",
         )
     return trained
+
+
+def _trainable(method: Method, part: nn.Module) -> set[str]:
+    with guard(method.origin, "trainable()"):
+        return method.trainable(_component(part))
 
 
 def _check_freeze(phase: Phase, names: Collection[str]) -> None:

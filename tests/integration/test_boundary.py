@@ -48,6 +48,8 @@ def score(loaded: LoadedManifest, folder: Path) -> None:
         ("optimizer/adamw", "step", learn),
         ("scheduler/cosine", "factor", learn),
         ("finetuning/full", "prepare", learn),
+        ("finetuning/full", "trainable", learn),
+        ("finetuning/full", "state_dict", learn),
         ("head/forecast", "predict", score),
         ("task/forecast", "baselines", score),
         ("task/forecast", "sample", score),
