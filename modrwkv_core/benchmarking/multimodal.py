@@ -1,4 +1,4 @@
-"""``modrwkv bench multimodal-train``: training on pictures or sounds, from files to optimizer steps."""
+"""``modrwkv bench multimodal-train``: training on images or sounds, from files to optimizer steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic pictures and sounds with conversations about them, and the manifest of a model that learns from them."""
+"""Synthetic images and sounds with conversations about them, and the manifest of a model that learns from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["MultimodalSize", "write_run"]
 
 RECORDS: Final = 256
 FILES: Final = 64
-PICTURE: Final = (480, 640)  # height and width, as LLaVA's photographs
+IMAGE_SIZE: Final = (480, 640)  # height and width, as LLaVA's photographs
 RATE: Final = 16_000
 SECONDS: Final = 4
 WORDS: Final = ("red", "green", "blue", "near", "far", "large", "small", "bright", "quiet", "loud")
@@ -120,7 +120,7 @@ def _encoder(modality: str, size: MultimodalSize) -> dict[str, Any]:
 
 def _write_picture(folder: Path, index: int, noise: np.random.Generator) -> str:
     """A smooth scene in grain: JPEGs of it are as large as those of photographs."""
-    height, width = PICTURE
+    height, width = IMAGE_SIZE
     coarse = PIL.Image.fromarray(noise.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     scene = np.asarray(coarse.resize((width, height), PIL.Image.Resampling.BICUBIC), dtype=np.float32)
     grained = scene + 8 * noise.standard_normal(scene.shape, dtype=np.float32)

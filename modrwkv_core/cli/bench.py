@@ -291,7 +291,7 @@ def _multimodal_train(
     device: str,
     seconds: float,
 ) -> Report:
-    """Measure training on synthetic pictures or sounds, from their files to optimizer steps, and the loader alone."""
+    """Measure training on synthetic images or sounds, from their files to optimizer steps, and the loader alone."""
     from modrwkv_core.benchmarking.multimodal import bench_multimodal_train
     from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
     from modrwkv_core.benchmarking.sizes import ModelSize

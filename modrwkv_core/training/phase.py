@@ -265,7 +265,9 @@ class PhaseRun:
         if self.context.valid:
             began = time.perf_counter()
             self.logged = metrics_size(self.context.folder.path)
+            self.is_agreed = self.context.world.size == 1
             self.context.announce(self.phase, validate(self.context, self.phase))
+            self.is_agreed = True
             self.accumulator.leave_out(time.perf_counter() - began)
 
     def _validate(self) -> None:

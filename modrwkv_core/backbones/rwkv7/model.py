@@ -212,9 +212,9 @@ class RWKV7(Backbone[RWKV7Config]):
         return self.head.weight
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Score the next token: ``[..., D]`` to ``[..., vocab_size]``."""
-        scores: Tensor = self.head(hidden)
-        return scores
+        """Return the logits of the next token: ``[..., D]`` to ``[..., vocab_size]``."""
+        logits: Tensor = self.head(hidden)
+        return logits
 
     def init_state(self, batch_size: int) -> RWKV7State:
         """Return the state of ``batch_size`` sequences that have read nothing: zeros, or copies of the one that is set.
