@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from modrwkv_core.training.loggers import read_metrics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_compares_learning_rates(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "compare-settings.md", tmp_path)
     found = json.loads((tmp_path / "runs/rates/comparison.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from modrwkv_core.model.run import RunFolder
@@ -13,6 +14,7 @@ from modrwkv_core.storage.tensors import read_tensors
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_fine_tunes_in_every_way(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "fine-tune.md", tmp_path)
     base = read_tensors(tmp_path / "base.pth")

@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from modrwkv_core.training.loggers import read_metrics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_forecasts_with_intervals(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "forecasting.md", tmp_path)
     losses = [float(line["loss/forecast"]) for line in read_metrics(tmp_path / "runs/power")]

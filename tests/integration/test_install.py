@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -44,6 +45,7 @@ def write_project(folder: Path) -> None:
     (folder / "manifest.yaml").write_text(yaml.safe_dump(manifest))
 
 
+@pytest.mark.slow
 def test_the_readmes_example_runs_where_modrwkv_was_installed_from_wheels(environment: Any) -> None:
     environment.install("modrwkv")
     assert set(environment.states()) == {"modrwkv"}

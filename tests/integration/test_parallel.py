@@ -187,7 +187,11 @@ def assert_same(run: Path, expected: Path) -> None:
     [
         ("replicate", ()),
         # Of three conversations a process has two or one, and computes them one by one, or has nothing to do.
-        ("shard", ("parallel.strategy=shard", "parallel.micro_batch_size=1", "data.workers=1")),
+        pytest.param(
+            "shard",
+            ("parallel.strategy=shard", "parallel.micro_batch_size=1", "data.workers=1"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_processes_learn_what_one_learns(
@@ -198,6 +202,7 @@ def test_two_processes_learn_what_one_learns(
     assert_same(run, alone)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(manifest: Path, alone: Path) -> None:
     run = manifest.parent / "elastic"
     shutil.copytree(alone, run)

@@ -34,6 +34,7 @@ def sweep(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, *options], cwd=folder, env=environ, stdout=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_bit_by_bit(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
     manifest = tiny_manifest(
         modalities={}, heads={"lm": {"type": "lm"}}, data=DATA, phases=[PHASE], evaluation={"talks": TALKS}
