@@ -161,7 +161,7 @@ def load_sweep(path: Path) -> LoadedSweep:
     if not manifest.is_file():
         raise ManifestError(
             f"{document.content['manifest'].origin}: manifest: there is no file {manifest}",
-            hint="the path is meant from the sweep's folder",
+            hint="the path is resolved against the sweep's folder",
         )
     parameters: Iterable[tuple[str, Any]] = document.content["parameters"].content.items()
     return LoadedSweep(sweep, path, manifest, {name: value.origin for name, value in parameters})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class BatchCounts:
         micro_batches: Sequence[Batch | None],
         world: World,
         *,
-        signal: int | None = None,
+        received: int | None = None,
         failed: bool = False,
     ) -> Self:
         """Count, together with all other processes.
@@ -56,7 +57,7 @@ class BatchCounts:
             model: Its heads and modalities are counted.
             micro_batches: Those of this process.
             world: The processes.
-            signal: What reached this process.
+            received: The signal that reached this process.
             failed: Whether it could not load its batch.
 
         Raises:
@@ -67,13 +68,13 @@ class BatchCounts:
         modalities = Counter(placed.modality for batch in own for placed in batch.media)
         counts = [sum(len(batch.keys) for batch in own)]
         counts += [heads[name] for name in model.heads] + [modalities[name] for name in model.embedders]
-        counts += _one_hot(signal, _SIGNALS) + _one_hot(world.rank if failed else None, range(world.size))
+        counts += _one_hot(received, _SIGNALS) + _one_hot(world.rank if failed else None, range(world.size))
         total = iter(world.sum(torch.tensor(counts)).tolist())
         return cls(
             conversations=next(total),
             heads=Counter({name: next(total) for name in model.heads}),
             modalities=Counter({name: next(total) for name in model.embedders}),
-            signals=Counter({number: next(total) for number in _SIGNALS}),
+            signals=Counter({int(number): next(total) for number in _SIGNALS}),
             failed=tuple(rank for rank, is_failed in enumerate(total) if is_failed),
         )
 
@@ -83,7 +84,7 @@ class BatchCounts:
         return heads | {name for name, count in self.modalities.items() if not count}
 
 
-_SIGNALS = range(1, 65)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _one_hot(value: int | None, values: Iterable[int]) -> list[int]:

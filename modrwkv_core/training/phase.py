@@ -170,7 +170,7 @@ class PhaseRun:
             except Exception as error:
                 failure = error
         received, is_failed = context.interrupts.received, failure is not None
-        counts = BatchCounts.of(self.model, micro_batches, context.world, signal=received, failed=is_failed)
+        counts = BatchCounts.of(self.model, micro_batches, context.world, received=received, failed=is_failed)
         if failure is not None:
             raise failure
         if counts.failed:

@@ -109,13 +109,15 @@ class World:
         if self.size == 1:
             return
         bucket: list[Tensor] = []
+        size = 0
         for parameter in parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            if bucket and (bucket[0].dtype != parameter.grad.dtype or sum(g.nbytes for g in bucket) >= _BUCKET):
+            if bucket and (bucket[0].dtype != parameter.grad.dtype or size >= _BUCKET):
                 self._sum_bucket(bucket)
-                bucket = []
+                bucket, size = [], 0
             bucket.append(parameter.grad)
+            size += parameter.grad.nbytes
         if bucket:
             self._sum_bucket(bucket)
 

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from modrwkv_core.data.packing import pack
+from modrwkv_core.errors import DataError
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import conversation_encoder
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
+from modrwkv_core.training.phase import PhaseRun
 from modrwkv_core.training.validation import exchanged, validate, warn_of_unused_modalities
 from modrwkv_core.training.world import World
 
@@ -104,7 +106,7 @@ def test_an_unused_modality_is_named() -> None:
 
 @pytest.mark.filterwarnings("ignore:after phase one the model does not use its series")
 def test_validation_between_steps_changes_nothing_and_is_repeated_on_resume(
-    tiny_manifest: Manifest, tmp_path: Path
+    tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str, **changes: Any) -> RunFolder:
         data = {"train": [WINDOWS], "valid": [WINDOWS], "batch_size": 3}
@@ -129,3 +131,18 @@ def test_validation_between_steps_changes_nothing_and_is_repeated_on_resume(
             shutil.rmtree(checkpoint)
     resumed = run("part", eval_every=2)
     assert lines(resumed, "loss", "valid", "modality") == lines(whole, "loss", "valid", "modality")
+
+    # An error right after a validation saves the step before it, so the validation is repeated, not logged twice.
+    take_step = PhaseRun.take_step
+
+    def failing(self: PhaseRun, *arguments: Any) -> None:
+        if self.phase_step == 2:
+            raise DataError("enough")
+        take_step(self, *arguments)
+
+    monkeypatch.setattr(PhaseRun, "take_step", failing)
+    with pytest.raises(DataError, match="enough"):
+        run("failed", eval_every=2, checkpoint_every=None)
+    monkeypatch.undo()
+    failed = run("failed", eval_every=2, checkpoint_every=None)
+    assert lines(failed, "loss", "valid", "modality") == lines(whole, "loss", "valid", "modality")
