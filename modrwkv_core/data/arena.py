@@ -14,7 +14,6 @@ import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import reduction
 from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
@@ -31,7 +30,11 @@ Place: TypeAlias = tuple[int, int]
 
 
 class SharedArena:
-    """Memory that processes share. Pickling it for another process hands on its file descriptor.
+    """Memory that processes of one user share.
+
+    A pickled arena names the memory and does not hold it: another process must open it while this object lives. A
+    descriptor that is sent through a socket would live on, but a thread of the sender has to hand it over, and in a
+    worker that decodes media it waits long for its turn.
 
     Args:
         size: Bytes.
@@ -39,28 +42,31 @@ class SharedArena:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._remote: Any = None
         self._descriptor = os.memfd_create("modrwkv-batch", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, size)
+        self._path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+        self._inode = os.fstat(self._descriptor).st_ino
 
     @classmethod
-    def _of(cls, remote: Any, size: int) -> Self:
+    def _of(cls, path: str, inode: int, size: int) -> Self:
         arena = cls.__new__(cls)
-        arena._size, arena._remote, arena._descriptor = size, remote, -1
+        arena._path, arena._inode, arena._size, arena._descriptor = path, inode, size, -1
         return arena
 
     def tensor(self) -> Tensor:
         """Return the memory, uint8; it lives as long as the tensor does.
 
         Raises:
-            ConnectionError: The process that made it has died in the meantime; also EOFError and FileNotFoundError.
+            FileNotFoundError: The process that made it is gone, or has let go of it.
         """
         if self._descriptor < 0:
-            self._descriptor = self._remote.detach()
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            if os.fstat(self._descriptor).st_ino != self._inode:
+                raise FileNotFoundError(f"{self._path} is another file by now")
         return torch.frombuffer(mmap.mmap(self._descriptor, self._size), dtype=torch.uint8)
 
-    def __reduce__(self) -> tuple[Callable[..., SharedArena], tuple[Any, int]]:
-        return SharedArena._of, (reduction.DupFd(self._descriptor), self._size)
+    def __reduce__(self) -> tuple[Callable[..., SharedArena], tuple[str, int, int]]:
+        return SharedArena._of, (self._path, self._inode, self._size)
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

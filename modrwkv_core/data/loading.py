@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,9 @@ OnError: TypeAlias = Literal["raise", "skip"]
 
 _WARNINGS: Final = 10
 """Records that are named when they are left out; more are only counted."""
+
+_KEPT_ARENAS: Final = 4
+"""Of a worker. Torch asks it for a batch once it has handed over the second before, which is opened before the next."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -111,7 +115,6 @@ class Loader:
         self._augment = augment
         self._share = share
         self._indices = _SampleIndices(batch_size, share)
-        self._pin_memory = pin_memory
         self.skipped = 0
         self._loader = DataLoader(
             _Batches(sources, encoder, on_error),
@@ -120,6 +123,7 @@ class Loader:
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=_identity,
+            pin_memory=pin_memory,
             worker_init_fn=_tie_to_parent,
             # Iterating draws a seed; from the global generator, that would make a resumed run differ.
             generator=torch.Generator(),
@@ -158,8 +162,9 @@ class Loader:
             yield tuple(next(loaded) for _ in micro_batches)
 
     def _micro_batches(self) -> Iterator[Batch | None]:
-        for packed, arena in self._payloads():
-            content, skipped = unpack_arena(packed, arena)
+        for payload in self._payloads():
+            arena = payload.memory()
+            content, skipped = unpack_arena(payload.packed, arena)
             if isinstance(content, ModRWKVError):
                 try:
                     raise content
@@ -172,7 +177,7 @@ class Loader:
                     warnings.warn(f"left out: {message}", stacklevel=2)
             yield replace(content, arena=arena) if isinstance(content, Batch) else None
 
-    def _payloads(self) -> Iterator[tuple[PackedObject, Tensor]]:
+    def _payloads(self) -> Iterator[_Payload]:
         # Torch's own handler would raise wherever the main thread is when a worker dies, even within an optimizer's
         # step; the iterator finds out, too, when it waits for a batch.
         handler = signal.getsignal(signal.SIGCHLD)
@@ -185,13 +190,9 @@ class Loader:
                 payload: _Payload | None = next(iterator, None)
             if payload is None:
                 return
-            packed, arena = payload
-            try:
-                memory = arena.tensor() if isinstance(arena, SharedArena) else arena
-            except (ConnectionError, EOFError, FileNotFoundError) as error:
-                raise _death(error) from error
-            del payload, arena  # the file descriptor is not needed any more
-            yield packed, memory.pin_memory() if self._pin_memory else memory
+            with _explained_deaths():
+                payload.memory()
+            yield payload
 
 
 class _SampleIndices(Sampler[list[list[int]]]):
@@ -213,7 +214,27 @@ class _SampleIndices(Sampler[list[list[int]]]):
             yield self._share.micro_batches(order[first : first + self._batch_size].tolist())
 
 
-_Payload: TypeAlias = tuple[PackedObject, SharedArena | Tensor]
+@dataclass(slots=True)
+class _Payload:
+    """A batch on its way from a worker.
+
+    Attributes:
+        packed: The batch, without the bytes of its tensors.
+        arena: These bytes.
+    """
+
+    packed: PackedObject
+    arena: SharedArena | Tensor
+
+    def memory(self) -> Tensor:
+        """Return the bytes; the first call opens what a worker shares."""
+        if isinstance(self.arena, SharedArena):
+            self.arena = self.arena.tensor()
+        return self.arena
+
+    def pin_memory(self) -> _Payload:
+        """Copy the bytes to pinned memory; torch's thread for that calls it."""
+        return _Payload(self.packed, self.memory().pin_memory())
 
 
 class _Batches(Dataset[_Payload]):
@@ -228,6 +249,7 @@ class _Batches(Dataset[_Payload]):
         self._sources = sources
         self._encoder = encoder
         self._on_error = on_error
+        self._shared: deque[SharedArena] = deque(maxlen=_KEPT_ARENAS)
 
     def __getitem__(self, indices: list[list[int]]) -> _Payload:
         samples, skipped = [], []
@@ -246,15 +268,14 @@ class _Batches(Dataset[_Payload]):
         except ModRWKVError as error:
             content = error
         if get_worker_info() is None:
-            return pack_arena((content, skipped), partial(torch.empty, dtype=torch.uint8))
-        shared: list[SharedArena] = []
+            return _Payload(*pack_arena((content, skipped), partial(torch.empty, dtype=torch.uint8)))
 
         def allocate(size: int) -> Tensor:
-            shared.append(SharedArena(size))
-            return shared[0].tensor()
+            self._shared.append(SharedArena(size))
+            return self._shared[-1].tensor()
 
         packed, _ = pack_arena((content, skipped), allocate)
-        return packed, shared[0]
+        return _Payload(packed, self._shared[-1])
 
 
 @contextlib.contextmanager
@@ -262,6 +283,8 @@ def _explained_deaths() -> Iterator[None]:
     """Turn torch's report of a killed worker into an error with a hint."""
     try:
         yield
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # of a batch that it has announced
+        raise _death(error) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -3,6 +3,7 @@
 import gc
 import math
 import multiprocessing
+import pickle
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -125,3 +126,16 @@ def test_a_tensor_outside_the_arena_moves_alone(encoder: ConversationEncoder) ->
     packed, arena = pack_arena(sample_batch(encoder), allocate)
     batch = replace(unpack_arena(packed, arena), arena=arena, labels=torch.tensor([7, 8, 9]))
     assert batch.to("cpu:0").labels.tolist() == [7, 8, 9]
+
+
+def test_memory_that_was_let_go_is_not_taken_for_another() -> None:
+    arena = SharedArena(64)
+    sent = pickle.loads(pickle.dumps(arena))
+    sent_later = pickle.loads(pickle.dumps(arena))
+    assert torch.equal(sent.tensor(), torch.zeros(64, dtype=torch.uint8))
+    del arena
+    gc.collect()
+    others = [SharedArena(64) for _ in range(8)]  # one of them has its descriptor now
+    with pytest.raises(FileNotFoundError):
+        sent_later.tensor()
+    assert others

@@ -160,7 +160,8 @@ def test_workers_can_be_spawned(encoder: ConversationEncoder) -> None:
     made = loader(encoder)
     copy = pickle.loads(pickle.dumps(made._loader.dataset))
     visits = [[0, 3], [1, 2]]
-    first, second = (unpack_arena(*dataset[visits])[0] for dataset in (copy, made._loader.dataset))
+    payloads = (dataset[visits] for dataset in (copy, made._loader.dataset))
+    first, second = (unpack_arena(payload.packed, payload.memory())[0] for payload in payloads)
     assert content(first) == content(second)
 
 
