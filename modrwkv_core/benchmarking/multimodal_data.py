@@ -16,7 +16,7 @@ from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 
 __all__ = ["MultimodalSize", "write_run"]
 
-RECORDS: Final = 256
+RECORDS: Final = 4096  # an epoch is many batches for each worker
 FILES: Final = 64
 IMAGE_SIZE: Final = (480, 640)  # height and width, as LLaVA's photographs
 RATE: Final = 16_000
