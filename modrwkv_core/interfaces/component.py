@@ -185,6 +185,21 @@ class Backbone(Component, ABC, Generic[BackboneConfigT]):
             Hidden vectors of the shape of ``x``, and the state after the last token of each sequence.
         """
 
+    def training_pass(self, x: Tensor, cu_seqlens: CuSeqlens) -> Tensor:
+        """Read packed sequences that a backward pass follows: as :meth:`forward` from the beginning, without the state.
+
+        A backbone may have captured or compiled this. Trainers take one pass at a time, forward and backward.
+
+        Args:
+            x: ``[1, tokens, D]``.
+            cu_seqlens: Where the sequences lie.
+
+        Returns:
+            Hidden vectors of the shape of ``x``, valid until the next call.
+        """
+        hidden: Tensor = self(x, cu_seqlens=cu_seqlens)[0]
+        return hidden
+
     def prefill(
         self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
     ) -> tuple[Tensor, State]:

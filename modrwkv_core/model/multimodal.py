@@ -131,7 +131,10 @@ class MultimodalModel(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that ``batch`` supervises, by the head's name."""
         batch = batch.to(self.device)
-        return self.supervise(self(batch)[0][0], batch)
+        x = self.embed(batch)
+        with guard(self.backbone.origin, "forward()"):
+            hidden = self.backbone.training_pass(x, batch.cu_seqlens)
+        return self.supervise(hidden[0], batch)
 
     def supervise(self, hidden_TD: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return :meth:`losses` of the hidden vectors of a batch that is on the model's device."""

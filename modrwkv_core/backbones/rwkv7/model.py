@@ -32,6 +32,7 @@ from modrwkv_core.backbones.rwkv7.prefill_graph import PrefillGraph, prefill_gra
 from modrwkv_core.backbones.rwkv7.recompute import recomputing
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.backbones.rwkv7.token_shift import Tail
+from modrwkv_core.backbones.rwkv7.training_graphs import training_graphs
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import INITIAL_STATE, Backbone
 from modrwkv_core.interfaces.decoding import Decoder
@@ -170,6 +171,18 @@ class RWKV7(Backbone[RWKV7Config]):
             ComponentError: ``x``, ``state`` and ``cu_seqlens`` do not fit the model or each other.
         """
         return self.run(x, self._checked(x, state, cu_seqlens), cu_seqlens)
+
+    def training_pass(self, x: Tensor, cu_seqlens: CuSeqlens) -> Tensor:
+        """As :meth:`forward` from the initial state, but return only the hidden vectors, ``[1, tokens, D]``.
+
+        On a GPU, forward and backward pass are replayed as CUDA graphs once batches of that length have come before.
+        Vectors of a replayed pass are valid until the next one.
+        """
+        if torch.is_grad_enabled() and x.is_cuda and (graphs := training_graphs(self)) is not None:
+            self._checked(x, None, cu_seqlens)
+            if (hidden := graphs(self, x, cu_seqlens)) is not None:
+                return hidden
+        return super().training_pass(x, cu_seqlens)
 
     def prefill(
         self, x: Tensor, state: State | None = None, cu_seqlens: CuSeqlens | None = None
