@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("triton", reason="Triton is not installed")
 
 
+@pytest.mark.slow
 def test_interpreted_kernels_follow_the_equations(interpreted):
     assert interpreted("decode_triton_check.py") == {"cases": 6, "beyond": {}}
 

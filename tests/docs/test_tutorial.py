@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_trains_asks_evaluates_and_resumes(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "tutorial" / "first-model.md", tmp_path)
     tasks = json.loads((tmp_path / "runs/first/results.json").read_text())["tasks"]

@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_adds_a_modality(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "write-a-plugin.md", tmp_path)
     assert (tmp_path / "runs/hearts/checkpoints/step-00000160/ecg.encoder.safetensors").is_file()

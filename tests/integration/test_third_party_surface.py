@@ -307,6 +307,7 @@ def sections() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_strangers_head_task_and_metric_work_end_to_end(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
     manifest = tiny_manifest(**sections())

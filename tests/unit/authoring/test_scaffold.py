@@ -218,6 +218,7 @@ def test_distributions_pass_their_own_tests(workshop: Any) -> None:
     assert "failed" not in done.stdout
 
 
+@pytest.mark.slow
 def test_distributions_are_strictly_typed(workshop: Any) -> None:
     folders = [str(workshop.project(name) / part) for name in workshop.whole() for part in ("src", "tests")]
     # Kept between sessions: without a cache mypy reads all of torch.
