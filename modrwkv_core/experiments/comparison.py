@@ -25,6 +25,8 @@ from modrwkv_core.storage.files import write_text
 __all__ = ["CONFIDENCE", "Comparison", "TrialRow", "interval"]
 
 CONFIDENCE: Final = 0.95
+_LEFT_OUT: Final = ("loss/", "gradient_norm/", "update_norm/", "feature_norm/")
+"""What training logs of each part, and what a table would be too wide with."""
 
 
 def interval(values: Sequence[float]) -> float | None:
@@ -122,7 +124,9 @@ class Comparison:
     def score_names(self) -> list[str]:
         """The other scores of evaluations and validation, in the order of the runs."""
         names = dict.fromkeys(name for row in self.rows for scores in row.scores.values() for name in scores)
-        return [name for name in names if "/" in name and not name.startswith("loss/") and name != self.objective.name]
+        return [
+            name for name in names if "/" in name and not name.startswith(_LEFT_OUT) and name != self.objective.name
+        ]
 
     @property
     def head(self) -> list[str]:

@@ -140,6 +140,16 @@ class Adapter(Component, ABC, Generic[AdapterConfigT]):
         self.in_dim = in_dim
         self.out_dim = out_dim
 
+    def match_embeddings(self, mean: Tensor, std: Tensor) -> None:
+        """Begin with an output that is distributed like text embeddings, if the configuration asks for it.
+
+        Called once before training, with the weights of a new run.
+
+        Args:
+            mean: Of the backbone's text embeddings, ``[out_dim]``.
+            std: Their standard deviation, ``[out_dim]``.
+        """
+
     @abstractmethod
     def forward(self, features: Features) -> Features:
         """Adapt ``features``, ``[N, L, in_dim]`` to ``[N, L', out_dim]``."""

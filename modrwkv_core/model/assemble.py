@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+import torch
 
 from modrwkv_core.data.augmenting import SignalAugmenter
 from modrwkv_core.data.conversation import ConversationEncoder
@@ -23,6 +25,8 @@ from modrwkv_core.model.multimodal import MultimodalModel
 __all__ = ["assemble", "build_backbone", "conversation_encoder", "open_source"]
 
 VOCAB_MULTIPLE = 64
+_SAMPLED_IDS: Final = 4096
+"""Ids whose embeddings stand for all: enough for a mean and a standard deviation."""
 
 
 def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
@@ -57,7 +61,21 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
             assert isinstance(part, Component)
             with guard(part.origin, "load_pretrained()"):
                 part.load_pretrained()
+        _match_embeddings(model)
     return model
+
+
+@torch.no_grad()
+def _match_embeddings(model: MultimodalModel) -> None:
+    """Tell fresh adapters where text embeddings lie."""
+    ids = torch.linspace(0, model.tokenizer.vocab_size - 1, min(model.tokenizer.vocab_size, _SAMPLED_IDS)).long()
+    with guard(model.backbone.origin, "embed()"):
+        embeddings_VD = model.backbone.embed(ids[None])[0]
+    std_D, mean_D = torch.std_mean(embeddings_VD, dim=0)
+    for embedder in model.embedders.values():
+        assert isinstance(embedder, MediaEmbedder)
+        with guard(embedder.adapter.origin, "match_embeddings()"):
+            embedder.adapter.match_embeddings(mean_D, std_D)
 
 
 def build_backbone(loaded: LoadedManifest, num_ids: int) -> Backbone[Any]:

@@ -99,3 +99,20 @@ def test_padding_stays_zero() -> None:
     out = module(Features(values, torch.tensor([5, 2])))
     assert out.values[1, 2:].abs().max().item() == 0.0
     assert out.lengths.tolist() == [5, 2]
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_matched_features_begin_where_text_embeddings_lie(norm: bool) -> None:
+    torch.manual_seed(0)
+    mean, std = torch.randn(64) * 0.3, 0.1 + torch.rand(64)
+    given = features(256, count=4096)
+    for init in ("unit", "matched"):
+        module = MLPAdapter(MLPConfig(init=init, norm=norm), 256, 64)
+        before = module(given).values
+        module.match_embeddings(mean, std)
+        after = module(given).values[0]
+        if init == "unit":
+            assert torch.equal(after, before[0])
+        else:
+            torch.testing.assert_close(after.std(0), std, rtol=0.25, atol=0.0)
+            torch.testing.assert_close(after.mean(0), mean, rtol=0.0, atol=0.2)

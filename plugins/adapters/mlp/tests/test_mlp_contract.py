@@ -6,4 +6,4 @@ from modrwkv_core.testing import AdapterContract
 class TestMLP(AdapterContract):
     plugin = "modrwkv_mlp.plugin"
     name = "mlp"
-    configs = ({}, {"expansion": 2}, {"norm": False})
+    configs = ({}, {"expansion": 2}, {"norm": False}, {"init": "matched"})

@@ -69,6 +69,16 @@ def test_questions_of_a_picture_as_turns(easy_vqa: Path) -> None:
     assert [other[index] for index in range(len(other))] != records
 
 
+def test_questions_that_name_what_is_seen_alone(easy_vqa: Path) -> None:
+    asked = [["what shape is present?", "circle", 0], ["is there a circle?", "yes", 0], ["is it red?", "no", 1]]
+    (easy_vqa / "train" / "questions.json").write_text(json.dumps([*asked, ["what color is the shape?", "red", 0]]))
+    for turns in (1, 2):
+        source = vqa(easy_vqa, questions="what", turns=turns, holdout=0.0)
+        said = [word for index in range(len(source)) for word in words(source[index])]
+        assert sorted(said) == ["circle", "red", "what color is the shape?", "what shape is present?"]
+        assert {picture for index in range(len(source)) for picture in media(source[index])} == {b"image 0"}
+
+
 def test_pictures_are_held_back_whatever_the_seed(easy_vqa: Path) -> None:
     def pictures(**config: Any) -> set[bytes]:
         source = vqa(easy_vqa, holdout=0.25, **config)

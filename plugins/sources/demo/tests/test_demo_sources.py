@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from statsmodels.datasets import elnino, sunspots
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.record import Media, Record, Target, Text
+from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
 from modrwkv_core.interfaces.source import Source
 
@@ -100,6 +100,16 @@ def test_digits_one_question_at_a_time() -> None:
         pair for record in together for pair in asked(record)
     ]
     assert [len(asked(record)) for record in everything(digits(part="test", turns=3))[:4]] == [3, 1, 3, 1]
+
+
+def test_captions_of_digits_alone() -> None:
+    captions = DigitsQaSource(DigitsQaConfig(questions="which", turns=4))
+    answers = load_digits().target[:-360]
+    assert len(captions) == len(answers)
+    for index in (0, 7, len(captions) - 1):
+        turns = captions[index].turns
+        assert turns[0].parts[1] == Text("Which digit is this?")
+        assert turns[1:] == (Turn("assistant", (Text(str(answers[index])),)),)
 
 
 def test_digits_must_be_looked_at() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from modrwkv_core.interfaces.component import Adapter
@@ -39,6 +40,25 @@ class MLPAdapter(Adapter[MLPConfig]):
         nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(first, nn.ReLU(), last)
         self.pre_norm = nn.LayerNorm(out_dim) if config.norm else None
+
+    @torch.no_grad()
+    def match_embeddings(self, mean_E: Tensor, std_E: Tensor) -> None:
+        """With ``init: matched``, scale and shift the output as text embeddings lie, channel by channel.
+
+        Behind the ReLU, features of unit scale have the mean ``1 / sqrt(pi)`` and the mean square 1 at first.
+        """
+        if self.config.init != "matched":
+            return
+        last = self.mlp[2]
+        assert isinstance(last, nn.Linear)
+        if self.pre_norm is not None:
+            std_E = std_E / 2  # the perceptron and its norm point in the same direction and add up
+            self.pre_norm.weight.fill_(std_E.square().mean().sqrt())
+            self.pre_norm.bias.copy_(mean_E)
+        last.weight.mul_(std_E[:, None] / math.sqrt(1.0 - 1.0 / math.pi))
+        last.bias.copy_(last.weight.sum(1) * -math.sqrt(1.0 / math.pi))
+        if self.pre_norm is None:
+            last.bias.add_(mean_E)
 
     def forward(self, features: Features) -> Features:
         """Adapt ``features``, ``[N, L, in_dim]`` to ``[N, L, out_dim]``."""

@@ -25,3 +25,7 @@ class MLPConfig(AdapterConfig):
 
     norm: bool = True
     """Add the layer norm of the result to it. The pretrained audio adapters of WorldRWKV do not."""
+
+    init: Literal["unit", "matched"] = "unit"
+    """How features of unit scale leave the fresh adapter: about at unit scale, or with the mean and standard deviation
+    of the backbone's text embeddings."""

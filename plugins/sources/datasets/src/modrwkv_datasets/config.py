@@ -28,6 +28,9 @@ class EasyVqaConfig(SourceConfig):
     holdout: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Share of the training images that ``valid`` holds."""
 
+    questions: Literal["all", "what"] = "all"
+    """``what`` keeps those that name what is seen (``what color is the shape?``), and so are short captions."""
+
     turns: int = Field(default=1, ge=1)
     """Questions about one image in a conversation, at most."""
 

@@ -32,6 +32,11 @@ class EasyVqaSource(Source[EasyVqaConfig]):
         of_picture = _read(folder / "questions.json")
         if config.part != "test":
             of_picture = _hold_back(of_picture, config)
+        if config.questions == "what":
+            of_picture = {
+                picture: [each for each in questions if each[0].startswith("what ")]
+                for picture, questions in of_picture.items()
+            }
         self._records = [
             (picture, group)
             for picture, questions in of_picture.items()

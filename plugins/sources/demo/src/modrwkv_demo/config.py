@@ -14,7 +14,7 @@ Part: TypeAlias = Literal["train", "test"]
 
 
 class DigitsQaConfig(SourceConfig):
-    """Four questions about each of 1,797 scanned digits of 8 x 8 pixels."""
+    """Questions about each of 1,797 scanned digits of 8 x 8 pixels."""
 
     source: Literal["digits_qa"] = "digits_qa"
 
@@ -23,6 +23,9 @@ class DigitsQaConfig(SourceConfig):
 
     scale: int = Field(default=2, ge=1)
     """Pixels that each scanned pixel becomes in either direction: 2 makes images of 16 x 16."""
+
+    questions: Literal["all", "which"] = "all"
+    """``all`` asks four questions about each digit; ``which`` only which digit it is, as a short caption."""
 
     turns: int = Field(default=1, ge=1, le=4)
     """Questions about one digit in a conversation, at most."""

@@ -16,6 +16,7 @@ from modrwkv_demo.config import DigitsQaConfig
 __all__ = ["DigitsQaSource"]
 
 TEST_DIGITS: Final = 360
+WHICH: Final = "Which digit is this?"
 FULL_INK: Final = 16.0
 
 
@@ -33,7 +34,7 @@ class DigitsQaSource(Source[DigitsQaConfig]):
         self._first = chosen.start or 0
         self._scans: NDArray[np.float64] = digits.images[chosen]
         self._labels: list[int] = digits.target[chosen].tolist()
-        self._groups = -(-4 // config.turns)
+        self._groups = -(-4 // config.turns) if config.questions == "all" else 1
 
     def __len__(self) -> int:
         return len(self._labels) * self._groups
@@ -42,6 +43,8 @@ class DigitsQaSource(Source[DigitsQaConfig]):
         place, group = divmod(index, self._groups)
         number = self._first + place
         asked = _questions(self._labels[place], np.random.default_rng([self.config.seed, number]))
+        if self.config.questions == "which":
+            asked = [(question, answer) for question, answer in asked if question == WHICH]
         turns: list[Turn] = []
         for question, answer in asked[group * self.config.turns : (group + 1) * self.config.turns]:
             parts = (Text(question),) if turns else (Media("image", self._picture(place)), Text(question))
@@ -58,7 +61,7 @@ class DigitsQaSource(Source[DigitsQaConfig]):
 def _questions(digit: int, random: np.random.Generator) -> list[tuple[str, str]]:
     guess = digit if random.random() < 0.5 else (digit + int(random.integers(1, 10))) % 10
     questions = [
-        ("Which digit is this?", str(digit)),
+        (WHICH, str(digit)),
         ("Is it even or odd?", "odd" if digit % 2 else "even"),
         ("Is it larger than 4?", "yes" if digit > 4 else "no"),
         (f"Is it a {guess}?", "yes" if digit == guess else "no"),
