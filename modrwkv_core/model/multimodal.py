@@ -5,7 +5,7 @@ T = tokens of all packed conversations, D = hidden size of the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -37,6 +37,10 @@ class MultimodalModel(nn.Module):
         embedders: By modality.
         heads: By name. They are looked up by what supervises them: :meth:`token_heads`, :meth:`query_heads`.
         preprocessors: By modality: decoding, processing and counting on the CPU.
+
+    Attributes:
+        on_splice: Sees the text embeddings ``[1, T, D]``, the features by modality, and the batch, before each splice in
+            training; the trainer sets it.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class MultimodalModel(nn.Module):
         self.embedders = nn.ModuleDict(dict(embedders))
         self.heads = nn.ModuleDict(dict(heads))
         self.preprocessors = dict(preprocessors)
+        self.on_splice: Callable[[Tensor, Mapping[str, Features], Batch], None] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +82,10 @@ class MultimodalModel(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """Embed the ids of a batch on the model's device and write the media over their placeholders: ``[1, T, D]``."""
         features = self._features(batch.media)
-        return splice(self._embed_ids(batch.ids), batch.media, batch.media_positions, features)
+        text_1TD = self._embed_ids(batch.ids)
+        if self.on_splice is not None:
+            self.on_splice(text_1TD, features, batch)
+        return splice(text_1TD, batch.media, batch.media_positions, features)
 
     def _embed_ids(self, ids: Tensor) -> Tensor:
         with guard(self.backbone.origin, "embed()"):

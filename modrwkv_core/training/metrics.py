@@ -6,8 +6,8 @@ import math
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import torch
@@ -39,6 +39,10 @@ class StepMetrics:
     keys: tuple[str, ...]
     names: tuple[str, ...]
     values: Tensor
+
+    def extended(self, names: Sequence[str], values: Tensor) -> StepMetrics:
+        """Return these metrics with more of them, of ``values [names]`` on the device."""
+        return replace(self, names=(*self.names, *names), values=torch.cat([self.values, values]))
 
     def are_finite(self) -> bool:
         """Whether all values are finite; waits for the device."""

@@ -20,6 +20,7 @@ from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.training.broken_batch import keep_batch
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import BatchCounts
+from modrwkv_core.training.diagnostics import Diagnostics
 from modrwkv_core.training.flops import StepFlops, device_peak
 from modrwkv_core.training.interrupts import TrainingInterruptedError
 from modrwkv_core.training.loggers import metrics_size
@@ -73,6 +74,7 @@ class PhaseRun:
         self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase, context.world)
         self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
         self.step = TrainStep(context, plan, self.optimizer)
+        self.diagnostics = Diagnostics(context)
         self.loader = context.loader(self.phase, plan.sources)
         self.phase_step = 0
         self.skipped_before = 0
@@ -138,13 +140,17 @@ class PhaseRun:
                 self.phase_step += 1
                 self.rng = Rng.now(self.context.device)
                 bar.update()
-                if self.phase_step % phase.log_every == 0 or self.phase_step == steps:
+                if self.is_logged(self.phase_step):
                     bar.set_postfix_str(self._log())
                 every = phase.checkpoint_every
                 if every is not None and self.phase_step % every == 0 and self.phase_step < steps:
                     self.checkpointer.save(self._state(done=False))
                 if self.phase_step == steps:
                     return
+
+    def is_logged(self, phase_step: int) -> bool:
+        """Whether a log line follows the step of this number, counted from 1."""
+        return phase_step % self.phase.log_every == 0 or phase_step == self.plan.steps
 
     def batches(self) -> Iterator[tuple[Batch | None, ...]]:
         """Yield the batches to come, on the device, without end. A new iteration ends the one before."""
@@ -186,10 +192,16 @@ class PhaseRun:
         """Learn from a batch."""
         # What fails in here fails on one process, while the others wait for it.
         self.is_agreed = self.context.world.size == 1
-        metrics = self.step.backward(micro_batches, counts)
+        is_logged = self.is_logged(self.phase_step + 1)
+        with self.diagnostics.watching(is_logged):
+            metrics = self.step.backward(micro_batches, counts)
         if self.context.device.type == "cpu" and not metrics.are_finite():
             raise self._not_finite(metrics, "the step was not taken")
+        if is_logged:
+            self.diagnostics.measure_gradients()
         self.step.update(self.phase_step)
+        if is_logged:
+            metrics = self.diagnostics.add_to(metrics)
         self.is_agreed = True
         self.accumulator.add(metrics)
         for batch in micro_batches:

@@ -157,7 +157,7 @@ def alone(manifest: Path) -> Path:
 
 def losses(run: Path) -> list[dict[str, float]]:
     """Return what was logged, without what depends on time and memory."""
-    kept = ("step", "loss", "gradient_norm", "valid")
+    kept = ("step", "loss", "gradient_norm", "update_norm", "feature_norm", "valid")
     return [{name: float(value) for name, value in line.items() if name.startswith(kept)} for line in read_metrics(run)]
 
 
