@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from modrwkv_core.cli.options import checkpoint_option
+
 if TYPE_CHECKING:
     from modrwkv_core.interop.backbone import Format
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     help="Format of TARGET; by default what its suffix says, and fla for a folder. state writes the state that a run's "
     "conversations begin with, for `modrwkv generate --state`.",
 )
+@checkpoint_option
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
@@ -28,11 +31,16 @@ if TYPE_CHECKING:
 )
 @click.option("--modality", help="With --manifest: what SOURCE was trained with, if the manifest has several.")
 def convert(
-    source: str, target: Path, form: Format | Literal["state"] | None, manifest: Path | None, modality: str | None
+    source: str,
+    target: Path,
+    form: Format | Literal["state"] | None,
+    checkpoint: str,
+    manifest: Path | None,
+    modality: str | None,
 ) -> None:
     """Rewrite the RWKV-7 weights of SOURCE as TARGET, bit for bit.
 
-    SOURCE is a file of official weights (.pth, .bin, .safetensors), a run (its newest backbone, with low-rank updates
+    SOURCE is a file of official weights (.pth, .bin, .safetensors), a run (its backbone, with low-rank updates
     merged into its weights), or a folder or model
     id in the layout of flash-linear-attention, in one file or in shards. TARGET ends in .pth or
     .safetensors, or is a folder for flash-linear-attention.
@@ -46,10 +54,10 @@ def convert(
     from modrwkv_core.interop.backbone import format_of, read_backbone, sizes_of, write_backbone, write_initial_state
 
     if form == "state":
-        write_initial_state(source, target)
+        write_initial_state(source, target, checkpoint)
         click.echo(f"wrote {target}: the state that conversations begin with")
         return
-    tensors = read_backbone(source)
+    tensors = read_backbone(source, checkpoint)
     write_backbone(tensors, target, form or format_of(target))
     sizes = sizes_of(tensors, source)
     millions = sum(tensor.numel() for tensor in tensors.values()) / 1e6

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from modrwkv_core.cli.options import checkpoint_option
 from modrwkv_core.errors import ManifestError
 
 
@@ -17,11 +18,18 @@ from modrwkv_core.errors import ManifestError
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Number of samples of each task, drawn at random; by default all."
 )
+@checkpoint_option
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")
 def evaluate(
-    run: Path, tasks: tuple[str, ...], limit: int | None, device: str | None, as_json: bool, quiet: bool
+    run: Path,
+    tasks: tuple[str, ...],
+    limit: int | None,
+    checkpoint: str,
+    device: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Evaluate the model of RUN on the tasks of its manifest, next to baselines.
 
@@ -36,7 +44,7 @@ def evaluate(
     from modrwkv_core.model.run import RunFolder
     from modrwkv_core.model.train_state import TrainState
 
-    session = load(run, device=device)
+    session = load(run, checkpoint=checkpoint, device=device)
     manifest = session.loaded.manifest
     names = _chosen(run, manifest.evaluation, tasks)
     results = [evaluate(session, name, limit=limit, progress_bar=not quiet) for name in names]
@@ -57,7 +65,7 @@ def evaluate(
     report = write_run_report(run)
     session.loaded.registry.hook.modrwkv_evaluated(
         run=run,
-        step=TrainState.read(RunFolder(run).latest()).step,
+        step=TrainState.read(RunFolder(run).select(checkpoint)).step,
         metrics={f"{result.task}/{score.metric.name}": score.model for result in results for score in result.scores},
     )
     if not as_json:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modrwkv_core.cli.options import checkpoint_option
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--separator", help="Character between columns, or `tab`; by default found.")
 @click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark; by default found.")
 @click.option("--head", metavar="NAME", help="The head that forecasts, where the model has several that can.")
+@checkpoint_option
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of CSV lines.")
 def forecast(
@@ -35,6 +38,7 @@ def forecast(
     separator: str | None,
     decimal: str | None,
     head: str | None,
+    checkpoint: str,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -55,7 +59,9 @@ def forecast(
     if series.suffix.lower() == ".npy" and options != TableOptions():
         raise click.UsageError(f"{series} is a NumPy file: options of tables do not apply to it")
     table = read_table(series, options) if series.suffix.lower() != ".npy" else None
-    predicted = load(run, device=device).forecast(series if table is None else table.values, horizon, head)
+    predicted = load(run, checkpoint=checkpoint, device=device).forecast(
+        series if table is None else table.values, horizon, head
+    )
     names = table.names if table is not None and table.headed else None
     clock = table.clock if table is not None else None
     dates = clock.after(horizon) if clock is not None else None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from modrwkv_core.cli.options import checkpoint_option
 from modrwkv_core.registry import discover
 
 _OPTIONS = "modrwkv_core.cli.generate.options"
@@ -70,6 +71,7 @@ def _option(name: str, summary: str) -> click.Option:
 @click.option("--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens of this probability.")
 @click.option("--seed", type=int, help="Make a drawn answer repeatable.")
 @click.option("--head", metavar="NAME", help="The head that answers, where the model has several that predict tokens.")
+@checkpoint_option
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option(
     "--weights",
@@ -93,6 +95,7 @@ def generate(
     top_p: float,
     seed: int | None,
     head: str | None,
+    checkpoint: str,
     device: str | None,
     weights: str,
     state: Path | None,
@@ -110,7 +113,7 @@ def generate(
     from modrwkv_core.interfaces.record import Media
 
     sampling = Sampling(temperature, top_p, seed)
-    session = load(run, device=device, weights=weights, state=state)
+    session = load(run, checkpoint=checkpoint, device=device, weights=weights, state=state)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
     began = time.perf_counter()
     pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling, head=head)

@@ -34,12 +34,18 @@ __all__ = ["Session", "load"]
 
 
 def load(
-    run: Path | str, *, device: str | None = None, weights: str = "auto", state: Path | str | None = None
+    run: Path | str,
+    *,
+    checkpoint: str = "last",
+    device: str | None = None,
+    weights: str = "auto",
+    state: Path | str | None = None,
 ) -> Session:
-    """Load a run's newest checkpoint.
+    """Load a checkpoint of a run.
 
     Args:
         run: The run's folder.
+        checkpoint: ``last``, ``best`` (that of the best validation), or a step.
         device: Where to compute; by default a GPU if torch sees one.
         weights: How the backbone's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
             ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing.
@@ -47,13 +53,13 @@ def load(
             :meth:`Session.prefill` makes one; by default the run's own.
 
     Raises:
-        CheckpointError: The folder holds no complete checkpoint, or it does not fit its manifest; the file is not a
+        CheckpointError: The folder holds no such checkpoint, or it does not fit its manifest; the file is not a
             state.
         PluginError: A plugin that the run needs is missing or broken.
         ComponentError: The backbone's weights cannot be stored so on this device.
         ModRWKVError: There is no such device.
     """
-    return Session.load(Path(run), choose_device(device), weights, None if state is None else Path(state))
+    return Session.load(Path(run), choose_device(device), weights, None if state is None else Path(state), checkpoint)
 
 
 class Session:
@@ -81,13 +87,15 @@ class Session:
         self._banned = torch.tensor(sorted({0} | special.all() - {self._stop}), device=model.device)
 
     @classmethod
-    def load(cls, run: Path, device: str, weights: str = "auto", state: Path | None = None) -> Self:
+    def load(
+        cls, run: Path, device: str, weights: str = "auto", state: Path | None = None, checkpoint: str = "last"
+    ) -> Self:
         """Load a run; see :func:`load`."""
         folder = RunFolder(run)
-        checkpoint = folder.latest()
+        path = folder.select(checkpoint)
         loaded = load_run_manifest(folder)
         model = assemble(loaded, pretrained=False)
-        load_checkpoint(loaded, model.parts(), checkpoint, merge=True)
+        load_checkpoint(loaded, model.parts(), path, merge=True)
         if state is not None:
             backbone = model.backbone
             with guard(backbone.origin, "set_initial_state()"):

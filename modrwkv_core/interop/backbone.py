@@ -41,30 +41,31 @@ def format_of(target: Path) -> Format:
     return {".pth": "pth", ".safetensors": "safetensors"}.get(target.suffix, "fla")  # type: ignore[return-value]
 
 
-def read_backbone(source: str) -> dict[str, Tensor]:
+def read_backbone(source: str, checkpoint: str = "last") -> dict[str, Tensor]:
     """Read a whole RWKV-7 language model, in whichever layout, by the official names.
 
     Args:
         source: A file, folder or model id as for :func:`~modrwkv_core.backbones.rwkv7.checkpoint.read_official`, or the
-            folder of a run, whose newest backbone is read. What fine-tuning added to it is merged; an initial state is
+            folder of a run, whose backbone is read. What fine-tuning added to it is merged; an initial state is
             left out.
+        checkpoint: Of a run; see :meth:`~modrwkv_core.model.run.RunFolder.select`.
 
     Raises:
         CheckpointError: It is not a whole RWKV-7, or holds more than one.
     """
     folder = RunFolder(Path(source))
-    tensors = backbone_of_run(folder).weights() if folder.manifest.is_file() else read_official(source)
+    tensors = backbone_of_run(folder, checkpoint).weights() if folder.manifest.is_file() else read_official(source)
     sizes_of(tensors, source)
     return tensors
 
 
-def backbone_of_run(folder: RunFolder) -> RWKV7:
-    """Return the newest backbone of a run, merged, on the CPU.
+def backbone_of_run(folder: RunFolder, checkpoint: str = "last") -> RWKV7:
+    """Return the backbone of a run, merged, on the CPU.
 
     Raises:
         CheckpointError: The run has no checkpoint, it does not fit the manifest, or the backbone is not an RWKV-7.
     """
-    checkpoint = folder.latest()
+    path = folder.select(checkpoint)
     loaded = load_run_manifest(folder)
     with torch.device("meta"):  # the checkpoint has all weights
         backbone = build_backbone(loaded, loaded.manifest.tokenizer.vocab_size)
@@ -73,11 +74,11 @@ def backbone_of_run(folder: RunFolder) -> RWKV7:
             f"the backbone of {folder.path} is '{loaded.manifest.backbone.type}', not an RWKV-7",
             hint="only backbones of type rwkv7 can be converted",
         )
-    load_checkpoint(loaded, {"backbone": backbone}, checkpoint, merge=True)
+    load_checkpoint(loaded, {"backbone": backbone}, path, merge=True)
     return backbone
 
 
-def write_initial_state(run: str, target: Path) -> None:
+def write_initial_state(run: str, target: Path, checkpoint: str = "last") -> None:
     """Write the state that a run's conversations begin with, as state tuning made it.
 
     Raises:
@@ -87,7 +88,7 @@ def write_initial_state(run: str, target: Path) -> None:
     folder = RunFolder(Path(run))
     if target.exists():
         raise CheckpointError(f"{target} already exists", hint="remove it, or choose another name")
-    backbone = backbone_of_run(folder) if folder.manifest.is_file() else None
+    backbone = backbone_of_run(folder, checkpoint) if folder.manifest.is_file() else None
     if backbone is None or backbone.initial_state is None:
         raise CheckpointError(f"{run} is not a run with a trained state", hint="train one with `finetuning: state`")
     with torch.no_grad():

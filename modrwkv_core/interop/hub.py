@@ -24,15 +24,16 @@ _FILES: Final = ("README.md", "manifest.yaml", "lock.json", "metrics.jsonl", "re
 _LEFT_OUT: Final = "*/optimizer.safetensors"
 
 
-def push(run: Path, repository: str, *, private: bool) -> str:
-    """Publish a run: manifest, lock, metrics, results, model card, and the newest checkpoint without the optimizer.
+def push(run: Path, repository: str, *, private: bool, checkpoint: str = "last") -> str:
+    """Publish a run: manifest, lock, metrics, results, model card, and a checkpoint without the optimizer.
 
-    An earlier checkpoint of the repository is removed; the report, which shows records of the data, stays here.
+    The earlier checkpoint of the repository is removed; the report, which shows records of the data, stays here.
 
     Args:
         run: The run's folder. A model card is written into it unless it has a ``README.md``.
         repository: ``owner/name``; made if there is none.
         private: Whether a repository that is made is private.
+        checkpoint: Which one; see :meth:`~modrwkv_core.model.run.RunFolder.select`.
 
     Returns:
         The address of the repository.
@@ -42,7 +43,7 @@ def push(run: Path, repository: str, *, private: bool) -> str:
         HubError: There is no token, or the Hub refuses or cannot be reached.
     """
     folder = RunFolder(run)
-    newest = folder.latest()
+    chosen = folder.select(checkpoint)
     if get_token() is None:
         raise HubError(
             "to publish takes a token of the Hugging Face Hub, and there is none here",
@@ -55,8 +56,8 @@ def push(run: Path, repository: str, *, private: bool) -> str:
         api.upload_folder(
             repo_id=repository,
             folder_path=run,
-            commit_message=f"{run.resolve().name}, {newest.name}",
-            allow_patterns=[*_FILES, f"checkpoints/{newest.name}/*"],
+            commit_message=f"{run.resolve().name}, {chosen.name}",
+            allow_patterns=[*_FILES, f"checkpoints/{chosen.name}/*"],
             ignore_patterns=_LEFT_OUT,
             delete_patterns="checkpoints/*",
         )

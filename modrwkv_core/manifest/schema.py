@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
@@ -33,9 +33,13 @@ from modrwkv_core.manifest.unions import (
     TokenizerSection,
 )
 
-__all__ = ["DataSection", "Evaluation", "Manifest", "ModalityConfig", "Phase", "Plugins"]
+__all__ = ["VALID_LOSS", "DataSection", "EarlyStopping", "Evaluation", "Manifest", "ModalityConfig", "Phase", "Plugins"]
 
 FileName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+VALID_LOSS: Final = "valid_loss"
+"""The metric that is the weighted sum of all heads' losses on ``data.valid``."""
 
 
 def _world() -> Any:
@@ -108,6 +112,20 @@ class DataSection(Section):
     leaves the record out and counts it in the metrics."""
 
 
+class EarlyStopping(Section):
+    """The end of a phase whose validations no longer get better."""
+
+    metric: str = VALID_LOSS
+    """What is compared: ``valid_loss``, the weighted sum of all heads' losses on ``data.valid``; ``valid/<head>``; or
+    ``modality_gain/<modality>``, of which more is better."""
+
+    patience: int = Field(ge=1)
+    """Validations in a row, none of them better than the best one, after which the phase ends."""
+
+    min_delta: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """By how much a validation must be better to count."""
+
+
 class Phase(Section):
     """One stretch of training: what learns, on which data, how fast and for how long."""
 
@@ -163,7 +181,16 @@ class Phase(Section):
     copies of their weights; the optimizer and checkpoints keep float32."""
 
     eval_every: int | None = Field(default=None, ge=1)
-    """Optimizer steps between validations on ``data.valid``; null: only at the phase's end."""
+    """Optimizer steps between validations on ``data.valid``; null: only at the phase's end. The checkpoint of the best
+    validation is kept."""
+
+    early_stopping: EarlyStopping | None = None
+    """When the phase ends before its length; needs ``eval_every``. The weights stay those of the last step; the best
+    ones are at hand as ``--checkpoint best``. Null: never."""
+
+    emerge_by: int | None = Field(default=None, ge=1)
+    """Optimizer steps after which the next validation warns of modalities that the model does not use; null: only the
+    one at the phase's end. Needs ``eval_every``."""
 
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints; null: only at the phase's end."""
@@ -175,6 +202,13 @@ class Phase(Section):
     def _has_one_length(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("a phase lasts a number of `epochs` or of `steps`: give exactly one")
+        return self
+
+    @model_validator(mode="after")
+    def _validates_what_it_waits_for(self) -> Self:
+        for key in ("early_stopping", "emerge_by"):
+            if getattr(self, key) is not None and self.eval_every is None:
+                raise ValueError(f"`{key}` looks at validations between steps: give `eval_every`, too")
         return self
 
 
@@ -307,6 +341,7 @@ class Manifest(Section):
         ]
         for index, phase in enumerate(self.phases):
             problems += self._problems_of_parts(phase, ("phases", index))
+            problems += self._problems_of_early_stopping(phase, ("phases", index, "early_stopping"))
         if problems:
             raise ValidationError.from_exception_data("Manifest", problems)
         return self
@@ -327,6 +362,17 @@ class Manifest(Section):
                 hint = "name each part once, for example by its dotted name"
                 yield refusal((*path, "lr_multipliers", word), word, f"'{part}' has two factors", hint)
             scaled |= parts
+
+    def _problems_of_early_stopping(self, phase: Phase, path: tuple[str, int, str]) -> Iterator[InitErrorDetails]:
+        if (section := phase.early_stopping) is None:
+            return
+        if not self.data.valid:
+            yield refusal(path, section, "there is nothing to validate on", "add `data.valid`")
+        known = [VALID_LOSS, *(f"valid/{name}" for name in self.heads)]
+        known += [f"modality_gain/{name}" for name in self.modalities]
+        if section.metric not in known:
+            problem = f"no validation measures '{section.metric}'"
+            yield refusal((*path, "metric"), section.metric, problem, f"it measures {', '.join(known)}")
 
     def _nearest_part(self, word: str) -> str:
         close = difflib.get_close_matches(word, sorted(set().union(*map(_words, self.parts))), n=1)

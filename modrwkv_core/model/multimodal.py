@@ -39,8 +39,8 @@ class MultimodalModel(nn.Module):
         preprocessors: By modality: decoding, processing and counting on the CPU.
 
     Attributes:
-        on_splice: Sees the text embeddings ``[1, T, D]``, the features by modality, and the batch, before each splice in
-            training; the trainer sets it.
+        on_splice: Called before each splice with the text embeddings ``[1, T, D]``, the features by modality, and the
+            batch; the trainer sets it.
     """
 
     def __init__(

@@ -34,14 +34,14 @@ from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.manifest.lock import read_lock
 from modrwkv_core.model.checkpoint import OPTIMIZER, PartFiles, check_hash, check_names, load_parts, save_parts
 from modrwkv_core.model.finetuning import merge_parts, methods_of_parts, prepare_parts
-from modrwkv_core.model.train_state import TRAIN_STATE, TrainState
+from modrwkv_core.model.train_state import TRAIN_STATE, BestCheckpoint, TrainState
 from modrwkv_core.storage.files import sha256, sync, temporary_name, write_text
 from modrwkv_core.storage.tensors import check_finite, read_tensors, write_tensors
 
 __all__ = ["KEEP", "RunFolder", "load_checkpoint", "load_run_manifest"]
 
 KEEP = 2
-"""Checkpoints that a run keeps besides those at the ends of phases."""
+"""Checkpoints that a run keeps besides those at the ends of phases and the best ones."""
 
 _LOCK_PATIENCE: Final = 5.0
 """Seconds to wait for the lock: the loader workers of a killed training hold it until they die, too."""
@@ -116,6 +116,28 @@ class RunFolder:
                 f"{self.path} holds no checkpoint", hint="train it first: modrwkv train MANIFEST --run FOLDER"
             )
         return steps[-1]
+
+    def select(self, which: str) -> Path:
+        """Return the folder of one of the complete checkpoints.
+
+        Args:
+            which: ``last``, ``best`` (the best validation of the latest phase that was validated), or a step.
+
+        Raises:
+            CheckpointError: There is none.
+        """
+        if which == "last":
+            return self.latest()
+        if which == "best":
+            chosen = next((self.checkpoint(best.step) for best in map(_best, reversed(self.steps())) if best), None)
+            missing, hint = "no validation", "train it with held-out data in `data.valid`"
+        else:
+            chosen = self.checkpoint(int(which)) if which.isdecimal() else None
+            missing = f"no checkpoint {which!r}"
+            hint = f"it holds best, last, and the steps {', '.join(str(int(path.name[5:])) for path in self.steps())}"
+        if chosen is None or chosen not in self.steps():
+            raise CheckpointError(f"{self.path} holds {missing if chosen is None else f'no {chosen}'}", hint=hint)
+        return chosen
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -245,14 +267,18 @@ class RunFolder:
         write_text(checkpoint / TRAIN_STATE, state.model_dump_json(indent=2) + "\n")
 
     def _prune(self) -> None:
-        """Remove checkpoints within phases but for the newest; those that cannot be read are left alone."""
-        passing = []
+        """Remove checkpoints within phases but for the newest and the best; leave alone what cannot be read."""
+        passing, best = [], {}
         for path in self.steps():
             with suppress(CheckpointError):
-                if not TrainState.read(path).phase_done:
+                state = TrainState.read(path)
+                if not state.phase_done:
                     passing.append(path)
+                if state.best is not None:
+                    best[state.phase] = self.checkpoint(state.best.step)  # a later one knows better
         for path in passing[:-KEEP]:
-            self._remove(path)
+            if path not in best.values():
+                self._remove(path)
 
     def _remove(self, checkpoint: Path) -> None:
         """Remove a checkpoint; a kill in the middle leaves a folder that no longer counts as one."""
@@ -264,3 +290,7 @@ class RunFolder:
         """Remove what killed trainings left behind."""
         for left_over in self.checkpoints.glob(".*.partial"):
             shutil.rmtree(left_over)
+
+
+def _best(checkpoint: Path) -> BestCheckpoint | None:
+    return TrainState.read(checkpoint).best

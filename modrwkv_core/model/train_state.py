@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from modrwkv_core.errors import CheckpointError
 
-__all__ = ["TRAIN_STATE", "AccumulatedMetrics", "RngState", "SourceFingerprint", "TrainState"]
+__all__ = ["TRAIN_STATE", "AccumulatedMetrics", "BestCheckpoint", "RngState", "SourceFingerprint", "TrainState"]
 
 TRAIN_STATE = "train_state.json"
 
@@ -81,6 +81,24 @@ class RngState(_Strict):
     cuda: Hexadecimal | None = None
 
 
+class BestCheckpoint(_Strict):
+    """The best checkpoint of a phase.
+
+    Attributes:
+        metric: By what.
+        step: The run's step.
+        value: What the metric was there.
+        stale: Validations since then, none of them better.
+        seen: The run's step at the last of them.
+    """
+
+    metric: str
+    step: Count
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    stale: Count
+    seen: Count
+
+
 class TrainState(_Strict):
     """Where a run stands.
 
@@ -95,6 +113,7 @@ class TrainState(_Strict):
         accumulated: Metrics that were not logged yet.
         skipped_records: Broken records that the phase has left out.
         data: The sources of the phase.
+        best: The best checkpoint of the phase so far; None before its first validation.
         files: SHA-256 of each file of the checkpoint, by name.
     """
 
@@ -108,6 +127,7 @@ class TrainState(_Strict):
     accumulated: AccumulatedMetrics = AccumulatedMetrics()
     skipped_records: Count = 0
     data: tuple[SourceFingerprint, ...] = ()
+    best: BestCheckpoint | None = None
     files: dict[str, str] = {}
 
     @model_validator(mode="after")

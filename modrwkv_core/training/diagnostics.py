@@ -102,7 +102,7 @@ class Diagnostics:
         parameters = self._parameters[part]
         after = [_sample(parameter) for parameter in parameters]
         scales = [(_local(p).numel() / max(1, s.numel())) ** 0.5 for p, s in zip(parameters, after, strict=True)]
-        return _square(torch._foreach_sub(self._before[part], after), scales), _square(after, scales)
+        return _square(list(torch._foreach_sub(self._before[part], after)), scales), _square(after, scales)
 
     @torch.no_grad()
     def _add_features(self, text_1TD: Tensor, features: Mapping[str, Features], batch: Batch) -> None:
@@ -148,7 +148,7 @@ def _square(tensors: list[Tensor], scales: list[float] | None = None) -> Tensor:
     norms = torch._foreach_norm(tensors)
     if scales is not None:
         norms = torch._foreach_mul(norms, scales)
-    return torch.stack(list(norms)).square().sum()
+    return torch.stack(norms).square().sum()
 
 
 def _ratio(one: Tensor, other: Tensor) -> Tensor:

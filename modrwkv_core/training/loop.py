@@ -22,7 +22,7 @@ from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.denormals import flush_denormals
 from modrwkv_core.training.loggers import truncate_metrics
 from modrwkv_core.training.peers import check_peers, check_sharding
-from modrwkv_core.training.phase import PhaseRun
+from modrwkv_core.training.phase import PhaseRun, is_phase_done
 from modrwkv_core.training.plan import PhasePlan
 from modrwkv_core.training.resume import check_manifest, warn_of_other_versions
 from modrwkv_core.training.world import joined
@@ -108,7 +108,8 @@ def _first_phase(context: RunContext, plans: list[PhasePlan], state: TrainState 
             f"phase {state.phase} has taken {state.phase_step} steps, but is {steps} steps long",
             hint="give it at least the steps that it has taken",
         )
-    is_complete = state.phase_done and state.phase_step == steps and (state.validated or not context.valid)
+    is_done = is_phase_done(state, plans[index].phase, steps)
+    is_complete = is_done and (state.validated or not context.valid)
     return index + int(is_complete)
 
 

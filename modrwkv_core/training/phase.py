@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,14 +16,17 @@ from modrwkv_core.data.batch import Batch
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.guard import guard
+from modrwkv_core.manifest.schema import VALID_LOSS, Phase
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.training.broken_batch import keep_batch
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import BatchCounts
+from modrwkv_core.training.diagnosis import unused_modalities, warn_of_unused_modalities
 from modrwkv_core.training.diagnostics import Diagnostics
+from modrwkv_core.training.early_stopping import EarlyStopping
 from modrwkv_core.training.flops import StepFlops, device_peak
 from modrwkv_core.training.interrupts import TrainingInterruptedError
-from modrwkv_core.training.loggers import metrics_size
+from modrwkv_core.training.loggers import metrics_size, read_metrics
 from modrwkv_core.training.metrics import MetricsAccumulator, StepMetrics, peak_memory
 from modrwkv_core.training.optimizer import PhaseOptimizer
 from modrwkv_core.training.plan import PhasePlan, apply_plan
@@ -32,10 +35,10 @@ from modrwkv_core.training.resume import check_data, fingerprint
 from modrwkv_core.training.rng import Rng
 from modrwkv_core.training.saving import Checkpointer
 from modrwkv_core.training.step import TrainStep
-from modrwkv_core.training.validation import validate, warn_of_unused_modalities
+from modrwkv_core.training.validation import validate
 from modrwkv_core.training.world import PeerError
 
-__all__ = ["PhaseRun"]
+__all__ = ["PhaseRun", "is_phase_done"]
 
 _MAX_PENDING: Final = 64
 """Steps whose metrics may stay on a GPU; then the host waits for them, also between log lines."""
@@ -81,18 +84,23 @@ class PhaseRun:
         peak = device_peak(context.device) if self.phase.precision == "bfloat16" else None
         self.flops = None if peak is None else StepFlops(self.model)
         self.accumulator = MetricsAccumulator(peak_flops=peak)
+        self.early_stopping = EarlyStopping(self.phase)
+        self.is_done = False
         if checkpoint is not None:
             self._restore(checkpoint)
         self.data = tuple(fingerprint(source) for source in plan.sources)
         self.rng = Rng.now(context.device)
         self.is_agreed = True
         self.logged: int | None = None
+        self.validation: dict[str, float] | None = None
 
     def _restore(self, checkpoint: Path) -> None:
         state = TrainState.read(checkpoint)
         if state.phase_step == 0:
             return  # a phase that has not begun, as of an imported checkpoint
-        if state.phase_step < self.plan.steps:
+        self.early_stopping = EarlyStopping(self.phase, state.best)
+        self.is_done = is_phase_done(state, self.phase, self.plan.steps)
+        if not self.is_done:
             check_data(self.phase.name, state.data, self.plan.sources)
             self.optimizer.load_tensors(self.context.folder.optimizer_state(checkpoint))
         self.phase_step = state.phase_step
@@ -104,9 +112,10 @@ class PhaseRun:
 
     def run(self) -> None:
         """Take the steps that are left, save, and validate."""
-        if self.phase_step < self.plan.steps:
+        if not self.is_done:
             try:
-                self._take_steps()
+                if self.phase_step < self.plan.steps and not self.early_stopping.is_due:
+                    self._take_steps()
                 self.optimizer.finish()
                 self.checkpointer.save(self._state(done=True))
             except Exception as error:
@@ -132,10 +141,12 @@ class PhaseRun:
                 # Before the next step, not after the last one: a run that is resumed here validates here, too.
                 if phase.eval_every is not None and self.phase_step and self.phase_step % phase.eval_every == 0:
                     self._validate_between_steps()
+                    if self.early_stopping.is_due:
+                        return
                 micro_batches, counts = self.next_batch(batches)
                 if counts.heads.total():
                     self.take_step(micro_batches, counts)
-                self.logged = None
+                self.logged = self.validation = None
                 self.context.step += 1
                 self.phase_step += 1
                 self.rng = Rng.now(self.context.device)
@@ -271,31 +282,62 @@ class PhaseRun:
             accumulated=self.accumulator.state(),
             skipped_records=self.skipped_records,
             data=self.data,
+            best=self.early_stopping.best,
         )
 
     def _validate_between_steps(self) -> None:
-        if self.context.valid:
-            began = time.perf_counter()
-            self.logged = metrics_size(self.context.folder.path)
-            self.is_agreed = self.context.world.size == 1
-            self.context.announce(self.phase, validate(self.context, self.phase))
-            self.is_agreed = True
-            self.accumulator.leave_out(time.perf_counter() - began)
+        context = self.context
+        if not context.valid:
+            return
+        began = time.perf_counter()
+        self.logged = metrics_size(context.folder.path)
+        self.is_agreed = context.world.size == 1
+        self.validation = validate(context, self.phase)
+        self.is_agreed = True
+        context.announce(self.phase, self.validation)
+        emerge_by, every = self.phase.emerge_by, self.phase.eval_every
+        if emerge_by is not None and every is not None and self.phase_step - every < emerge_by <= self.phase_step:
+            self._warn(f"after {self.phase_step} steps of phase {self.phase.name}", self.validation)
+        if self.early_stopping.observe(context.step, self.validation):
+            if self.checkpointer.saved != context.folder.checkpoint(context.step):
+                self.checkpointer.save(self._state(done=False))
+            elif context.world.is_main:
+                context.folder.update(self.checkpointer.saved, best=self.early_stopping.best)
+        self.accumulator.leave_out(time.perf_counter() - began)
 
     def _validate(self) -> None:
         """Validate the complete phase; only then it counts as validated, so that a kill repeats the validation."""
         context, saved = self.context, self.checkpointer.saved
         assert saved is not None, "a complete phase is saved"
         if context.valid:
-            try:
-                metrics = validate(context, self.phase)
-            except TrainingInterruptedError as error:
-                error.hint = f"{saved} is complete; --resume repeats its validation"
-                raise
-            context.announce(self.phase, metrics)
-            heads = context.manifest.heads
-            losses = (metrics.get(f"valid/{name}", 0.0) * head.loss_weight for name, head in heads.items())
-            warn_of_unused_modalities(self.phase.name, metrics, sum(losses))
+            metrics = self.validation
+            if metrics is None or self.phase.ema is not None:  # whose weights were not those of the last step
+                try:
+                    metrics = validate(context, self.phase)
+                except TrainingInterruptedError as error:
+                    error.hint = f"{saved} is complete; --resume repeats its validation"
+                    raise
+                context.announce(self.phase, metrics)
+                self.early_stopping.observe(context.step, metrics)
+            self._warn(f"after phase {self.phase.name}", metrics)
         if context.world.is_main:
             size = metrics_size(context.folder.path)
-            context.folder.update(saved, validated=True, metrics_size=size)
+            context.folder.update(saved, validated=True, metrics_size=size, best=self.early_stopping.best)
+
+    def _warn(self, when: str, metrics: Mapping[str, float]) -> None:
+        """Warn of modalities that the model does not use."""
+        loss = metrics.get(VALID_LOSS, 0.0)
+        if self.context.world.is_main and unused_modalities(metrics, loss):
+            lines = [line for line in read_metrics(self.context.folder.path) if line.get("phase") == self.phase.name]
+            warn_of_unused_modalities(when, metrics, loss, lines, self.phase.max_grad_norm)
+
+
+def is_phase_done(state: TrainState, phase: Phase, steps: int) -> bool:
+    """Whether no step of a phase is left.
+
+    Args:
+        state: That of a checkpoint of the phase.
+        phase: The phase, which may have been changed since then.
+        steps: Its length.
+    """
+    return state.phase_done and (state.phase_step == steps or EarlyStopping(phase, state.best).is_due)

@@ -27,7 +27,16 @@ _FREE: Final = frozenset(
 )
 """Sections and keys that do not change what is computed."""
 
-_FREE_IN_PHASE: Final = frozenset({"log_every", "eval_every", "checkpoint_every"})
+_FREE_IN_PHASE: Final = frozenset(
+    {
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "emerge_by",
+        "early_stopping",
+        *(f"early_stopping.{key}" for key in ("metric", "patience", "min_delta")),
+    }
+)
 _LENGTH: Final = frozenset({"steps", "epochs"})
 _SAMPLE: Final = 256
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,19 +12,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from modrwkv_core.data.batch import Batch
-from modrwkv_core.manifest.schema import Phase
+from modrwkv_core.manifest.schema import VALID_LOSS, Phase
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import supervised
 from modrwkv_core.training.prefetch import batches_on
 from modrwkv_core.training.step import blank
 
-__all__ = ["exchanged", "validate", "warn_of_unused_modalities"]
+__all__ = ["exchanged", "validate"]
 
 _GAIN_BATCHES: Final = 8
 """Batches that are read again with exchanged media, for each modality: enough to tell nothing from something."""
-
-_EMERGED: Final = 0.02
-"""Share of its loss that a model must lose with the media of others before it counts as using them."""
 
 
 def validate(context: RunContext, phase: Phase) -> dict[str, float]:
@@ -36,9 +32,9 @@ def validate(context: RunContext, phase: Phase) -> dict[str, float]:
         phase: Says how many conversations a batch holds.
 
     Returns:
-        ``valid/<head>``, the mean loss over tokens or queries; and ``modality_gain/<modality>``, by how much the
-        weighted loss of conversations with this modality rises if each gets the medium of another one. A gain of 0
-        means that the model does not look or listen.
+        ``valid/<head>``, the mean loss over tokens or queries; ``valid_loss``, their weighted sum; and
+        ``modality_gain/<modality>``, by how much the weighted loss of conversations with this modality rises if each
+        gets the medium of another one. A gain of 0 means that the model does not look or listen.
 
     Raises:
         DataError: A record is broken.
@@ -103,26 +99,6 @@ def exchanged(batch: Batch, modality: str) -> tuple[Batch, tuple[int, ...]] | No
     return replace(batch, media=tuple(media)), tuple(sorted(set(conversations.tolist())))
 
 
-def warn_of_unused_modalities(phase: str, metrics: Mapping[str, float], loss: float) -> None:
-    """Warn of each modality that the model ignores after a phase.
-
-    Args:
-        phase: Its name.
-        metrics: As :func:`validate` returns them.
-        loss: The weighted held-out loss.
-    """
-    for name, gain in metrics.items():
-        kind, _, modality = name.partition("/")
-        if kind == "modality_gain" and gain < _EMERGED * loss:
-            warnings.warn(
-                f"after phase {phase} the model does not use its {modality}: with the media of other conversations its "
-                f"held-out loss of {loss:.3g} rises by {gain:.2g} only. Train longer; begin with a phase of captions "
-                f"or of the simplest questions; raise the learning rate of {modality} with `lr_multipliers`; and make "
-                f"sure that the answers cannot be told without it",
-                stacklevel=2,
-            )
-
-
 def _total_losses(context: RunContext, batch: Batch | None) -> dict[str, tuple[float, int]]:
     """Return the sum of each head's loss over a batch, and what it is a sum over."""
     losses: Mapping[str, Tensor] = {}
@@ -181,6 +157,8 @@ def _metrics(context: RunContext, sums: Mapping[str, float]) -> dict[str, float]
         for name in model.heads
         if sums.get(f"count/{name}")
     }
+    if metrics:
+        metrics[VALID_LOSS] = sum(metrics.get(f"valid/{name}", 0.0) * head.loss_weight for name, head in heads.items())
     for modality in model.embedders:
         gains = [
             heads[name].loss_weight * sums[f"gain/{modality}/{name}"] / count

@@ -20,7 +20,7 @@ from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
 from modrwkv_core.training.phase import PhaseRun
-from modrwkv_core.training.validation import exchanged, validate, warn_of_unused_modalities
+from modrwkv_core.training.validation import exchanged, validate
 from modrwkv_core.training.world import World
 
 Manifest = Callable[..., Path]
@@ -95,13 +95,6 @@ def test_media_are_exchanged_only_where_they_fit(context: RunContext) -> None:
     assert [each.item for each in batch.media] == [third.media[0].item, odd.media[0].item, first.media[0].item]
     assert exchanged(pack([first, odd]), "series") is None
     assert exchanged(pack([first, third]), "image") is None
-
-
-def test_an_unused_modality_is_named() -> None:
-    metrics = {"valid/lm": 2.0, "modality_gain/image": 0.5, "modality_gain/audio": 0.001}
-    with pytest.warns(UserWarning, match="after phase align the model does not use its audio") as caught:
-        warn_of_unused_modalities("align", metrics, 2.0)
-    assert len(caught) == 1
 
 
 @pytest.mark.filterwarnings("ignore:after phase one the model does not use its series")
