@@ -82,6 +82,14 @@ def modrwkv_components() -> list[ComponentSpec]:
         ComponentSpec(
             api=1,
             kind="source",
+            name="labeled_features",
+            summary="feature arrays with a text each, listed in TSV, CSV or JSON Lines",
+            config="modrwkv_core.data.sources.config:LabeledFeaturesConfig",
+            implementation="modrwkv_core.data.sources.labeled_features:LabeledFeaturesSource",
+        ),
+        ComponentSpec(
+            api=1,
+            kind="source",
             name="csv_windows",
             summary="windows of the columns of a CSV file, for forecasting",
             config="modrwkv_core.data.sources.config:CsvWindowsConfig",
@@ -265,7 +273,7 @@ def modrwkv_components() -> list[ComponentSpec]:
 
 @hookimpl
 def modrwkv_modalities() -> list[ModalitySpec]:
-    """Return image, audio and series."""
+    """Return image, audio, series and features."""
     return [
         ModalitySpec(
             api=1,
@@ -287,6 +295,13 @@ def modrwkv_modalities() -> list[ModalitySpec]:
             summary="measurements at equal time steps",
             implementation="modrwkv_core.modalities.series:SeriesModality",
             suffixes=(".csv", ".npy"),
+        ),
+        ModalitySpec(
+            api=1,
+            name="features",
+            summary="ready-made feature arrays",
+            implementation="modrwkv_core.modalities.features:FeaturesModality",
+            suffixes=(".npy", ".npz"),
         ),
     ]
 

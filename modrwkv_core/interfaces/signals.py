@@ -1,4 +1,4 @@
-"""Decoded signals of the first-party modalities: an image, a waveform, a series.
+"""Decoded signals of the first-party modalities: an image, a waveform, a series, feature frames.
 
 A signal is what a :class:`~modrwkv_core.interfaces.modality.Modality` makes of a file, bytes or an array, and what an
 encoder's processor reads. Signals live on the CPU, are picklable and hold no torch objects. Third-party modalities
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Image", "TimeSeries", "Waveform"]
+__all__ = ["FeatureFrames", "Image", "TimeSeries", "Waveform"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +51,14 @@ class TimeSeries:
 
     values: NDArray[np.float32]
     spread: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFrames:
+    """Ready-made feature vectors in the order of time: cepstra of a recording, another model's embeddings.
+
+    Attributes:
+        values: ``[frames, dims]``, float32.
+    """
+
+    values: NDArray[np.float32]

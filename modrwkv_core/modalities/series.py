@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import TimeSeries
+from modrwkv_core.readers.arrays import NUMPY_MAGIC, array_from_bytes
 from modrwkv_core.readers.files import read_media
 from modrwkv_core.readers.tables import MISSING_HINT, table_from_bytes
 
 __all__ = ["SeriesModality"]
-
-NUMPY_MAGIC: Final = b"\x93NUMPY"
 
 SHAPE_HINT: Final = "give numbers as an array [points, channels], or [points] for one channel"
 
@@ -44,7 +42,7 @@ class SeriesModality(Modality[TimeSeries]):
         if isinstance(media, str | Path | bytes):
             content, name = read_media(media)
             if content.startswith(NUMPY_MAGIC):
-                return _from_numpy(content, name)
+                return _from_array(array_from_bytes(content, name), name)
             return _from_array(table_from_bytes(content, name).values, name)
         return _from_array(media, "the given array")
 
@@ -54,17 +52,6 @@ class SeriesModality(Modality[TimeSeries]):
         return [
             TimeSeries(generator.normal(size=(points, 1)).cumsum(axis=0).astype(np.float32)) for points in (32, 57, 100)
         ]
-
-
-def _from_numpy(content: bytes, origin: str) -> TimeSeries:
-    file = io.BytesIO(content)
-    try:
-        array = np.load(file, allow_pickle=False)
-    except Exception as error:  # a damaged header trips NumPy's parser in many ways, and asks for any amount of memory
-        raise DataError(f"{origin} is a damaged NumPy file: {error}", hint="write it anew with numpy.save") from error
-    if file.read(1):
-        raise DataError(f"{origin} holds more than one array", hint="save each in a file of its own")
-    return _from_array(array, origin)
 
 
 def _spread(spread: ArrayLike, channels: int) -> NDArray[np.float32]:

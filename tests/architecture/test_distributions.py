@@ -77,7 +77,7 @@ def test_the_extra_all_reaches_every_plugin_but_loggers() -> None:
     assert reached("loggers") == loggers
 
 
-@pytest.mark.parametrize("extra", ["image", "audio", "series", "video"])
+@pytest.mark.parametrize("extra", ["image", "audio", "series", "video", "features"])
 def test_the_extra_of_a_modality_brings_its_encoders_and_all_connectors(extra: str) -> None:
     expected = {
         plugin.distribution

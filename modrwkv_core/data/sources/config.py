@@ -8,7 +8,14 @@ from pydantic import AfterValidator, Field
 
 from modrwkv_core.interfaces.config import DataPath, SourceConfig
 
-__all__ = ["ChatConfig", "CsvWindowsConfig", "LabeledAudioConfig", "LlavaConfig", "RowRange"]
+__all__ = [
+    "ChatConfig",
+    "CsvWindowsConfig",
+    "LabeledAudioConfig",
+    "LabeledFeaturesConfig",
+    "LlavaConfig",
+    "RowRange",
+]
 
 
 def _ascending(rows: tuple[int, int]) -> tuple[int, int]:
@@ -62,8 +69,45 @@ class LabeledAudioConfig(SourceConfig):
     text_column: str = "text"
     """Column, or key, of the text that the assistant shall say."""
 
+    where: dict[str, str] = Field(default_factory=dict)
+    """Columns, or keys, and the values that rows must have there: ``{split: train}``. By default all rows are read."""
+
     prompt: str = ""
     """What the user says after the recording."""
+
+
+class LabeledFeaturesConfig(SourceConfig):
+    """Feature arrays with a text each: a file for each row of a list, or frames of one joined array."""
+
+    source: Literal["labeled_features"] = "labeled_features"
+
+    path: DataPath
+    """The list: tab- or comma-separated values with a header (``.tsv``, ``.csv``), or JSON Lines."""
+
+    media: DataPath | None = None
+    """Folder or zip archive that paths of arrays are resolved against; by default the folder of ``path``."""
+
+    features_column: str = "path"
+    """Column, or key, of the path of a row's array, ``.npy`` or ``.npz`` with one array ``[frames, dims]``."""
+
+    joined: DataPath | None = None
+    """One file with the frames of all rows, ``.npy`` or ``.npz`` with one array ``[frames, dims]``. Rows then name
+    their frames by ``start_column`` and ``frames_column``."""
+
+    start_column: str = "start_frame"
+    """Column, or key, of a row's first frame in the joined array, counted from 0."""
+
+    frames_column: str = "n_frames"
+    """Column, or key, of a row's number of frames in the joined array."""
+
+    text_column: str = "text"
+    """Column, or key, of the text that the assistant shall say."""
+
+    where: dict[str, str] = Field(default_factory=dict)
+    """Columns, or keys, and the values that rows must have there: ``{split: train}``. By default all rows are read."""
+
+    prompt: str = ""
+    """What the user says after the features."""
 
 
 class CsvWindowsConfig(SourceConfig):

@@ -61,6 +61,17 @@ class TestLabeledAudio(SourceContract):
         (folder / "list.tsv").write_text("path\ttext\na.wav\tone\na.wav\ttwo\n")
 
 
+class TestLabeledFeatures(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "labeled_features"
+    configs = ({"path": "list.tsv"}, {"path": "list.tsv", "joined": "a.npy", "where": {"speaker": "x"}})
+
+    def write(self, folder: Path) -> None:
+        np.save(folder / "a.npy", np.arange(12, dtype=np.float32).reshape(6, 2))
+        rows = ["path\tspeaker\tstart_frame\tn_frames\ttext", "a.npy\tx\t0\t2\tone", "a.npy\tx\t2\t4\ttwo"]
+        (folder / "list.tsv").write_text("\n".join(rows) + "\n")
+
+
 class TestCsvWindows(SourceContract):
     plugin = "modrwkv_core.builtin"
     name = "csv_windows"
