@@ -90,8 +90,16 @@ def modrwkv_components() -> list[ComponentSpec]:
         ComponentSpec(
             api=1,
             kind="source",
+            name="webdataset",
+            summary="samples in WebDataset shards, in any order, without unpacking",
+            config="modrwkv_core.data.sources.config:WebDatasetConfig",
+            implementation="modrwkv_core.data.sources.webdataset:WebDatasetSource",
+        ),
+        ComponentSpec(
+            api=1,
+            kind="source",
             name="csv_windows",
-            summary="windows of the columns of a CSV file, for forecasting",
+            summary="windows of the columns of a CSV or Parquet file, for forecasting",
             config="modrwkv_core.data.sources.config:CsvWindowsConfig",
             implementation="modrwkv_core.data.sources.csv_windows:CsvWindowsSource",
         ),

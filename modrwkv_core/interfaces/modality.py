@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from modrwkv_core.errors import DataError, ManifestError
 from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.interfaces.guard import Origin
 
-__all__ = ["Modality", "media_path"]
+__all__ = ["Modality", "decode_base64", "media_path"]
 
 SignalT = TypeVar("SignalT")
 
@@ -56,3 +57,15 @@ def media_path(path: Path | str) -> Path:
         return local_path(path)
     except ManifestError as error:
         raise DataError(error.message, hint=error.hint) from error
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64, with or without line breaks.
+
+    Raises:
+        DataError: ``text`` holds something else, or is cut off.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise DataError(f"the data are not base64: {error}", hint="encode the whole file in base64") from error

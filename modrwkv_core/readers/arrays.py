@@ -29,13 +29,20 @@ def read_array(path: Path) -> NDArray[Any]:
     Raises:
         DataError: The file cannot be read, is damaged, or holds several arrays or Python objects.
     """
-    if path.suffix == ".npy" and path.is_file():
-        try:
-            mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:
-            raise _damaged(str(path), error) from error
-        return mapped
-    return array_from_bytes(*read_media(path))
+    if not (path.is_file() and _begins_with(path, NUMPY_MAGIC)):
+        return array_from_bytes(*read_media(path))
+    try:
+        mapped = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # see array_from_bytes
+        raise _damaged(str(path), error) from error
+    if mapped.offset + mapped.nbytes != path.stat().st_size:
+        raise _several(str(path))
+    return mapped
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def array_from_bytes(content: bytes, origin: str) -> NDArray[Any]:
@@ -58,7 +65,7 @@ def array_from_bytes(content: bytes, origin: str) -> NDArray[Any]:
     except Exception as error:  # a damaged header trips NumPy's parser in many ways, and asks for any amount of memory
         raise _damaged(origin, error) from error
     if file.read(1):
-        raise DataError(f"{origin} holds more than one array", hint="save each in a file of its own")
+        raise _several(origin)
     return array
 
 
@@ -89,8 +96,12 @@ def _only_member(content: bytes, origin: str) -> tuple[bytes, str]:
     return array, origin
 
 
+def _several(origin: str) -> DataError:
+    return DataError(f"{origin} holds more than one array", hint="save each in a file of its own")
+
+
 def _damaged(origin: str, error: Exception) -> DataError:
-    if "allow_pickle" in str(error):
+    if "allow_pickle" in str(error) or "Python objects" in str(error):
         return DataError(
             f"{origin} holds Python objects, which are never unpickled", hint="save an array of numbers of one type"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import stat
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.modality import media_path
+from modrwkv_core.interfaces.modality import decode_base64, media_path
 
-__all__ = ["byte_limit", "decode_base64", "limit_from_environment", "read_media"]
+__all__ = ["byte_limit", "limit_from_environment", "read_media"]
 
 MAX_BYTES: Final = 2**31
 """Bytes above which a file is refused unless told otherwise."""
@@ -65,18 +64,6 @@ def read_media(media: str | Path | bytes | Any) -> tuple[bytes, str]:
     if not content:
         raise DataError(f"{name} is empty", hint="save it again from its source, or leave it out")
     return content, name
-
-
-def decode_base64(text: str) -> bytes:
-    """Decode base64, with or without line breaks.
-
-    Raises:
-        DataError: ``text`` holds something else, or is cut off.
-    """
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError as error:
-        raise DataError(f"the data are not base64: {error}", hint="encode the whole file in base64") from error
 
 
 def _from_file(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -15,7 +15,14 @@ __all__ = [
     "LabeledFeaturesConfig",
     "LlavaConfig",
     "RowRange",
+    "WebDatasetConfig",
 ]
+
+
+_MEDIA: Final = {
+    **dict.fromkeys(("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"), "image"),
+    **dict.fromkeys(("flac", "mp3", "ogg", "opus", "wav"), "audio"),
+}
 
 
 def _ascending(rows: tuple[int, int]) -> tuple[int, int]:
@@ -110,13 +117,37 @@ class LabeledFeaturesConfig(SourceConfig):
     """What the user says after the features."""
 
 
+class WebDatasetConfig(SourceConfig):
+    """Samples in WebDataset shards: files of one name and several endings, one sample after the other in tar files."""
+
+    source: Literal["webdataset"] = "webdataset"
+
+    path: DataPath
+    """The shards: a tar file, a pattern such as ``train-{0000..0099}.tar`` or ``train-*.tar``, or a folder of them."""
+
+    media: dict[str, str] = Field(default_factory=lambda: dict(_MEDIA), min_length=1)
+    """Modality of each ending that holds a medium; by default those of common images and sounds. ``{npy: features}``
+    replaces them."""
+
+    conversation: str | None = None
+    """Ending of JSON files with a conversation, as sources ``chat`` (``messages``) and ``llava`` (``conversations``)
+    read it: ``json``. Its media are the sample's files, in their order. By default a sample is media and an answer."""
+
+    answer: str = "txt"
+    """Ending of the text that the assistant shall say."""
+
+    prompt: str = ""
+    """What the user says after the media."""
+
+
 class CsvWindowsConfig(SourceConfig):
     """Windows of the columns of a table of measurements: every column by itself, then the next window."""
 
     source: Literal["csv_windows"] = "csv_windows"
 
     path: DataPath
-    """The table: text with one row for each moment and one column for each channel, plain or packed by gzip."""
+    """The table, with one row for each moment and one column for each channel: text, plain or packed by gzip, or
+    Parquet."""
 
     context_length: int = Field(ge=1)
     """Points that the model sees."""

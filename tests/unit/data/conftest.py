@@ -80,3 +80,9 @@ def encoder() -> ConversationEncoder:
     return ConversationEncoder(
         BytesTokenizer(BytesConfig()), pipelines, {"lm": LanguageModelConfig(), "mood": MoodConfig()}
     )
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's own cache out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import wave
 from pathlib import Path
 
@@ -70,6 +72,22 @@ class TestLabeledFeatures(SourceContract):
         np.save(folder / "a.npy", np.arange(12, dtype=np.float32).reshape(6, 2))
         rows = ["path\tspeaker\tstart_frame\tn_frames\ttext", "a.npy\tx\t0\t2\tone", "a.npy\tx\t2\t4\ttwo"]
         (folder / "list.tsv").write_text("\n".join(rows) + "\n")
+
+
+class TestWebDataset(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "webdataset"
+    configs = ({"path": "shards"}, {"path": "shards/{a,b}.tar", "media": {"npy": "features"}, "prompt": "What?"})
+
+    def write(self, folder: Path) -> None:
+        (folder / "shards").mkdir()
+        for name in ("a", "b"):
+            with tarfile.open(folder / "shards" / f"{name}.tar", "w") as archive:
+                for index in range(3):
+                    for ending, content in (("jpg", b"pixels"), ("npy", b"frames"), ("txt", b"a word")):
+                        member = tarfile.TarInfo(f"{index}.{ending}")
+                        member.size = len(content)
+                        archive.addfile(member, io.BytesIO(content))
 
 
 class TestCsvWindows(SourceContract):

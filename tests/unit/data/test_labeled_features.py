@@ -85,7 +85,9 @@ def test_bad_joined_arrays_are_refused_at_once(folder: Path) -> None:
     np.save(folder / "flat.npy", FRAMES[0])
     np.save(folder / "objects.npy", np.array([None, "a"], dtype=object), allow_pickle=True)
     (folder / "cut.npy").write_bytes((folder / "joined.npy").read_bytes()[:100])
+    (folder / "longer.npy").write_bytes((folder / "joined.npy").read_bytes() * 2)
     for name, message in {
+        "longer.npy": r"longer\.npy holds more than one array",
         "absent.npy": "cannot read .*absent",
         "flat.npy": r"flat\.npy has the shape \[3\]",
         "objects.npy": r"objects\.npy holds Python objects",

@@ -1,7 +1,7 @@
 import pytest
 
-from modrwkv_core.data.placeholders import place_media
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.placeholders import place_media
 from modrwkv_core.interfaces.record import Media, Text
 
 A, B = Media("image", "a"), Media("image", "b")

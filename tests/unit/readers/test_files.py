@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.readers.files import decode_base64, limit_from_environment, read_media
+from modrwkv_core.interfaces.modality import decode_base64
+from modrwkv_core.readers.files import limit_from_environment, read_media
 
 
 def test_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

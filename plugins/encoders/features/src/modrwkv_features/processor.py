@@ -44,9 +44,8 @@ class FeaturesProcessor(Processor[FeaturesConfig, FeatureFrames]):
                 component="encoder/features",
                 hint="correct or leave out what made them",
             )
-        if self.config.normalize:
-            values = _normalized(values.astype(np.float64))
-        return MediaItem({"values": torch.from_numpy(np.array(values, np.float32))}, frames)
+        normalized = _normalized(values.astype(np.float64)) if self.config.normalize else values
+        return MediaItem({"values": torch.from_numpy(np.array(normalized, np.float32))}, frames)
 
 
 def _normalized(values: NDArray[np.float64]) -> NDArray[np.float64]:
