@@ -35,5 +35,37 @@ class TestFsdd(SourceContract):
                     archive.writestr(f"{digit}_theo_{take}.wav", b"RIFF")
 
 
+class TestLibriSpeech(SourceContract):
+    plugin = "modrwkv_datasets.plugin"
+    name = "librispeech"
+    configs = ({}, {"splits": ["dev-clean", "train-clean-100"], "lower": False, "prompt": "Write it down."})
+
+    def write(self, folder: Path) -> None:
+        for split in ("train-clean-100", "dev-clean"):
+            place = folder / "LibriSpeech" / split / "84" / "121123"
+            place.mkdir(parents=True)
+            names = [f"84-121123-{number:04}" for number in range(3)]
+            (place / "84-121123.trans.txt").write_text("".join(f"{name} GO ON\n" for name in names))
+            for name in names:
+                (place / f"{name}.flac").write_bytes(b"fLaC")
+
+
+class TestAishell(SourceContract):
+    plugin = "modrwkv_datasets.plugin"
+    name = "aishell"
+    configs = ({}, {"split": "test", "spaces": True})
+
+    def write(self, folder: Path) -> None:
+        root, lines = folder / "data_aishell", []
+        for split, speaker in (("train", "S0002"), ("test", "S0764")):
+            (root / "wav" / split / speaker).mkdir(parents=True)
+            for number in range(3):
+                name = f"BAC009{speaker}W{number:04}"
+                (root / "wav" / split / speaker / f"{name}.wav").write_bytes(b"RIFF")
+                lines.append(f"{name} 广州 市\n")
+        (root / "transcript").mkdir()
+        (root / "transcript" / "aishell_transcript_v0.8.txt").write_text("".join(lines))
+
+
 def test_configuration_never_loads_torch() -> None:
     assert not import_in_subprocess("modrwkv_datasets.config").packages & HEAVY

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from modrwkv_core.interfaces.config import DataPath, SourceConfig
 
-__all__ = ["EasyVqaConfig", "FsddConfig", "Part"]
+__all__ = ["AishellConfig", "EasyVqaConfig", "FsddConfig", "LibriSpeechConfig", "LibriSpeechSplit", "Part"]
 
 Part: TypeAlias = Literal["train", "valid", "test"]
 
@@ -53,4 +53,51 @@ class FsddConfig(SourceConfig):
     """How many of the last takes ``valid`` holds."""
 
     prompt: str = "Which digit is spoken?"
+    """What the user says after the recording."""
+
+
+LibriSpeechSplit: TypeAlias = Literal[
+    "train-clean-100",
+    "train-clean-360",
+    "train-other-500",
+    "dev-clean",
+    "dev-other",
+    "test-clean",
+    "test-other",
+]
+
+
+class LibriSpeechConfig(SourceConfig):
+    """Read English books: 16 kHz, up to 35 s an utterance, 960 hours to learn from."""
+
+    source: Literal["librispeech"] = "librispeech"
+
+    path: DataPath = Field(default=Path("LibriSpeech"), validate_default=True)
+    """The folder with a folder for each split, as the archives unpack."""
+
+    splits: tuple[LibriSpeechSplit, ...] = Field(default=("train-clean-100",), min_length=1)
+    """The splits to read."""
+
+    lower: bool = True
+    """Whether transcripts, which are published in capitals, are read in small letters."""
+
+    prompt: str = ""
+    """What the user says after the recording."""
+
+
+class AishellConfig(SourceConfig):
+    """Read Mandarin sentences: 16 kHz, 178 hours of 400 speakers."""
+
+    source: Literal["aishell"] = "aishell"
+
+    path: DataPath = Field(default=Path("data_aishell"), validate_default=True)
+    """The folder with ``transcript`` and ``wav``; the archives of the speakers must be unpacked."""
+
+    split: Literal["train", "dev", "test"] = "train"
+    """The official part."""
+
+    spaces: bool = False
+    """Whether the spaces between words, which the transcripts have, are kept."""
+
+    prompt: str = ""
     """What the user says after the recording."""

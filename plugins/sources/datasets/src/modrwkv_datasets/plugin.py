@@ -7,8 +7,17 @@ from modrwkv_core.plugin import ComponentSpec, hookimpl
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the sources ``easy_vqa`` and ``fsdd``."""
+    """Return the sources ``aishell``, ``easy_vqa``, ``fsdd`` and ``librispeech``."""
     return [
+        ComponentSpec(
+            api=1,
+            kind="source",
+            name="aishell",
+            summary="Aishell-1: Mandarin speech and its transcripts",
+            config="modrwkv_datasets.config:AishellConfig",
+            implementation="modrwkv_datasets.aishell:AishellSource",
+            paper="AISHELL-1, arXiv 1709.05522",
+        ),
         ComponentSpec(
             api=1,
             kind="source",
@@ -24,5 +33,14 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="Free Spoken Digit Dataset: which digit is spoken?",
             config="modrwkv_datasets.config:FsddConfig",
             implementation="modrwkv_datasets.fsdd:FsddSource",
+        ),
+        ComponentSpec(
+            api=1,
+            kind="source",
+            name="librispeech",
+            summary="LibriSpeech: English speech and its transcripts",
+            config="modrwkv_datasets.config:LibriSpeechConfig",
+            implementation="modrwkv_datasets.librispeech:LibriSpeechSource",
+            paper="Librispeech, Panayotov et al., ICASSP 2015",
         ),
     ]
