@@ -302,7 +302,7 @@ def modrwkv_modalities() -> list[ModalitySpec]:
             name="series",
             summary="measurements at equal time steps",
             implementation="modrwkv_core.modalities.series:SeriesModality",
-            suffixes=(".csv", ".npy"),
+            suffixes=(".csv", ".npy", ".parquet"),
         ),
         ModalitySpec(
             api=1,

@@ -53,7 +53,8 @@ def forecast(
     import numpy as np
 
     from modrwkv_core.inference.session import load
-    from modrwkv_core.readers.tables import TableOptions, read_table
+    from modrwkv_core.readers.table import TableOptions
+    from modrwkv_core.readers.tables import read_table
 
     options = TableOptions(columns or None, time_column, separator, decimal)
     if series.suffix.lower() == ".npy" and options != TableOptions():

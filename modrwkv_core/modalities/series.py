@@ -1,4 +1,4 @@
-"""TimeSeries: CSV files, NumPy files and arrays to measurements at equal time steps."""
+"""TimeSeries: tables, NumPy files and arrays to measurements at equal time steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.readers.arrays import NUMPY_MAGIC, array_from_bytes
 from modrwkv_core.readers.files import read_media
-from modrwkv_core.readers.tables import MISSING_HINT, table_from_bytes
+from modrwkv_core.readers.table import MISSING_HINT
+from modrwkv_core.readers.tables import table_from_bytes
 
 __all__ = ["SeriesModality"]
 
@@ -21,9 +22,9 @@ SHAPE_HINT: Final = "give numbers as an array [points, channels], or [points] fo
 
 
 class SeriesModality(Modality[TimeSeries]):
-    """Decodes CSV and NumPy files, their bytes, arrays and lists.
+    """Decodes CSV, Parquet and NumPy files, their bytes, arrays and lists.
 
-    A CSV file has one row for each point and one column for each channel, see
+    A table has one row for each point and one column for each channel, see
     :func:`~modrwkv_core.readers.tables.read_table`. Arrays are ``[points, channels]``, or ``[points]`` for one channel.
     Time steps are taken to be equal.
     """

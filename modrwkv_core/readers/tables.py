@@ -13,25 +13,23 @@ import re
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.readers.clock import TIME_COLUMNS, Clock, find_clock
+from modrwkv_core.readers.clock import TIME_COLUMNS, find_clock
 from modrwkv_core.readers.dates import is_date, is_time_of_day
 from modrwkv_core.readers.files import byte_limit, read_media
+from modrwkv_core.readers.parquet import PARQUET_MAGIC, table_from_parquet
+from modrwkv_core.readers.table import MISSING_HINT, Table, TableOptions
 
-__all__ = ["MISSING_HINT", "Table", "TableOptions", "read_table", "table_from_bytes"]
+__all__ = ["read_table", "table_from_bytes"]
 
 MISSING: Final = frozenset({"", "-", "?", "n/a", "na", "nan", "none", "null"})
 """What tables write for a measurement that is not there."""
-
-MISSING_HINT: Final = "fill or cut out missing measurements first"
 
 _SEPARATORS: Final = {"a comma": ",", "a semicolon": ";", "a tab": "\t", "a bar": "|"}
 _NO_SEPARATOR: Final = "\x1f"
@@ -42,43 +40,8 @@ _THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _NUMBER: Final = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class TableOptions:
-    """What is known about a table; the rest is found out.
-
-    Attributes:
-        columns: Columns to read, by heading, or by number from 1 where there is none; by default all but those of
-            dates, times and row numbers.
-        time_column: Column of dates, times or numbers that gives the order of the rows.
-        separator: Character between columns, or ``tab``.
-        decimal: ``.`` or ``,``.
-    """
-
-    columns: tuple[str, ...] | None = None
-    time_column: str | None = None
-    separator: str | None = None
-    decimal: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Measurements in the order of time.
-
-    Attributes:
-        names: Headings of the measured columns, or their numbers from 1.
-        values: ``[rows, columns]``, float64, finite.
-        headed: Whether the file has a heading.
-        clock: When rows were measured; None if the file does not say.
-    """
-
-    names: tuple[str, ...]
-    values: NDArray[np.float64]
-    headed: bool
-    clock: Clock | None
-
-
 def read_table(media: str | Path | bytes, options: TableOptions | None = None) -> Table:
-    """Read a table from a path, a data URI or the bytes of a file, plain or packed by gzip.
+    """Read a table from a path, a data URI or the bytes of a file: text, plain or packed by gzip, or Parquet.
 
     Rows are sorted by the time column. Steps that differ are named in a warning.
 
@@ -92,6 +55,8 @@ def read_table(media: str | Path | bytes, options: TableOptions | None = None) -
 def table_from_bytes(content: bytes, origin: str, options: TableOptions | None = None) -> Table:
     """Read a table from the ``content`` of a file; see :func:`read_table`."""
     options = options or TableOptions()
+    if content.startswith(PARQUET_MAGIC):
+        return table_from_parquet(content, origin, options)
     text = _text(content, origin)
     if text.lstrip()[:1] in ("{", "["):
         raise DataError(f"{origin} is JSON, not a table of comma-separated values", hint="write it as CSV")

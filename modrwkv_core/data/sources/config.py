@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-_MEDIA: Final = {
+_MODALITIES: Final = {
     **dict.fromkeys(("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"), "image"),
     **dict.fromkeys(("flac", "mp3", "ogg", "opus", "wav"), "audio"),
 }
@@ -125,7 +125,7 @@ class WebDatasetConfig(SourceConfig):
     path: DataPath
     """The shards: a tar file, a pattern such as ``train-{0000..0099}.tar`` or ``train-*.tar``, or a folder of them."""
 
-    media: dict[str, str] = Field(default_factory=lambda: dict(_MEDIA), min_length=1)
+    modalities: dict[str, str] = Field(default_factory=lambda: dict(_MODALITIES), min_length=1)
     """Modality of each ending that holds a medium; by default those of common images and sounds. ``{npy: features}``
     replaces them."""
 

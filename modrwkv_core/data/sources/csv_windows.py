@@ -15,7 +15,8 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.source import Source
-from modrwkv_core.readers.tables import TableOptions, read_table
+from modrwkv_core.readers.table import TableOptions
+from modrwkv_core.readers.tables import read_table
 
 __all__ = ["CsvWindowsSource"]
 

@@ -39,7 +39,7 @@ class WebDatasetSource(Source[WebDatasetConfig]):
             media = [
                 Media(modality, content)
                 for ending, content in files.items()
-                if (modality := self.config.media.get(ending.rpartition(".")[2])) is not None
+                if (modality := self.config.modalities.get(ending.rpartition(".")[2])) is not None
             ]
             if self.config.conversation is None:
                 return Record(key, self._question(media, _text(files, self.config.answer)))
@@ -53,7 +53,7 @@ class WebDatasetSource(Source[WebDatasetConfig]):
         if self.config.prompt:
             question.append(Text(self.config.prompt))
         if not question:
-            raise DataError("holds no medium", hint="name the endings of media in `media`")
+            raise DataError("holds no medium", hint="name the endings of media in `modalities`")
         return (Turn("user", tuple(question)), Turn("assistant", (Text(answer),)))
 
 

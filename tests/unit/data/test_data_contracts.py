@@ -77,7 +77,7 @@ class TestLabeledFeatures(SourceContract):
 class TestWebDataset(SourceContract):
     plugin = "modrwkv_core.builtin"
     name = "webdataset"
-    configs = ({"path": "shards"}, {"path": "shards/{a,b}.tar", "media": {"npy": "features"}, "prompt": "What?"})
+    configs = ({"path": "shards"}, {"path": "shards/{a,b}.tar", "modalities": {"npy": "features"}, "prompt": "What?"})
 
     def write(self, folder: Path) -> None:
         (folder / "shards").mkdir()

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.readers.tables import Table, TableOptions, read_table
+from modrwkv_core.readers.table import Table, TableOptions
+from modrwkv_core.readers.tables import read_table
 
 
 def read(text: str, **options: object) -> Table:
