@@ -1,6 +1,6 @@
 """Aishell-1: 178 hours of read Mandarin.
 
-Source: openslr.org/33 (Apache-2.0, Hui Bu et al.).
+Source: openslr.org/33 (Apache-2.0).
 """
 
 from __future__ import annotations
