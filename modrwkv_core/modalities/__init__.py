@@ -1,1 +1,1 @@
-"""The modalities that the core brings: image, audio and series, each in the module of its name."""
+"""The modalities that the core brings: image, audio, series and features, each in the module of its name."""
