@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -81,22 +82,36 @@ def finish(processes: list[Any]) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def is_saving(folder: RunFolder, _: int) -> bool:
-    return any(folder.checkpoints.glob(".*.partial"))
+@dataclass(frozen=True)
+class Before:
+    """What a run's folder held when its processes were started."""
+
+    size: int
+    partial: frozenset[Path]
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Before:
+        size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
+        return cls(size, frozenset(folder.checkpoints.glob(".*.partial")))
 
 
-def has_logged(folder: RunFolder, size: int) -> bool:
-    return folder.metrics.exists() and folder.metrics.stat().st_size > size
+def is_saving(folder: RunFolder, before: Before) -> bool:
+    return bool(frozenset(folder.checkpoints.glob(".*.partial")) - before.partial)
 
 
-def has_changed_phase(folder: RunFolder, size: int) -> bool:
+def has_logged(folder: RunFolder, before: Before) -> bool:
+    return folder.metrics.exists() and folder.metrics.stat().st_size > before.size
+
+
+def has_changed_phase(folder: RunFolder, before: Before) -> bool:
     """Whether the last step of a phase has been taken, so that it is saved, validated, or followed by the next one."""
-    if not has_logged(folder, size):
+    if not has_logged(folder, before):
         return False
-    return any(end in folder.metrics.read_bytes()[size:] for end in (b'"step": 12,', b'"step": 18,'))
+    new = folder.metrics.read_bytes()[before.size :]
+    return any(end in new for end in (b'"step": 12,', b'"step": 18,'))
 
 
-MOMENTS: list[tuple[Callable[[RunFolder, int], bool], float]] = [
+MOMENTS: list[tuple[Callable[[RunFolder, Before], bool], float]] = [
     (has_logged, 0.3),
     (is_saving, 0.01),
     (has_changed_phase, 0.05),
@@ -107,8 +122,8 @@ def kill(processes: list[Any], folder: RunFolder, number: int) -> None:
     """Kill a training, or one of its processes, at a moment that depends on ``number``."""
     draw = random.Random(number)
     has_come, delay = MOMENTS[number % len(MOMENTS)]
-    size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
-    while any(process.exitcode is None for process in processes) and not has_come(folder, size):
+    before = Before.of(folder)
+    while any(process.exitcode is None for process in processes) and not has_come(folder, before):
         time.sleep(0.0005)
     time.sleep(draw.uniform(0.0, delay))
     victims = processes if len(processes) == 1 or draw.random() < 0.5 else [draw.choice(processes)]
