@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from modrwkv_core.evaluation.drawing import INK, STYLE, Drawing, accents, to_drawing
 
 __all__ = ["draw_losses", "draw_metrics"]
+
+_LOGARITHMIC: Final = ("gradient_norm", "update_norm", "feature_norm")
+"""Panels whose curves lie orders of magnitude apart."""
 
 Lines: TypeAlias = Sequence[Mapping[str, float | str]]
 
@@ -88,7 +91,7 @@ def draw_metrics(metrics: Lines) -> Drawing | None:
     panels: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for line in metrics for name, value in line.items() if not isinstance(value, str)):
         word = name.partition("/")[0]
-        if word not in ("step", "loss", "valid"):
+        if word not in ("step", "loss", "valid", "valid_loss"):
             panels.setdefault(word, []).append(name)
     if not panels:
         return None
@@ -103,6 +106,8 @@ def draw_metrics(metrics: Lines) -> Drawing | None:
             axes.plot(*_curve(metrics, name), color=color, label=name.partition("/")[2] or name)
         for step in _phase_starts(metrics):
             axes.axvline(step, color=INK, alpha=0.35, linewidth=0.6, linestyle=":")
+        if word in _LOGARITHMIC and all(float(line[name]) > 0 for line in metrics for name in names if name in line):
+            axes.set_yscale("log")
         axes.set_title(word)
         if len(names) > 1:
             axes.legend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -16,10 +17,11 @@ from modrwkv_core.evaluation.summary import summarize
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.manifest.load import dump_manifest, load_manifest
 from modrwkv_core.manifest.lock import read_lock
-from modrwkv_core.manifest.schema import Manifest, Phase
+from modrwkv_core.manifest.schema import VALID_LOSS, Manifest, Phase
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.model.train_state import BestCheckpoint, TrainState
 from modrwkv_core.storage.tensor_shapes import read_shapes
+from modrwkv_core.training.diagnosis import diagnose, unused_modalities
 from modrwkv_core.training.loggers import read_metrics
 
 __all__ = ["write_run_report"]
@@ -45,9 +47,13 @@ def write_run_report(run: Path) -> Path:
     state = TrainState.read(checkpoints[-1]) if checkpoints else None
     metrics = read_metrics(run)
     parts = _parts(manifest, checkpoints[-1] if checkpoints else None)
+    best = {each.phase: each.best for each in map(TrainState.read, checkpoints) if each.best is not None}
     tables = [
-        Table("Phases", ("Phase", "Trains", "Steps", "Learning rate", "Batch", "Last loss", "Validation loss"),
-              [_phase(manifest, phase, state, metrics) for phase in manifest.phases]),
+        Table("Phases", ("Phase", "Trains", "Steps", "Learning rate", "Batch", "Last loss", "Validation loss",
+                         "Best validation"),
+              [_phase(manifest, phase, state, metrics, best.get(phase.name)) for phase in manifest.phases]),
+        Table("Modalities", ("Phase", "Modality", "Gain", "Features over text", "Verdict"),
+              list(_modalities(manifest, metrics))),
         Table("Parts", ("Part", "Component", "Parameters"), parts),
         Table("Data", ("Used for", "Source", "Settings"), list(_data(manifest))),
         Table("Environment", ("What", "Version"), list(_environment(folder))),
@@ -82,7 +88,11 @@ def _state(
 
 
 def _phase(
-    manifest: Manifest, phase: Phase, state: TrainState | None, metrics: Sequence[Mapping[str, float | str]]
+    manifest: Manifest,
+    phase: Phase,
+    state: TrainState | None,
+    metrics: Sequence[Mapping[str, float | str]],
+    best: BestCheckpoint | None,
 ) -> list[str]:
     lines = [line for line in metrics if line.get("phase") == phase.name]
     names = [one.name for one in manifest.phases]
@@ -100,7 +110,33 @@ def _phase(
         f"{phase.lr:g}",
         str(phase.batch_size or manifest.data.batch_size),
         *(_last(lines, word) for word in ("loss", "valid")),
+        "none" if best is None else f"{best.metric} {best.value:.4g} after step {best.step:,}",
     ]
+
+
+def _modalities(manifest: Manifest, metrics: Sequence[Mapping[str, float | str]]) -> Iterator[list[str]]:
+    """Say by phase whether the model uses each modality, and if not, the likely cause."""
+    for phase in manifest.phases:
+        lines = [line for line in metrics if line.get("phase") == phase.name]
+        measured = [line for line in lines if VALID_LOSS in line]
+        for modality in manifest.modalities:
+            gains = [float(line[name]) for line in measured if (name := f"modality_gain/{modality}") in line]
+            if not gains:
+                continue
+            last = {name: float(value) for name, value in measured[-1].items() if not isinstance(value, str)}
+            ratios = [float(line[name]) for line in lines if (name := f"feature_norm/{modality}") in line]
+            if modality in unused_modalities(last, last[VALID_LOSS]):
+                found = diagnose(modality, lines, phase.max_grad_norm)
+                verdict = f"not used: {found.cause}; {found.remedy}"
+            else:
+                verdict = "used"
+            yield [
+                phase.name,
+                modality,
+                f"{gains[-1]:.3g}",
+                f"{statistics.median(ratios):.3g}" if ratios else "not measured",
+                verdict,
+            ]
 
 
 def _last(lines: Sequence[Mapping[str, float | str]], word: str) -> str:

@@ -16,6 +16,10 @@ EMERGED: Final = 0.02
 _FAR: Final = 20.0
 """Ratio of feature norms and text norms, one way or the other, that is too far from 1."""
 
+_SLOW: Final = 1 / 3
+"""Relative update of a modality over that of the backbone, from which on long features count as the cause: fresh text
+embeddings are tiny, so that long features are no harm by themselves."""
+
 _VANISHING: Final = 1e-3
 """Share of the gradient's norm below which a modality's parts get almost none of it."""
 
@@ -71,7 +75,10 @@ def diagnose(modality: str, lines: Lines, max_grad_norm: float | None) -> Diagno
         return Diagnosis(
             "none of its parts learns in this phase", f"name its adapter in `train`, for example `{modality}.adapter`"
         )
-    if not 1 / _FAR < ratio < _FAR:
+    update = max(_median(lines, f"update_norm/{part}") or 0.0 for part in parts)
+    of_backbone = _median(lines, "update_norm/backbone")
+    is_slow = of_backbone is None or update < _SLOW * of_backbone
+    if ratio < 1 / _FAR or (ratio > _FAR and is_slow):
         longer = f"{ratio:.0f} times longer" if ratio > 1 else f"{1 / ratio:.0f} times shorter"
         return Diagnosis(
             f"its features are {longer} than text embeddings",
@@ -90,10 +97,9 @@ def diagnose(modality: str, lines: Lines, max_grad_norm: float | None) -> Diagno
             f"gradients are clipped to 1/{total / max_grad_norm:.0f} of their norm",
             "lower the learning rate or raise `scheduler.warmup_steps`",
         )
-    updates = [_median(lines, f"update_norm/{part}") or 0.0 for part in parts]
-    if max(updates) < _IDLE:
+    if update < _IDLE:
         return Diagnosis(
-            f"its weights hardly move: a step changes them by {max(updates):.1g} of their norm",
+            f"its weights hardly move: a step changes them by {update:.1g} of their norm",
             "raise the learning rate",
         )
     return Diagnosis(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from modrwkv_core.errors import CheckpointError
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.model.train_state import TrainState
+from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
 
 TALKS = {"task": {"type": "exact_match", "max_tokens": 4}, "data": {"source": "chat", "path": "talks.jsonl"}}
@@ -89,3 +92,21 @@ def test_an_evaluated_run_keeps_its_scores_and_examples(run: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no run: it has no manifest\.yaml"):
         CliRunner().invoke(report, [str(tmp_path)], catch_exceptions=False)
+
+
+@pytest.mark.filterwarnings("ignore:after .* the model does not use its series:UserWarning")
+def test_a_validated_run_says_which_modalities_it_uses_and_which_checkpoint_is_best(
+    tiny_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    windows = {"source": "csv_windows", "path": "waves.csv", "context_length": 24, "horizon": 6, "stride": 30}
+    overrides = [f"data.valid={json.dumps([windows])}", "phases.finetune.eval_every=3"]
+    folder = tmp_path / "run"
+    train(load_manifest(tiny_manifest(), overrides), folder, resume=False, device="cpu", progress_bar=False)
+    text = page(folder)
+    best = TrainState.read(RunFolder(folder).latest()).best
+    assert best is not None
+    assert f"valid_loss {best.value:.4g} after step {best.step}" in text
+    gain = read_metrics(folder)[-1]["modality_gain/series"]
+    assert f"<td>{float(gain):.3g}</td>" in text
+    assert text.count("not used: ") == 2, "once for each phase"
+    assert "gradient_norm, update_norm, feature_norm" in text

@@ -451,27 +451,6 @@ def test_a_damaged_line_of_metrics_blocks_neither_resume_nor_evaluation(
         assert [line[0] for line in losses(folder)] == [2, 3, 4, 5, 6]
 
 
-@pytest.mark.slow
-def test_runs_killed_at_any_moment_end_as_if_nothing_had_happened(text_manifest: Manifest, tmp_path: Path) -> None:
-    manifest = text_manifest(
-        data={"valid": [{"source": "chat", "path": "talks.jsonl"}], "workers": 1},
-        phases=[ONE | {"steps": 40, "log_every": 3}, TWO | {"steps": 20}],
-    )
-    whole = run(manifest, tmp_path / "whole")
-    folder = RunFolder(tmp_path / "killed")
-    script = "from modrwkv_core.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "train", str(manifest), "--run", str(folder.path), "--quiet", "--resume"]
-    for kill in range(12):
-        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
-        while process.poll() is None and (not folder.metrics.exists() or folder.metrics.stat().st_size <= size):
-            time.sleep(0.001)
-        time.sleep(0.01 * kill)
-        process.kill()
-        process.wait()
-    assert_same_run(whole, run(manifest, folder.path, resume=True))
-
-
 def test_a_run_in_bfloat16_goes_on_bit_for_bit(text_manifest: Manifest, tmp_path: Path) -> None:
     manifest = text_manifest(phases=[ONE | {"precision": "bfloat16", "log_every": 4, "checkpoint_every": 3}])
     whole = run(manifest, tmp_path / "whole")

@@ -30,6 +30,13 @@ def without(prefix: str) -> dict[str, float]:
         ([without("feature_norm/audio")], "show none of it", "add a source with audio"),
         ([without("gradient_norm/audio")], "none of its parts learns", r"`audio\.adapter`"),
         ([SOUND | {"feature_norm/audio": 50.0}], "50 times longer than text embeddings", "init: matched"),
+        (
+            [SOUND | {"feature_norm/audio": 50.0, "update_norm/backbone": 1e-2}],
+            "50 times longer than text embeddings",
+            "init: matched",
+        ),
+        # Fresh text embeddings are tiny: long features are no harm while they learn as the backbone does.
+        ([SOUND | {"feature_norm/audio": 50.0, "update_norm/backbone": 1e-3}], "look sound", "captions"),
         ([SOUND | {"feature_norm/audio": 0.01}], "100 times shorter than text embeddings", "init: matched"),
         (
             [SOUND | {"gradient_norm/audio.encoder": 3e-4, "gradient_norm/audio.adapter": 4e-4}],
