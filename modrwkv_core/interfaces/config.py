@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import reprlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -129,6 +130,11 @@ class ComponentConfig(BaseModel):
         result, so that a run loads where the checkpoint is absent.
         """
         return self
+
+    @classmethod
+    def known_models(cls) -> Sequence[str]:
+        """Return the names of the models that the component knows, for ``modrwkv plugins info NAME --list``."""
+        return ()
 
 
 class EncoderConfig(ComponentConfig, ABC):

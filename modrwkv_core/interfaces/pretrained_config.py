@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -99,6 +99,11 @@ class PretrainedConfig(ComponentConfig, ABC):
             values = self.read_checkpoint(self.checkpoint or self.default_checkpoint, missing)
             self.__dict__.update({name: values[name] for name in missing})  # frozen except for this validator
         return self
+
+    @classmethod
+    def known_models(cls) -> Sequence[str]:
+        """Return the names of :attr:`known_checkpoints`."""
+        return sorted(cls.known_checkpoints)
 
     @classmethod
     def read_checkpoint(cls, reference: str, names: Collection[str]) -> Mapping[str, Any]:
