@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -49,6 +49,7 @@ __all__ = [
     "TaskConfig",
     "TokenHeadConfig",
     "TokenizerConfig",
+    "build_sections",
     "encoder_sections",
     "local_path",
 ]
@@ -155,9 +156,27 @@ class EncoderConfig(ComponentConfig, ABC):
         return None
 
 
-def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig]:
-    """Return the configurations of the encoders that one is made of, by the names of its fields."""
-    return {name: value for name, value in config if isinstance(value, EncoderConfig)}
+def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig | Mapping[str, EncoderConfig]]:
+    """Return the configurations of the encoders that one is made of, by the names of its fields.
+
+    A field holds one, or several by names of the manifest's choice.
+    """
+    return {
+        name: value
+        for name, value in config
+        if isinstance(value, EncoderConfig)
+        or (isinstance(value, Mapping) and value and all(isinstance(each, EncoderConfig) for each in value.values()))
+    }
+
+
+def build_sections(config: EncoderConfig, build: Callable[[EncoderConfig], Any]) -> dict[str, Any]:
+    """Return what ``build`` makes of each configuration in :func:`encoder_sections`, as constructors receive it."""
+    return {
+        name: build(section)
+        if isinstance(section, EncoderConfig)
+        else {key: build(each) for key, each in section.items()}
+        for name, section in encoder_sections(config).items()
+    }
 
 
 class CompressorConfig(ComponentConfig, ABC):
