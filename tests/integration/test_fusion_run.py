@@ -12,9 +12,12 @@ import torch
 from modrwkv_core.inference.session import load
 from modrwkv_core.interfaces.record import Media
 from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.manifest.unions import Components
 from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
+from modrwkv_core.model.build import build_encoder, build_modality, build_processor
 from modrwkv_core.model.run import RunFolder
+from modrwkv_core.registry import discover
 from modrwkv_core.storage.tensors import read_tensors
 from modrwkv_core.training.loop import train
 
@@ -68,3 +71,13 @@ def test_the_example_joins_three_towers() -> None:
     loaded = load_manifest(EXAMPLES / "visualrwkv7.yaml")
     encoder = loaded.manifest.modalities["image"].encoder
     assert (encoder.out_dim, encoder.typical_length) == (768 + 768 + 256, 576)
+
+
+def test_a_film_is_read_by_fused_towers() -> None:
+    registry = discover()
+    settings = {"type": "video_frames", "encoder": {"type": "fusion", "towers": TOWERS}}
+    context = {"components": Components(registry)}
+    config = registry.config_class("encoder", "video_frames").model_validate(settings, context=context)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 30, 40, 3), dtype=np.uint8)
+    item = build_processor(registry, config)(build_modality(registry, "video").decode(pixels))
+    assert build_encoder(registry, config)([item]).values.shape == (1, 3 * 9, 20)

@@ -255,6 +255,16 @@ def test_configurations_that_cannot_work_are_refused(values: dict[str, Any], mes
         TransformerConfig(**values)
 
 
+@torch.no_grad()
+def test_late_positions_stay_exact_in_16_bits() -> None:
+    torch.manual_seed(0)
+    backbone = Transformer(scratch(), VOCAB).eval()
+    positions = torch.arange(5000)[None]
+    expected = backbone.model.rotary_emb(torch.zeros(1), positions)[0]
+    actual = backbone.bfloat16().model.rotary_emb(torch.zeros(1), positions)[0]
+    assert torch.equal(actual, expected)
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     backbone = Transformer(scratch(), VOCAB)
     x = torch.zeros(1, 4, 24)

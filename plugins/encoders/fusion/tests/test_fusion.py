@@ -161,15 +161,6 @@ def test_recordings_of_uneven_length_align_one_by_one() -> None:
         assert torch.allclose(values[:length], torch.cat([towers["a"], other], dim=1), rtol=0, atol=1e-5)
 
 
-def test_a_film_is_read_by_fused_towers() -> None:
-    from modrwkv_video.signal import Clip
-
-    config = configured({"type": "video_frames", "encoder": {"type": "fusion", "towers": {"a": SIGLIP, "b": CLIP}}})
-    encoder, processor = built(config)
-    clip = Clip(np.random.default_rng(0).integers(0, 256, (5, 30, 40, 3), dtype=np.uint8))
-    assert encoder([processor(clip)]).values.shape == (1, 3 * 9, 24)
-
-
 def test_a_fusion_is_a_tower_itself() -> None:
     inner = {"type": "fusion", "towers": {"x": SIGLIP, "y": CLIP}}
     config = fusion(towers={"a": FINE, "b": inner})

@@ -5,9 +5,9 @@ B = batch size, T = tokens, D = hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from modrwkv_kernels import CuSeqlens
@@ -73,6 +73,14 @@ class Transformer(PretrainedComponent, Backbone[TransformerConfig]):
         if not config.tie_embeddings:
             self.head = nn.Linear(config.hidden_size, vocab_size, bias=False)
             nn.init.normal_(self.head.weight, std=settings.initializer_range)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        rotary = self.model.rotary_emb
+        frequencies = rotary.inv_freq
+        super()._apply(fn, recurse)
+        # In 16 bits, frequencies would turn late positions by whole radians.
+        rotary.inv_freq = frequencies.to(rotary.inv_freq.device)
+        return self
 
     def unused_tensors(self) -> tuple[str, ...]:
         """Return the tables of older checkpoints, and the copy of a tied embedding."""
