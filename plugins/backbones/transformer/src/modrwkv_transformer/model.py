@@ -77,7 +77,7 @@ class Transformer(PretrainedComponent, Backbone[TransformerConfig]):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         rotary = self.model.rotary_emb
         frequencies = rotary.inv_freq
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # In 16 bits, frequencies would turn late positions by whole radians.
         rotary.inv_freq = frequencies.to(rotary.inv_freq.device)
         return self
