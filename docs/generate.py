@@ -307,6 +307,8 @@ def spell(shape: dict[str, Any]) -> str:
             return f"list of {1 + len(others)} ({spell(first)})"
         case {"type": "array", "items": item}:
             return f"list of {spell(item)}" + (", not empty" if shape.get("minItems") else "")
+        case {"type": "object", "additionalProperties": True}:
+            return "mapping of names to values"
         case {"type": "object"}:
             [item] = shape.get("patternProperties", {"": shape.get("additionalProperties")}).values()
             return f"mapping of names to {spell(item)}" + (", not empty" if shape.get("minProperties") else "")

@@ -45,25 +45,43 @@ def list_plugins(kind: Kind | None, as_json: bool) -> None:
 
 @plugins.command()
 @click.argument("name")
-def info(name: str) -> None:
+@click.option("--list", "list_models", is_flag=True, help="List the models that the component NAME knows, one a line.")
+def info(name: str, list_models: bool) -> None:
     """Describe the plugin or the component NAME.
 
     A plugin is named by its distribution, a component by its name, kind/name or distribution/name.
     """
     registry = discover()
+    if list_models:
+        _list_models(registry, name)
+        return
     described = [plugin for plugin in registry.plugins if canonical(name) in _plugin_names(plugin)]
     if described:
         click.echo("\n\n".join(_describe_plugin(plugin) for plugin in described))
         return
-    matches = [
+    matches = _matches(registry, name)
+    if not matches:
+        _refuse_unknown(registry, name)
+    click.echo("\n\n".join(f"{_title(plugin)}\n{_describe_component(spec)}" for plugin, spec in matches))
+
+
+def _matches(registry: Registry, name: str) -> list[tuple[Plugin, ComponentSpec]]:
+    return [
         (plugin, spec)
         for plugin in registry.plugins
         for spec in plugin.components
         if name.removeprefix(f"{spec.kind}/").removeprefix(f"{plugin.distribution}/") in (spec.name, *spec.aliases)
     ]
+
+
+def _list_models(registry: Registry, name: str) -> None:
+    matches = _matches(registry, name)
     if not matches:
         _refuse_unknown(registry, name)
-    click.echo("\n\n".join(f"{_title(plugin)}\n{_describe_component(spec)}" for plugin, spec in matches))
+    models = [model for _, spec in matches for model in registry.config_class(spec.kind, spec.name).known_models()]
+    if not models:
+        raise PluginError(f"{name!r} has no list of models", hint="`modrwkv plugins info` without --list describes it")
+    click.echo("\n".join(models))
 
 
 @plugins.command()

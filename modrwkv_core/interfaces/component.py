@@ -156,7 +156,7 @@ class Adapter(Component, ABC, Generic[AdapterConfigT]):
 
 
 class Backbone(Component, ABC, Generic[BackboneConfigT]):
-    """The recurrent backbone: a stream of vectors through layers of constant-size state.
+    """The language model's layers: a stream of vectors, and a state that says all of what was read.
 
     Contracts: prefill in any chunking equals prefill in one go; a sequence in a batch equals the
     same sequence alone; at the

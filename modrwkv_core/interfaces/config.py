@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import reprlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -48,6 +49,7 @@ __all__ = [
     "TaskConfig",
     "TokenHeadConfig",
     "TokenizerConfig",
+    "build_sections",
     "encoder_sections",
     "local_path",
 ]
@@ -130,6 +132,11 @@ class ComponentConfig(BaseModel):
         """
         return self
 
+    @classmethod
+    def known_models(cls) -> Sequence[str]:
+        """Return the names of the models that the component knows, for ``modrwkv plugins info NAME --list``."""
+        return ()
+
 
 class EncoderConfig(ComponentConfig, ABC):
     """Configuration of an encoder: media items to feature vectors."""
@@ -149,9 +156,27 @@ class EncoderConfig(ComponentConfig, ABC):
         return None
 
 
-def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig]:
-    """Return the configurations of the encoders that one is made of, by the names of its fields."""
-    return {name: value for name, value in config if isinstance(value, EncoderConfig)}
+def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig | Mapping[str, EncoderConfig]]:
+    """Return the configurations of the encoders that one is made of, by the names of its fields.
+
+    A field holds one, or several by names of the manifest's choice.
+    """
+    return {
+        name: value
+        for name, value in config
+        if isinstance(value, EncoderConfig)
+        or (isinstance(value, Mapping) and value and all(isinstance(each, EncoderConfig) for each in value.values()))
+    }
+
+
+def build_sections(config: EncoderConfig, build: Callable[[EncoderConfig], Any]) -> dict[str, Any]:
+    """Return what ``build`` makes of each configuration in :func:`encoder_sections`, as constructors receive it."""
+    return {
+        name: build(section)
+        if isinstance(section, EncoderConfig)
+        else {key: build(each) for key, each in section.items()}
+        for name, section in encoder_sections(config).items()
+    }
 
 
 class CompressorConfig(ComponentConfig, ABC):

@@ -9,7 +9,8 @@ configuration then has a field for each::
 A manifest writes a section there, ``encoder: {type: siglip2, ...}``, whose ``type`` may be any installed component. Who
 builds the component builds those of its sections first and gives them to the constructors as keyword arguments of the
 fields' names: encoders to the implementation, ``FramesEncoder(config, encoder=...)``, and their processors to the
-processor, ``FramesProcessor(config, encoder=...)``. This module never imports torch.
+processor, ``FramesProcessor(config, encoder=...)``. A field may also hold several encoders by name, as a mapping; the
+constructors then get a mapping. This module never imports torch.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ A component's constructor is the plugin's code: what it raises names the plugin,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from modrwkv_core.interfaces.component import Encoder, Processor
-from modrwkv_core.interfaces.config import EncoderConfig, encoder_sections
+from modrwkv_core.interfaces.config import EncoderConfig, build_sections
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.plugin import Kind
@@ -40,7 +41,7 @@ def build_encoder(registry: Registry, config: EncoderConfig) -> Encoder[Any]:
     Raises:
         PluginError: As in :func:`build`, for it or for one that it is made of.
     """
-    inner = {name: build_encoder(registry, section) for name, section in encoder_sections(config).items()}
+    inner = build_sections(config, partial(build_encoder, registry))
     encoder: Encoder[Any] = build(registry, "encoder", config.type, config, **inner)
     return encoder
 
@@ -51,7 +52,7 @@ def build_processor(registry: Registry, config: EncoderConfig) -> Processor[Any,
     Raises:
         PluginError: As in :func:`build`, for it or for that of an encoder that it is made of.
     """
-    inner = {name: build_processor(registry, section) for name, section in encoder_sections(config).items()}
+    inner = build_sections(config, partial(build_processor, registry))
     origin = registry.component("encoder", config.type).origin
     processor: Processor[Any, Any] = _construct(registry.processor(config.type), origin, config, **inner)
     return processor

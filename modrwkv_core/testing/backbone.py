@@ -215,7 +215,8 @@ class BackboneContract(NeuralContract):
     def test_states_are_saved_whole_and_of_constant_size(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
         """A loaded state goes on as the saved one; its size does not depend on how much was read.
 
-        Remedy: save every tensor of the state, and none that grows with what was read.
+        Remedy: save every tensor of the state, and none that grows with what was read. A state that grows by design, as
+        a key-value cache does, says ``constant_size = False``.
         """
         module, x_BTD = self.embedded(settings)
         _, short = module(x_BTD[:, :1])
@@ -224,7 +225,8 @@ class BackboneContract(NeuralContract):
         long.save(tmp_path / "long")
         self.assert_same_state(module, type(long).load(tmp_path / "long"), long, f"{self.name}: a loaded state differs")
         sizes = [(tmp_path / name).stat().st_size for name in ("short", "long")]
-        assert sizes[0] == sizes[1], f"the state of {self.name} grows from {sizes[0]} to {sizes[1]} bytes"
+        if type(long).constant_size:
+            assert sizes[0] == sizes[1], f"the state of {self.name} grows from {sizes[0]} to {sizes[1]} bytes"
 
     def test_damaged_states_are_refused(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
         """A missing or truncated file is a ``CheckpointError``.

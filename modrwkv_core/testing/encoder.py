@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
-from modrwkv_core.interfaces.config import EncoderConfig, encoder_sections
+from modrwkv_core.interfaces.config import EncoderConfig, build_sections
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.testing.features import assert_features
@@ -51,13 +51,13 @@ class EncoderContract(NeuralContract):
     def processor(self, config: Any) -> Processor[Any, Any]:
         """Construct the processor, and those of the encoders that it is made of."""
         assert self.spec.processor, f"the record of {self.name} names no processor"
-        inner = {name: build_processor(installed(), section) for name, section in encoder_sections(config).items()}
+        inner = build_sections(config, partial(build_processor, installed()))
         processor: Processor[Any, Any] = load(self.spec.processor)(config, **inner)
         return processor
 
     def build(self, config: Any) -> nn.Module:
         """Construct the encoder, and those that it is made of."""
-        inner = {name: build_encoder(installed(), section) for name, section in encoder_sections(config).items()}
+        inner = build_sections(config, partial(build_encoder, installed()))
         encoder: nn.Module = load(self.spec.implementation)(config, **inner)
         return encoder
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.model.embedder import MediaEmbedder
@@ -72,9 +72,8 @@ class StepFlops:
             connector = connector * (6 if _learns(embedder.adapter) else 2)
             self._modalities[name] = (embedder.encoder.config, encoder, connector)
         of_input = 2 if trains_media or _learns(backbone) else 0
-        self._token = (_matrices(backbone) - output.numel()) * (2 + of_input) + 2 * _matrices(backbone, learning=True)
-        if output.requires_grad:
-            self._token -= 2 * output.numel()
+        self._token = _matrices(backbone, but=output) * (2 + of_input)
+        self._token += 2 * _matrices(backbone, learning=True, but=output)
         self._label = output.numel() * (2 + of_input + 2 * int(output.requires_grad))
 
     def __call__(self, batch: Batch) -> float:
@@ -92,8 +91,8 @@ def _per_vector(module: nn.Module) -> int:
     return 2 * _matrices(module) + 4 * learning
 
 
-def _matrices(module: nn.Module, *, learning: bool = False) -> int:
-    """Count the weights of matrices; tables that are only looked up do not count."""
+def _matrices(module: nn.Module, *, learning: bool = False, but: Tensor | None = None) -> int:
+    """Count the weights of matrices without ``but``; tables that are only looked up do not count."""
     tables = {
         id(parameter)
         for child in module.modules()
@@ -106,6 +105,7 @@ def _matrices(module: nn.Module, *, learning: bool = False) -> int:
         if parameter.dim() >= 2
         and parameter.numel() > max(parameter.shape)
         and id(parameter) not in tables
+        and parameter is not but
         and (parameter.requires_grad or not learning)
     )
 

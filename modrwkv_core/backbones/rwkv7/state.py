@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.state import State
-from modrwkv_core.storage.tensors import read_metadata, read_safetensors, write_safetensors
+from modrwkv_core.interfaces.state import State, load_state_tensors, save_state_tensors
 
 __all__ = ["RWKV7State"]
 
@@ -66,7 +65,7 @@ class RWKV7State(State):
             WriteError: Writing failed; a former file is untouched.
         """
         names = [field.name for field in fields(self)]
-        write_safetensors(dict(zip(names, self._tensors(), strict=True)), path, {"content": _CONTENT})
+        save_state_tensors(dict(zip(names, self._tensors(), strict=True)), path, _CONTENT)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -75,11 +74,7 @@ class RWKV7State(State):
         Raises:
             CheckpointError: The file is missing, damaged or not a state of this backbone.
         """
-        if not Path(path).is_file():
-            raise CheckpointError(f"there is no state {path}")
-        if read_metadata(path).get("content") != _CONTENT:
-            raise CheckpointError(f"{path} is not the state of an RWKV-7", hint="give a file that a state saved")
-        tensors = read_safetensors(path)
+        tensors = load_state_tensors(path, _CONTENT)
         if tensors.keys() != {field.name for field in fields(cls)}:
             raise CheckpointError(f"{path} holds other tensors than a state: {', '.join(sorted(tensors))}")
         return cls(**tensors)

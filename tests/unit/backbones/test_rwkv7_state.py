@@ -108,7 +108,7 @@ def test_files_that_are_no_state_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no state"):
         RWKV7State.load(path)
     save_file({"matrix": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not the state of an RWKV-7"):
+    with pytest.raises(CheckpointError, match="not a rwkv7 state"):
         RWKV7State.load(path)
     random_state(2).save(path)
     path.write_bytes(path.read_bytes()[:-10])

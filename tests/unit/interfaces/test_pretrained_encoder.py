@@ -38,7 +38,7 @@ class MineConfig(PretrainedEncoderConfig):
         ),
         ConfigFile(("processor.json",), {"rate": "hz"}, translations={"rate": {8: "low", 16: "high"}}),
     )
-    other_encoders: ClassVar = {"yours": "your_encoder", "someone/other": "other_encoder"}
+    other_types: ClassVar = {"yours": "your_encoder", "someone/other": "other_encoder"}
 
     @property
     def out_dim(self) -> int:
@@ -98,7 +98,7 @@ def test_known_sizes_need_no_file_and_a_run_no_checkpoint(values: dict[str, Any]
         (
             {"model_type": "mine", "d_model": 8, "act": "relu"},
             None,
-            "act = 'relu', but this encoder computes 'gelu' only",
+            "act = 'relu', but this component computes 'gelu' only",
         ),
         ({"model_type": "mine", "vision": [1]}, None, r"\[1\] where its configuration belongs"),
         ({"model_type": "mine", "d_model": 8}, {"hz": 9}, "hz = 9, not one of 8, 16"),
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_this_encoder_cannot_compute_is_refused(
     [
         ({}, "either a checkpoint or init: scratch"),
         ({"checkpoint": "someone/base", "init": "scratch"}, "either a checkpoint or init: scratch"),
-        ({"checkpoint": "someone/other"}, r"not one of this encoder\s.*use type: other_encoder"),
+        ({"checkpoint": "someone/other"}, r"not one of this component\s.*use type: other_encoder"),
         ({"init": "scratch", "hidden_size": 0}, "greater than 0"),
     ],
 )

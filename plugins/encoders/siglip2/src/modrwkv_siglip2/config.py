@@ -27,7 +27,7 @@ class Siglip2Config(PretrainedEncoderConfig):
     default_checkpoint: ClassVar = "google/siglip2-base-patch16-384"
     known_checkpoints: ClassVar = FIXED_CHECKPOINTS
     config_files: ClassVar = FIXED_FILES
-    other_encoders: ClassVar = dict.fromkeys(("siglip2", *NAFLEX_CHECKPOINTS), "siglip2_naflex")
+    other_types: ClassVar = dict.fromkeys(("siglip2", *NAFLEX_CHECKPOINTS), "siglip2_naflex")
 
     image_size: int = from_checkpoint(gt=0)
     """Height and width in pixels to which every image is resized."""

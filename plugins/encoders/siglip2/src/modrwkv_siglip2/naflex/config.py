@@ -28,7 +28,7 @@ class Siglip2NaflexConfig(PretrainedEncoderConfig):
     default_checkpoint: ClassVar = "google/siglip2-base-patch16-naflex"
     known_checkpoints: ClassVar = NAFLEX_CHECKPOINTS
     config_files: ClassVar = NAFLEX_FILES
-    other_encoders: ClassVar = dict.fromkeys(("siglip", *FIXED_CHECKPOINTS), "siglip2")
+    other_types: ClassVar = dict.fromkeys(("siglip", *FIXED_CHECKPOINTS), "siglip2")
 
     max_patches: int = from_checkpoint(gt=0)
     """Largest number of patches of an image. Images are made as large as it allows, small ones too; more patches

@@ -1,0 +1,1 @@
+"""Transformers of the transformers library as backbones."""

@@ -1,0 +1,1 @@
+"""Several encoders on one signal."""

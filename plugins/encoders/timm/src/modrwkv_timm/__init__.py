@@ -1,0 +1,1 @@
+"""Vision backbones of timm: images to feature vectors."""
