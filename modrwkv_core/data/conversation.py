@@ -115,6 +115,38 @@ class ConversationEncoder:
                 )
             return self._finish(stream)
 
+    def num_tokens(self, record: Record) -> int:
+        """Count the tokens that :meth:`sample` makes of ``record`` without augmentations.
+
+        Media are decoded only if their length depends on the signal; what else is wrong with a record, only
+        :meth:`sample` finds.
+
+        Raises:
+            DataError: The record cannot be counted; the message begins with its key.
+        """
+        with error_context(record.key):
+            count = 0
+            for turn in record.turns:
+                count += 2 + len(self._ids(_PREFIXES[turn.role]))
+                for part in turn.parts:
+                    match part:
+                        case Text(text):
+                            count += len(self._ids(text))
+                        case Media():
+                            count += 2 + self._count(part)
+                        case Target():
+                            count += 1
+            return count
+
+    def _count(self, part: Media) -> int:
+        """Count the vectors of a medium."""
+        preprocessor = self._preprocessor(part.modality)
+        length = preprocessor.encoder.fixed_length
+        if length is None:
+            with error_context(_origin(part)):
+                length = preprocessor.process(preprocessor.decode(part.media)).length
+        return self._out_length(part, preprocessor, length)
+
     def prompt(self, turns: Sequence[Turn]) -> Sample:
         """Encode ``turns``, the last of which is the user's, and open the assistant's turn for a token head.
 
@@ -190,17 +222,11 @@ class ConversationEncoder:
             return self.tokenizer.encode(text)
 
     def _medium(self, stream: _Stream, part: Media, following: Sequence[Part]) -> None:
-        pipeline = self.preprocessors.get(part.modality)
-        if pipeline is None:
-            raise DataError(
-                f"holds {part.modality}, but the model has these modalities: {', '.join(self.preprocessors) or 'none'}",
-                hint=f"add modalities.{part.modality} to the manifest, or leave such records out",
-            )
-        origin = f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
+        pipeline = self._preprocessor(part.modality)
         signal = pipeline.decode(part.media)
         augmenter = self.augmenters.get(part.modality)
         seed: int | None = None
-        with error_context(origin):
+        with error_context(_origin(part)):
             if stream.draw is None or augmenter is None:
                 item = pipeline.process(signal)
             else:
@@ -211,17 +237,29 @@ class ConversationEncoder:
                 stream.targets[part.modality] = iter(sample.targets)
                 item = augmenter.augment_item(pipeline.process(signal), rng)
                 seed = int(rng.integers(2**63))
-        count = pipeline.out_length(item.length)
-        if count < 1:
-            raise DataError(
-                f"{origin} is too short: its length of {item.length} leaves the model nothing to read",
-                hint="leave it out, or use an encoder or compressor with a smaller stride",
-            )
+        count = self._out_length(part, pipeline, item.length)
         special = self.tokenizer.special
         position = len(stream.ids) + 1
         stream.write([special.media_start, *[special.media_pad] * count, special.media_end])
         stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key, seed))
         stream.signals[part.modality] = signal
+
+    def _preprocessor(self, modality: str) -> MediaPreprocessor:
+        if modality not in self.preprocessors:
+            raise DataError(
+                f"holds {modality}, but the model has these modalities: {', '.join(self.preprocessors) or 'none'}",
+                hint=f"add modalities.{modality} to the manifest, or leave such records out",
+            )
+        return self.preprocessors[modality]
+
+    def _out_length(self, part: Media, preprocessor: MediaPreprocessor, length: int) -> int:
+        count = preprocessor.out_length(length)
+        if count < 1:
+            raise DataError(
+                f"{_origin(part)} is too short: its length of {length} leaves the model nothing to read",
+                hint="leave it out, or use an encoder or compressor with a smaller stride",
+            )
+        return count
 
     def _targets_about(self, modality: str, following: Sequence[Part]) -> tuple[Any, ...]:
         """Return the values of the targets about a signal that ``following`` comes after."""
@@ -284,6 +322,10 @@ class ConversationEncoder:
             f"asks about {shown} without naming a head; these could answer: {', '.join(fitting)}",
             hint="name one of them as the `head`",
         )
+
+
+def _origin(part: Media) -> str:
+    return f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
 
 
 def _check_order(turns: Sequence[Turn]) -> None:

@@ -111,7 +111,8 @@ class TrainState(_Strict):
         rng_states: The random state of each process.
         metrics_size: Bytes of the metrics that were logged so far.
         accumulated: Metrics that were not logged yet.
-        skipped_records: Broken records that the phase has left out.
+        read_records: Records that the phase has read.
+        skipped_records: Broken ones among them, which were left out.
         data: The sources of the phase.
         best: The best checkpoint of the phase so far; None before its first validation.
         files: SHA-256 of each file of the checkpoint, by name.
@@ -125,6 +126,7 @@ class TrainState(_Strict):
     rng_states: Annotated[tuple[RngState, ...], Field(min_length=1)]
     metrics_size: Count = 0
     accumulated: AccumulatedMetrics = AccumulatedMetrics()
+    read_records: Count = 0
     skipped_records: Count = 0
     data: tuple[SourceFingerprint, ...] = ()
     best: BestCheckpoint | None = None
