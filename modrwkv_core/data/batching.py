@@ -24,6 +24,9 @@ Lengths: TypeAlias = Sequence[NDArray[np.uint32]]
 _WINDOW: Final = 2**16
 """Samples that are sorted into buckets at once: many batches, but little memory."""
 
+_BLOCK: Final = 2**12
+"""Samples that are looked up at once where nothing is sorted."""
+
 _BUCKETS: Final = 4
 """Buckets of lengths for each factor of two; in one, no conversation is longer than another by more than a fifth."""
 
@@ -85,58 +88,82 @@ class EpochBatches:
     def since(self, start: int) -> Iterator[list[SampleIndex]]:
         """Yield the batches from index ``start`` on."""
         if self._max_tokens is None:
-            size = self._batch_size
-            for begin in range(start * size, len(self._order), size):
-                yield self._samples(begin, np.arange(min(size, len(self._order) - begin)))
+            yield from self._of_conversations(start)
             return
         for window, begin in enumerate(range(0, len(self._order), _WINDOW)):
             if start and start >= (count := self._window_counts()[window]):
                 start -= count
                 continue
-            places, bounds = self._window(begin)
+            samples, bounds = self._of_tokens(begin)
             shuffle = Permutation(len(bounds) - 1, [self._order.seed, window])
             for batch in shuffle(np.arange(start, len(bounds) - 1)).tolist():
-                yield self._samples(begin, places[bounds[batch] : bounds[batch + 1]])
+                yield samples.indices(bounds[batch], bounds[batch + 1])
             start = 0
+
+    def _of_conversations(self, start: int) -> Iterator[list[SampleIndex]]:
+        """Yield batches of ``batch_size`` samples; looked up many at once, because each look-up costs a millisecond."""
+        size = self._batch_size
+        block = max(1, _BLOCK // size) * size
+        for begin in range(start * size, len(self._order), block):
+            samples = self._samples(begin, min(begin + block, len(self._order)))
+            for first in range(0, len(samples.records), size):
+                yield samples.indices(first, first + size)
 
     def _window_counts(self) -> list[int]:
         """Return the number of batches of each window; this looks at every sample once."""
         if self._counts is None:
-            self._counts = [len(self._window(begin)[1]) - 1 for begin in range(0, len(self._order), _WINDOW)]
+            self._counts = [len(self._of_tokens(begin)[1]) - 1 for begin in range(0, len(self._order), _WINDOW)]
         return self._counts
 
-    def _window(self, begin: int) -> tuple[NDArray[np.int64], list[int]]:
-        """Return places from ``begin`` on by their buckets, and the bounds of batches among them."""
-        tokens = self._tokens(self._order.records(np.arange(begin, min(begin + _WINDOW, len(self._order)))))
-        buckets = np.floor(np.log2(np.maximum(tokens, 1)) * _BUCKETS)
-        places = np.argsort(buckets, kind="stable")
-        return places, self._cut(tokens[places])
-
-    def _cut(self, tokens: NDArray[np.int64]) -> list[int]:
-        assert self._max_tokens is not None, "only a limit of tokens has windows"
-        ends = np.cumsum(tokens)
+    def _of_tokens(self, begin: int) -> tuple[_Samples, list[int]]:
+        """Return the samples of the window at ``begin`` by their buckets, and the bounds of batches among them."""
+        samples = self._samples(begin, min(begin + _WINDOW, len(self._order)))
+        assert samples.tokens is not None, "a limit of tokens needs lengths"
+        assert self._max_tokens is not None, "only it has windows"
+        buckets = np.floor(np.log2(np.maximum(samples.tokens, 1)) * _BUCKETS).astype(np.uint8)
+        samples = samples.by(np.argsort(buckets, kind="stable"))
+        assert samples.tokens is not None, "they are those from above"
+        ends = np.cumsum(samples.tokens)
+        # Where a batch would end that began at each sample.
+        first = np.arange(len(ends))
+        end = np.searchsorted(ends, ends - samples.tokens + self._max_tokens, side="right")
+        next_bound = np.minimum(np.maximum(end, first + 1), first + self._batch_size).tolist()
         bounds = [0]
-        while (begin := bounds[-1]) < len(tokens):
-            used = int(ends[begin - 1]) if begin else 0
-            end = int(np.searchsorted(ends, used + self._max_tokens, side="right"))
-            bounds.append(min(max(end, begin + 1), begin + self._batch_size, len(tokens)))
-        return bounds
+        while bounds[-1] < len(ends):
+            bounds.append(min(next_bound[bounds[-1]], len(ends)))
+        return samples, bounds
 
-    def _samples(self, begin: int, places: NDArray[np.int64]) -> list[SampleIndex]:
-        """Return the samples at ``begin`` plus each of ``places``."""
-        where = begin + places
-        records = self._order.records(where)
-        tokens = [None] * len(where) if self._lengths is None else self._tokens(records).tolist()
-        seeds = self._order.seeds(where).tolist() if self._augment else [None] * len(where)
-        return [SampleIndex(*record, *rest) for record, *rest in zip(records.tolist(), tokens, seeds, strict=True)]
+    def _samples(self, begin: int, end: int) -> _Samples:
+        """Return the samples ``[begin, end)`` of the order."""
+        places = np.arange(begin, end)
+        records = self._order.records(places)
+        tokens = None
+        if self._lengths is not None:
+            tokens = np.empty(len(records), dtype=np.int64)
+            for source, lengths in enumerate(self._lengths):
+                chosen = records[:, 0] == source
+                tokens[chosen] = lengths[records[chosen, 1]]
+        return _Samples(records, tokens, self._order.seeds(places) if self._augment else None)
 
-    def _tokens(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
-        assert self._lengths is not None, "lengths are known"
-        tokens = np.empty(len(records), dtype=np.int64)
-        for source, lengths in enumerate(self._lengths):
-            chosen = records[:, 0] == source
-            tokens[chosen] = lengths[records[chosen, 1]]
-        return tokens
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Some samples: ``records [samples, 2]``, and their lengths and seeds ``[samples]``."""
+
+    records: NDArray[np.int64]
+    tokens: NDArray[np.int64] | None
+    seeds: NDArray[np.int64] | None
+
+    def by(self, order: NDArray[np.int64]) -> _Samples:
+        tokens, seeds = (None if each is None else each[order] for each in (self.tokens, self.seeds))
+        return _Samples(self.records[order], tokens, seeds)
+
+    def indices(self, begin: int, end: int) -> list[SampleIndex]:
+        records = self.records[begin:end].tolist()
+        nothing = [None] * len(records)
+        tokens = nothing if self.tokens is None else self.tokens[begin:end].tolist()
+        seeds = nothing if self.seeds is None else self.seeds[begin:end].tolist()
+        return [SampleIndex(*record, *rest) for record, *rest in zip(records, tokens, seeds, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

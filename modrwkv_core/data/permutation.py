@@ -44,10 +44,16 @@ class Permutation:
     def _mix(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
         high, low = np.divmod(numbers, self._base)
         for round_key in self._keys.reshape(-1, 2):
-            low = (low + hashes(high, round_key[0]) % self._base) % self._base
-            high = (high + hashes(low, round_key[1]) % self._high) % self._high
+            low = _turned(low, hashes(high, round_key[0]), self._base)
+            high = _turned(high, hashes(low, round_key[1]), self._high)
         mixed: NDArray[np.uint64] = high * self._base + low
         return mixed
+
+
+def _turned(digit: NDArray[np.uint64], by: NDArray[np.uint64], base: np.uint64) -> NDArray[np.uint64]:
+    """Add random bits to a digit, modulo its base, which is below 2^32; without a division, which is slow."""
+    turned = digit + ((by >> np.uint64(32)) * base >> np.uint64(32))
+    return np.minimum(turned, turned - base)  # an unsigned number below the base wraps round to a huge one
 
 
 def hashes(numbers: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:

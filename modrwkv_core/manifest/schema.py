@@ -92,6 +92,16 @@ class ModalityConfig(Section):
         yield "adapter", self.adapter
 
 
+class FeatureCacheSection(Section):
+    """Where the features of frozen encoders are kept, for later epochs, phases and runs."""
+
+    path: ManifestPath
+    """A folder, which any number of runs may share."""
+
+    max_bytes: int = Field(default=50 * 2**30, ge=2**20)
+    """Size above which the features that were not used for longest are removed."""
+
+
 class DataSection(Section):
     """Where conversations come from and how they are batched."""
 
@@ -111,6 +121,10 @@ class DataSection(Section):
 
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest conversation allowed, in tokens with all media; a longer one is an error that names it. Null: any."""
+
+    feature_cache: FeatureCacheSection | None = None
+    """Keeps the features of encoders that a phase does not train; media that augmentations change are not kept. Null:
+    all features are computed when they are needed."""
 
     workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode and tokenize; 0 does it in the training process."""

@@ -30,6 +30,8 @@ class AccumulatedMetrics(_Strict):
         samples: Their conversations.
         features: Their feature vectors of media.
         padded: The same, with the padding of batches.
+        cacheable: Media whose features could have been cached.
+        cached: Those whose features were.
         waited: Seconds of waiting for data.
         flops: Their operations.
         seconds: What they took.
@@ -41,6 +43,8 @@ class AccumulatedMetrics(_Strict):
     samples: Count = 0
     features: Count = 0
     padded: Count = 0
+    cacheable: Count = 0
+    cached: Count = 0
     waited: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     flops: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0

@@ -9,14 +9,18 @@ import torch
 
 from modrwkv_core.data.batching import Share
 from modrwkv_core.data.conversation import ConversationEncoder
+from modrwkv_core.data.feature_cache import FeatureCache
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.finetuning import FinetuningMethod
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.manifest.load import LoadedManifest
+from modrwkv_core.manifest.lock import make_lock
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
 from modrwkv_core.model.augmenting import add_augmentations
+from modrwkv_core.model.embedder import MediaEmbedder
+from modrwkv_core.model.feature_cache import cache_key
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.training.interrupts import Interrupts
 from modrwkv_core.training.record_lengths import RecordLengths
@@ -73,6 +77,7 @@ class RunContext:
         torch.manual_seed(self.manifest.seed)
         self.model = assemble(loaded, pretrained=pretrained)
         self._augmenters = add_augmentations(loaded, self.model)
+        self._caches: dict[str, FeatureCache] = {}
         self.lengths = RecordLengths(self.loaded, self.world, progress_bar=self.progress_bar)
 
     def place(self) -> None:
@@ -124,7 +129,25 @@ class RunContext:
 
     def encoder(self, max_tokens: int | None) -> ConversationEncoder:
         """Return what makes samples of records."""
-        return conversation_encoder(self.model, max_tokens, self._augmenters)
+        return conversation_encoder(self.model, max_tokens, self._augmenters, self._caches)
+
+    def open_caches(self, phase: Phase) -> None:
+        """Let the encoders that ``phase`` does not train keep their features. All processes call this together."""
+        section = self.manifest.data.feature_cache
+        trained = self.manifest.select(phase.train)
+        self._caches = {}
+        for name, embedder in self.model.embedders.items():
+            assert isinstance(embedder, MediaEmbedder)
+            if section is not None and f"{name}.encoder" not in trained:
+                key = cache_key(
+                    self.manifest.modalities[name],
+                    embedder.encoder,
+                    make_lock(self.loaded),
+                    precision=phase.precision,
+                    device=self.device,
+                )
+                self._caches[name] = FeatureCache(section.path, section.max_bytes, key)
+            embedder.cache = self._caches.get(name)
 
     def _bounds_tokens(self, phase: Phase) -> bool:
         _, max_tokens = self.manifest.batch_limits(phase)

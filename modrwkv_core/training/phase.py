@@ -83,6 +83,7 @@ class PhaseRun:
         self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
         self.step = TrainStep(context, plan, self.optimizer)
         self.diagnostics = Diagnostics(context)
+        context.open_caches(self.phase)
         self.loader = context.loader(self.phase, plan.sources)
         self.phase_step = 0
         self.read_records = 0
@@ -297,6 +298,8 @@ class PhaseRun:
             f"{metrics['tokens_per_second']:.0f} tokens/s",
             f"data wait {metrics['data_wait']:.0%}",
         ]
+        if "feature_cache_hits" in metrics:
+            words.append(f"feature cache hits {metrics['feature_cache_hits']:.0%}")
         return ", ".join(words + ([f"MFU {metrics['mfu']:.0%}"] if "mfu" in metrics else []))
 
     def _state(self, *, done: bool) -> TrainState:

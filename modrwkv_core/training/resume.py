@@ -33,6 +33,7 @@ _FREE: Final = frozenset(
         "data.valid",
         "data.on_error",
         "data.max_error_share",
+        "data.feature_cache",
     }
 )
 """Sections and keys that do not change what is computed."""
