@@ -24,7 +24,7 @@ from modrwkv_core.interfaces.modality import media_path
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.storage.files import temporary_name
 
-__all__ = ["CacheableItem", "FeatureCache"]
+__all__ = ["CacheableItem", "FeatureCache", "cached_features"]
 
 _DIGEST: Final = 32
 """Bytes of a digest."""
@@ -53,6 +53,11 @@ class CacheableItem(MediaItem):
         tensors = {name: function(tensor) for name, tensor in self.tensors.items()}
         features = None if self.features is None else function(self.features)
         return CacheableItem(tensors, self.length, self.digest, features)
+
+
+def cached_features(item: MediaItem) -> Tensor | None:
+    """Return the features of an item that were in the cache, ``[length, dim]``."""
+    return item.features if isinstance(item, CacheableItem) else None
 
 
 class FeatureCache:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from modrwkv_core.data.feature_cache import CacheableItem, FeatureCache
+from modrwkv_core.data.feature_cache import CacheableItem, FeatureCache, cached_features
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.manifest.schema import ModalityConfig
 
@@ -58,26 +58,22 @@ def encode(
         items: N items.
         cache: The encoder's.
     """
-    missing = [item for item in items if not isinstance(item, CacheableItem) or item.features is None]
-    if not missing:
-        return _joined(list(map(_cached, items)))
-    encoded = encode_all(missing)
-    rows = [row[:length] for row, length in zip(encoded.values, encoded.lengths.tolist(), strict=True)]
+    known = [cached_features(item) for item in items]
+    missing = [item for item, features in zip(items, known, strict=True) if features is None]
+    encoded = encode_all(missing) if missing else None
+    rows = [] if encoded is None else _rows(encoded)
     for item, row in zip(missing, rows, strict=True):
         if isinstance(item, CacheableItem):
             cache.write(item, row.detach().cpu())
-    if len(missing) == len(items):
+    if encoded is not None and len(missing) == len(items):
         return encoded
     fresh = iter(rows)
-    known = (isinstance(item, CacheableItem) and item.features is not None for item in items)
-    return _joined([_cached(item) if is_known else next(fresh) for item, is_known in zip(items, known, strict=True)])
+    return _joined([next(fresh) if features is None else features for features in known])
 
 
-def _cached(item: MediaItem) -> torch.Tensor:
-    assert isinstance(item, CacheableItem), "only such items are asked for"
-    assert item.features is not None, "and those that are cached"
-    return item.features
+def _rows(features: Features) -> list[Tensor]:
+    return [row[:length] for row, length in zip(features.values, features.lengths.tolist(), strict=True)]
 
 
-def _joined(rows: Sequence[torch.Tensor]) -> Features:
+def _joined(rows: Sequence[Tensor]) -> Features:
     return Features(nn.utils.rnn.pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows]))

@@ -64,10 +64,10 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
         manifest_changed = state is not None and check_manifest(folder, loaded, state)
         context = RunContext(loaded, folder, world, progress_bar, pretrained=checkpoint is None)
         check_sharding(context)
+        check_peers(context, checkpoint)
         plans = [PhasePlan.of(context, phase) for phase in context.manifest.phases]
         if checkpoint is not None:
             context.methods = load_checkpoint(loaded, context.model.parts(), checkpoint)
-        check_peers(context, checkpoint)
         context.place()
         first = _first_phase(context, plans, state)
         if first < len(plans):

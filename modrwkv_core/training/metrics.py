@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.data.batch import Batch
-from modrwkv_core.data.feature_cache import CacheableItem
+from modrwkv_core.data.feature_cache import CacheableItem, cached_features
 from modrwkv_core.model.train_state import AccumulatedMetrics
 from modrwkv_core.training.world import World
 
@@ -112,7 +112,7 @@ class MetricsAccumulator:
             counts[placed.modality].append(placed.count)
             if isinstance(placed.item, CacheableItem):
                 self._cacheable += 1
-                self._cached += placed.item.features is not None
+                self._cached += cached_features(placed.item) is not None
         self._features += sum(map(sum, counts.values()))
         self._padded += sum(len(each) * max(each) for each in counts.values())
 
