@@ -37,6 +37,12 @@ def _write_data(folder: Path) -> None:
     (folder / "waves.csv").write_text("hour,sine,cosine\n" + "\n".join(rows) + "\n")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what tests measure out of the user's cache, also in the processes that they start."""
+    os.environ["MODRWKV_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
     """Write a manifest of a two-layer model that reads, looks at series and forecasts, and its data.

@@ -127,7 +127,7 @@ class LoaderCase(Case):
         self._loader = Loader(
             context.sources(phase),
             conversation_encoder(context.model, None),
-            batch_size=context.manifest.data.batch_size,
+            batch_size=context.manifest.batch_limits(phase)[0],
             seed=0,
             workers=workers,
             pin_memory=context.device.type == "cuda",
@@ -202,7 +202,11 @@ class _PlainLoop(Case, ABC):
         (source,) = context.sources(phase)
         dataset = _Conversations(source, conversation_encoder(context.model, None))
         self._loader = DataLoader(
-            dataset, batch_size=context.manifest.data.batch_size, shuffle=True, collate_fn=_collate, drop_last=True
+            dataset,
+            batch_size=context.manifest.batch_limits(phase)[0],
+            shuffle=True,
+            collate_fn=_collate,
+            drop_last=True,
         )
         learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(learning, lr=phase.lr)

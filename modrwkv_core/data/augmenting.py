@@ -61,6 +61,11 @@ class SignalAugmenter:
         self._of_items = [each for each in augmentations if isinstance(each, ItemAugmentation)]
         self._decode = decode
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing changes signals or items."""
+        return not self._of_signals and not self._of_items
+
     def augment(self, sample: LabeledSignal[Any], rng: Generator, others: Others) -> LabeledSignal[Any]:
         """Change a signal and its targets.
 

@@ -8,8 +8,9 @@ pieces of text that are tokenized apart, so that no text can swallow or forge on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from numpy.random import Generator
 from modrwkv_core.data.augmenting import Draw, SignalAugmenter
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
 from modrwkv_core.data.error_context import error_context
+from modrwkv_core.data.feature_cache import CacheableItem, FeatureCache
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
@@ -27,6 +29,7 @@ from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
 from modrwkv_core.interfaces.tokenizer import Tokenizer
+from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["ConversationEncoder"]
 
@@ -43,7 +46,7 @@ class _Stream:
     supervised: list[bool] = field(default_factory=list)
     media: list[PlacedMedia] = field(default_factory=list)
     queries: dict[str, list[Query]] = field(default_factory=dict)
-    signals: dict[str, Any] = field(default_factory=dict)
+    signals: dict[str, Callable[[], Any]] = field(default_factory=dict)
     targets: dict[str, Iterator[Any]] = field(default_factory=dict)
 
     def write(self, ids: Sequence[int], supervised: bool = False) -> None:
@@ -68,6 +71,7 @@ class ConversationEncoder:
         max_tokens: The longest stream; None sets no limit.
         origins: Who provides the heads, by name, for errors.
         augmenters: By modality, what augments the signals of training samples.
+        caches: By modality, features of its encoder, with which media are not decoded.
     """
 
     def __init__(
@@ -78,10 +82,12 @@ class ConversationEncoder:
         max_tokens: int | None = None,
         origins: Mapping[str, Origin | None] | None = None,
         augmenters: Mapping[str, SignalAugmenter] | None = None,
+        caches: Mapping[str, FeatureCache] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.origins = dict(origins or {})
         self.augmenters = dict(augmenters or {})
+        self.caches = dict(caches or {})
         self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
         self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
@@ -114,6 +120,38 @@ class ConversationEncoder:
                     hint="give it a target, or add a head that predicts tokens (heads: {lm: {type: lm}})",
                 )
             return self._finish(stream)
+
+    def num_tokens(self, record: Record) -> int:
+        """Count the tokens that :meth:`sample` makes of ``record`` without augmentations.
+
+        Media are decoded only if their length depends on the signal; what else is wrong with a record, only
+        :meth:`sample` finds.
+
+        Raises:
+            DataError: The record cannot be counted; the message begins with its key.
+        """
+        with error_context(record.key):
+            count = 0
+            for turn in record.turns:
+                count += 2 + len(self._ids(_PREFIXES[turn.role]))
+                for part in turn.parts:
+                    match part:
+                        case Text(text):
+                            count += len(self._ids(text))
+                        case Media():
+                            count += 2 + self._count(part)
+                        case Target():
+                            count += 1
+            return count
+
+    def _count(self, part: Media) -> int:
+        """Count the vectors of a medium."""
+        preprocessor = self._preprocessor(part.modality)
+        length = preprocessor.encoder.fixed_length
+        if length is None:
+            with error_context(_origin(part)):
+                length = preprocessor.process(preprocessor.decode(part.media)).length
+        return self._out_length(part, preprocessor, length)
 
     def prompt(self, turns: Sequence[Turn]) -> Sample:
         """Encode ``turns``, the last of which is the user's, and open the assistant's turn for a token head.
@@ -190,38 +228,59 @@ class ConversationEncoder:
             return self.tokenizer.encode(text)
 
     def _medium(self, stream: _Stream, part: Media, following: Sequence[Part]) -> None:
-        pipeline = self.preprocessors.get(part.modality)
-        if pipeline is None:
-            raise DataError(
-                f"holds {part.modality}, but the model has these modalities: {', '.join(self.preprocessors) or 'none'}",
-                hint=f"add modalities.{part.modality} to the manifest, or leave such records out",
-            )
-        origin = f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
-        signal = pipeline.decode(part.media)
-        augmenter = self.augmenters.get(part.modality)
+        pipeline = self._preprocessor(part.modality)
+        augmenter = None if stream.draw is None else self.augmenters.get(part.modality)
         seed: int | None = None
-        with error_context(origin):
-            if stream.draw is None or augmenter is None:
-                item = pipeline.process(signal)
-            else:
+        if augmenter is None or augmenter.is_identity:
+            item, stream.signals[part.modality] = self._item(part, pipeline)
+            if augmenter is not None and stream.draw is not None:
+                seed = int(stream.draw.generator(len(stream.media)).integers(2**63))
+        else:
+            assert stream.draw is not None, "without a draw, there is no augmenter"
+            signal = pipeline.decode(part.media)
+            with error_context(_origin(part)):
                 rng = stream.draw.generator(len(stream.media))
                 sample = LabeledSignal(signal, self._targets_about(part.modality, following))
                 sample = augmenter.augment(sample, rng, self._others(part.modality, stream.draw, rng))
-                signal = sample.signal
+                stream.signals[part.modality] = partial(_identity, sample.signal)
                 stream.targets[part.modality] = iter(sample.targets)
-                item = augmenter.augment_item(pipeline.process(signal), rng)
+                item = augmenter.augment_item(pipeline.process(sample.signal), rng)
                 seed = int(rng.integers(2**63))
-        count = pipeline.out_length(item.length)
-        if count < 1:
-            raise DataError(
-                f"{origin} is too short: its length of {item.length} leaves the model nothing to read",
-                hint="leave it out, or use an encoder or compressor with a smaller stride",
-            )
+        count = self._out_length(part, pipeline, item.length)
         special = self.tokenizer.special
         position = len(stream.ids) + 1
         stream.write([special.media_start, *[special.media_pad] * count, special.media_end])
         stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key, seed))
-        stream.signals[part.modality] = signal
+
+    def _item(self, part: Media, preprocessor: MediaPreprocessor) -> tuple[MediaItem, Callable[[], Any]]:
+        """Return a medium as it is, with its features if they are cached, and what gives its signal."""
+        cache = self.caches.get(part.modality)
+        digest = None if cache is None else cache.digest(part.media)
+        if cache is not None and digest is not None and (cached := cache.read(digest)) is not None:
+            return cached, partial(preprocessor.decode, part.media)
+        signal = preprocessor.decode(part.media)
+        with error_context(_origin(part)):
+            item = preprocessor.process(signal)
+        if digest is not None:
+            item = CacheableItem(item.tensors, item.length, digest)
+        return item, partial(_identity, signal)
+
+    def _preprocessor(self, modality: str) -> MediaPreprocessor:
+        if modality not in self.preprocessors:
+            raise DataError(
+                f"holds {modality}, but the model has these modalities: {', '.join(self.preprocessors) or 'none'}",
+                hint=f"add modalities.{modality} to the manifest, or leave such records out",
+            )
+        return self.preprocessors[modality]
+
+    def _out_length(self, part: Media, preprocessor: MediaPreprocessor, length: int) -> int:
+        count = preprocessor.out_length(length)
+        if count < 1:
+            raise DataError(
+                f"{_origin(part)} is too short: its length of {length} leaves the model nothing to read",
+                hint="leave it out, or use an encoder or compressor with a smaller stride",
+            )
+        return count
 
     def _targets_about(self, modality: str, following: Sequence[Part]) -> tuple[Any, ...]:
         """Return the values of the targets about a signal that ``following`` comes after."""
@@ -264,7 +323,7 @@ class ConversationEncoder:
         augmented = stream.targets.get(config.modality)
         value = target.value if augmented is None else next(augmented)
         with error_context(f"heads.{name}"), guard(self.origins.get(name), "prepare()"):
-            signal, value = config.prepare(stream.signals[config.modality], value)
+            signal, value = config.prepare(stream.signals[config.modality](), value)
         stream.queries.setdefault(name, []).append(Query(len(stream.ids), signal, value))
         stream.write([self.tokenizer.special.query])
 
@@ -284,6 +343,14 @@ class ConversationEncoder:
             f"asks about {shown} without naming a head; these could answer: {', '.join(fitting)}",
             hint="name one of them as the `head`",
         )
+
+
+def _identity(signal: Any) -> Any:
+    return signal
+
+
+def _origin(part: Media) -> str:
+    return f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
 
 
 def _check_order(turns: Sequence[Turn]) -> None:

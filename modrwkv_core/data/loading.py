@@ -2,67 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing
-import os
-import signal
-import threading
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
-
-from modrwkv_core.data.arena import PackedObject, SharedArena, pack_arena, unpack_arena
 from modrwkv_core.data.augmenting import Draw
-from modrwkv_core.data.batch import Batch
+from modrwkv_core.data.batch import Batch, Sample
+from modrwkv_core.data.batching import EpochBatches, Lengths, SampleIndex, Share
 from modrwkv_core.data.conversation import ConversationEncoder
-from modrwkv_core.data.order import epoch_order, epoch_size, sample_seeds
+from modrwkv_core.data.order import EpochOrder
 from modrwkv_core.data.packing import pack
+from modrwkv_core.data.workers import Payload, WorkerDataset, iterate, make_loader
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.source import Source
+from modrwkv_core.readers.files import cache_folder
 
-__all__ = ["Loader", "OnError", "Share"]
+__all__ = ["Loader", "OnError", "SkippedRecord"]
 
-OnError: TypeAlias = Literal["raise", "skip"]
+OnError: TypeAlias = Literal["fail", "skip"]
 
 _WARNINGS: Final = 10
 """Records that are named when they are left out; more are only counted."""
 
-_KEPT_ARENAS: Final = 4
-"""Of a worker. Torch asks it for a batch once it has handed over the second before, which is opened before the next."""
-
-_PR_SET_PDEATHSIG: Final = 1
-
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one of several processes computes of each batch.
+class SkippedRecord:
+    """A broken record that was left out.
 
     Attributes:
-        rank: The process, from 0.
-        size: The number of processes.
-        micro_batch_size: Conversations that it computes at once; None for all of its share.
+        source: The source's name.
+        record: The record's index in it.
+        reason: What is broken.
     """
 
-    rank: int = 0
-    size: int = 1
-    micro_batch_size: int | None = None
-
-    def micro_batches(self, batch: list[list[int]]) -> list[list[list[int]]]:
-        """Split the share of ``batch``; every process gets as many parts, of which some may be empty."""
-        longest = -(-len(batch) // self.size)
-        step = self.micro_batch_size or max(longest, 1)
-        mine = batch[self.rank :: self.size]
-        return [mine[first : first + step] for first in range(0, longest, step)]
+    source: str
+    record: int
+    reason: str
 
 
 class Loader:
@@ -74,8 +50,11 @@ class Loader:
     Args:
         sources: Where records come from; each is read as often as its configuration's ``repeat`` says.
         encoder: Makes samples of records.
-        batch_size: Conversations in a batch of all processes; the last batch of an epoch may be smaller.
-        share: What this process computes of it.
+        batch_size: The most conversations in a batch of all processes; None: any number.
+        max_tokens_per_batch: The most tokens of all conversations of a batch, which needs ``lengths``; None: any
+            number. One of both limits is needed.
+        lengths: Tokens of all records, by source; None if they were not measured.
+        share: What this process computes of it; None: all.
         seed: Of the run.
         phase: Name of the training phase; phases order the records in different orders.
         workers: Processes that decode and process media; 0 does it in this one.
@@ -84,7 +63,7 @@ class Loader:
         augment: Whether the encoder's augmentations change what is read.
 
     Attributes:
-        skipped: Broken records that were left out so far.
+        num_skipped: Broken records that were left out so far.
 
     Raises:
         DataError: A source holds no records.
@@ -95,48 +74,42 @@ class Loader:
         sources: Sequence[Source[Any]],
         encoder: ConversationEncoder,
         *,
-        batch_size: int,
+        batch_size: int | None,
+        max_tokens_per_batch: int | None = None,
+        lengths: Lengths | None = None,
         seed: int,
-        share: Share = Share(),
+        share: Share | None = None,
         phase: str = "",
         workers: int = 0,
         pin_memory: bool = False,
-        on_error: OnError = "raise",
+        on_error: OnError = "fail",
         augment: bool = False,
     ) -> None:
         for source in sources:
             if not len(source):
                 raise DataError("the source holds no records", component=f"source/{source.config.source}")
         self._sizes = [len(source) for source in sources]
+        self._names = [source.config.source for source in sources]
         self._repeats = [source.config.repeat for source in sources]
-        self._batch_size = batch_size
+        self._limits = (batch_size, max_tokens_per_batch)
+        self._lengths = lengths
         self._seed = seed
         self._phase = phase
         self._augment = augment
-        self._share = share
-        self._indices = _SampleIndices(batch_size, share)
-        self.skipped = 0
-        self._loader = DataLoader(
-            _Batches(sources, encoder, on_error),
-            batch_size=None,
-            sampler=self._indices,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=_identity,
-            pin_memory=pin_memory,
-            worker_init_fn=_tie_to_parent,
-            # Iterating draws a seed; from the global generator, that would make a resumed run differ.
-            generator=torch.Generator(),
-        )
+        self._indices = _MicroBatchIndices(share or Share())
+        self._epoch: tuple[int, EpochBatches] | None = None
+        self.num_skipped = 0
+        self._skipped: list[SkippedRecord] = []
+        self._loader = make_loader(_Batches(sources, encoder, on_error), self._indices, workers, pin_memory=pin_memory)
 
     def batches_per_epoch(self, epoch: int) -> int:
         """Count the batches of ``epoch``; epochs differ where a ``repeat`` is not whole."""
-        return -(-epoch_size(self._sizes, self._repeats, epoch) // self._batch_size)
+        return len(self._batches_of(epoch))
 
     def batches_from(self, count: int) -> Iterator[tuple[Batch | None, ...]]:
         """Yield batches epoch by epoch without end, after the first ``count``; see :meth:`batches`."""
         epoch = 0
-        while count >= (size := self.batches_per_epoch(epoch)):
+        while count and count >= (size := self.batches_per_epoch(epoch)):
             count -= size
             epoch += 1
         while True:
@@ -152,163 +125,90 @@ class Loader:
         Raises:
             DataError: A record is broken, from whichever process, or a worker was killed.
         """
-        order = epoch_order(self._sizes, self._repeats, seed=self._seed, phase=self._phase, epoch=epoch)
-        if self._augment:
-            seeds = sample_seeds(len(order), seed=self._seed, phase=self._phase, epoch=epoch)
-            order = np.column_stack([order, seeds])
-        self._indices.order = order[start * self._batch_size :]
-        loaded = self._micro_batches()
-        for micro_batches in self._indices.steps():
-            yield tuple(next(loaded) for _ in micro_batches)
+        self._indices.batches = self._batches_of(epoch).since(start)
+        micro_batches: list[Batch | None] = []
+        for micro_batch, is_last in self._micro_batches():
+            micro_batches.append(micro_batch)
+            if is_last:
+                yield tuple(micro_batches)
+                micro_batches = []
 
-    def _micro_batches(self) -> Iterator[Batch | None]:
-        for payload in self._payloads():
-            arena = payload.memory()
-            content, skipped = unpack_arena(payload.packed, arena)
-            if isinstance(content, ModRWKVError):
-                try:
-                    raise content
-                finally:
-                    # The traceback knows this frame; a cycle would keep idle workers until some later collection.
-                    del content
-            for message in skipped:
-                self.skipped += 1
-                if self.skipped <= _WARNINGS:
-                    warnings.warn(f"left out: {message}", stacklevel=2)
-            yield replace(content, arena=arena) if isinstance(content, Batch) else None
+    def take_skipped(self) -> list[SkippedRecord]:
+        """Return the broken records that were left out since the last time."""
+        skipped, self._skipped = self._skipped, []
+        return skipped
 
-    def _payloads(self) -> Iterator[_Payload]:
-        # Torch's own handler would raise wherever the main thread is when a worker dies, even within an optimizer's
-        # step; the iterator finds out, too, when it waits for a batch.
-        handler = signal.getsignal(signal.SIGCHLD)
-        with _explained_deaths():
-            iterator = iter(self._loader)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
-        while True:
-            with _explained_deaths():
-                payload: _Payload | None = next(iterator, None)
-            if payload is None:
-                return
-            with _explained_deaths():
-                payload.memory()
-            yield payload
+    def _batches_of(self, epoch: int) -> EpochBatches:
+        if self._epoch is None or self._epoch[0] != epoch:
+            order = EpochOrder(self._sizes, self._repeats, seed=self._seed, phase=self._phase, epoch=epoch)
+            batches = EpochBatches(order, *self._limits, lengths=self._lengths, augment=self._augment)
+            self._epoch = epoch, batches
+        return self._epoch[1]
+
+    def _micro_batches(self) -> Iterator[tuple[Batch | None, bool]]:
+        """Yield micro-batches, and whether each is the last of its batch."""
+        for payload in iterate(self._loader):
+            content, skipped, is_last = payload.content()
+            for source, record, reason in skipped:
+                self._skipped.append(SkippedRecord(self._names[source], record, reason))
+                self.num_skipped += 1
+                if self.num_skipped <= _WARNINGS:
+                    warnings.warn(f"left out: {reason}", stacklevel=2)
+            yield None if content is None else replace(content, arena=payload.memory()), is_last
 
 
-class _SampleIndices(Sampler[list[list[int]]]):
-    """The micro-batches to come, each a list of (source, record), and the sample's seed if it is augmented."""
+_Indices: TypeAlias = tuple[list[SampleIndex], bool]
+"""The samples of a micro-batch, and whether it is the last of its batch."""
 
-    def __init__(self, batch_size: int, share: Share) -> None:
-        self._batch_size = batch_size
+
+class _MicroBatchIndices:
+    """The micro-batches to come."""
+
+    def __init__(self, share: Share) -> None:
         self._share = share
-        self.order: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
+        self.batches: Iterator[list[SampleIndex]] = iter(())
 
-    def __iter__(self) -> Iterator[list[list[int]]]:
-        for micro_batches in self.steps():
-            yield from micro_batches
-
-    def steps(self) -> Iterator[list[list[list[int]]]]:
-        """Yield the micro-batches of each batch."""
-        order = self.order
-        for first in range(0, len(order), self._batch_size):
-            yield self._share.micro_batches(order[first : first + self._batch_size].tolist())
+    def __iter__(self) -> Iterator[_Indices]:
+        for batch in self.batches:
+            *others, last = self._share.micro_batches(batch)
+            for micro_batch in others:
+                yield micro_batch, False
+            yield last, True
 
 
-@dataclass(slots=True)
-class _Payload:
-    """A batch on its way from a worker.
-
-    Attributes:
-        packed: The batch, without the bytes of its tensors.
-        arena: These bytes.
-    """
-
-    packed: PackedObject
-    arena: SharedArena | Tensor
-
-    def memory(self) -> Tensor:
-        """Return the bytes; the first call opens what a worker shares."""
-        if isinstance(self.arena, SharedArena):
-            self.arena = self.arena.tensor()
-        return self.arena
-
-    def pin_memory(self) -> _Payload:
-        """Copy the bytes to pinned memory; torch's thread for that calls it."""
-        return _Payload(self.packed, self.memory().pin_memory())
-
-
-class _Batches(Dataset[_Payload]):
-    """Makes batches in a worker.
-
-    Their tensors lie in one arena, because torch would otherwise spend a shared-memory file on every tensor, of which
-    containers and ``ulimit -n`` allow few; and users' errors travel as values, because torch would rewrite their
-    messages.
-    """
+class _Batches(WorkerDataset):
+    """Makes batches in a worker."""
 
     def __init__(self, sources: Sequence[Source[Any]], encoder: ConversationEncoder, on_error: OnError) -> None:
+        super().__init__()
         self._sources = sources
         self._encoder = encoder
         self._on_error = on_error
-        self._shared: deque[SharedArena] = deque(maxlen=_KEPT_ARENAS)
 
-    def __getitem__(self, indices: list[list[int]]) -> _Payload:
-        samples, skipped = [], []
-        content: Batch | ModRWKVError | None
+    def __getitem__(self, indices: _Indices) -> Payload:
+        chosen, is_last = indices
+        samples: list[Sample] = []
+        skipped: list[tuple[int, int, str]] = []
         try:
-            for number, record, *seeds in indices:
-                source = self._sources[number]
-                draw = Draw(seeds[0], source) if seeds else None
+            for index in chosen:
                 try:
-                    samples.append(self._encoder.sample(source[record], draw))
+                    samples.append(self._sample(index))
                 except DataError as error:
-                    if self._on_error == "raise":
+                    if self._on_error == "fail":
                         raise
-                    skipped.append(error.message)
-            content = pack(samples) if samples else None
+                    skipped.append((index.source, index.record, error.message))
+            return self.payload((pack(samples) if samples else None, skipped, is_last))
         except ModRWKVError as error:
-            content = error
-        if get_worker_info() is None:
-            return _Payload(*pack_arena((content, skipped), partial(torch.empty, dtype=torch.uint8)))
+            return self.payload(error)
 
-        def allocate(size: int) -> Tensor:
-            self._shared.append(SharedArena(size))
-            return self._shared[-1].tensor()
-
-        packed, _ = pack_arena((content, skipped), allocate)
-        return _Payload(packed, self._shared[-1])
-
-
-@contextlib.contextmanager
-def _explained_deaths() -> Iterator[None]:
-    """Turn torch's report of a killed worker into an error with a hint."""
-    try:
-        yield
-    except (ConnectionError, EOFError, FileNotFoundError) as error:  # of a batch that it has announced
-        raise _death(error) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise _death(error) from error
-
-
-def _death(error: Exception) -> DataError:
-    return DataError(
-        f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
-        component="data.workers",
-        hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
-    )
-
-
-def _tie_to_parent(_worker: int) -> None:
-    """Let a worker die with the process that trains, and leave signals to that process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(AttributeError, OSError):  # Linux only
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # it died before
-        os._exit(1)
-
-
-def _identity(payload: Any) -> Any:
-    return payload
+    def _sample(self, index: SampleIndex) -> Sample:
+        source = self._sources[index.source]
+        draw = None if index.seed is None else Draw(index.seed, source)
+        sample = self._encoder.sample(source[index.record], draw)
+        # Augmentations may change lengths; all else means that the batches were planned with other data.
+        if index.tokens is not None and draw is None and len(sample.ids) != index.tokens:
+            raise DataError(
+                f"{sample.key}: has {len(sample.ids)} tokens, but {index.tokens} when lengths were measured",
+                hint=f"the data have changed: remove {cache_folder() / 'lengths'}, and they are measured again",
+            )
+        return sample

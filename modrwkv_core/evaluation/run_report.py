@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.evaluation.cards import read_evaluations
@@ -23,8 +23,12 @@ from modrwkv_core.model.train_state import BestCheckpoint, TrainState
 from modrwkv_core.storage.tensor_shapes import read_shapes
 from modrwkv_core.training.diagnosis import diagnose, unused_modalities
 from modrwkv_core.training.loggers import read_metrics
+from modrwkv_core.training.skipped import SKIPPED, read_skipped
 
 __all__ = ["write_run_report"]
+
+_SHOWN: Final = 50
+"""Broken records in the report."""
 
 
 def write_run_report(run: Path) -> Path:
@@ -56,6 +60,7 @@ def write_run_report(run: Path) -> Path:
               list(_modalities(manifest, metrics))),
         Table("Parts", ("Part", "Component", "Parameters"), parts),
         Table("Data", ("Used for", "Source", "Settings"), list(_data(manifest))),
+        Table("Broken records, left out", ("Phase", "Source", "Record", "Reason"), list(_skipped(run))),
         Table("Environment", ("What", "Version"), list(_environment(folder))),
     ]  # fmt: skip
     write_report(
@@ -108,7 +113,7 @@ def _phase(
         ", ".join(phase.train),
         f"{taken} of {planned}",
         f"{phase.lr:g}",
-        str(phase.batch_size or manifest.data.batch_size),
+        _batch(manifest, phase),
         *(_last(lines, word) for word in ("loss", "valid")),
         "none" if best is None else f"{best.metric} {best.value:.4g} after step {best.step:,}",
     ]
@@ -137,6 +142,11 @@ def _modalities(manifest: Manifest, metrics: Sequence[Mapping[str, float | str]]
                 f"{statistics.median(ratios):.3g}" if ratios else "not measured",
                 verdict,
             ]
+
+
+def _batch(manifest: Manifest, phase: Phase) -> str:
+    size, tokens = manifest.batch_limits(phase)
+    return ", ".join([*([str(size)] if size else []), *([f"{tokens:,} tokens"] if tokens else [])])
 
 
 def _last(lines: Sequence[Mapping[str, float | str]], word: str) -> str:
@@ -180,6 +190,14 @@ def _data(manifest: Manifest) -> Iterator[list[str]]:
         for source in sources:
             settings = source.model_dump(mode="json", exclude={"source"}, exclude_defaults=True)
             yield [use, source.source, ", ".join(f"{key}: {value}" for key, value in settings.items()) or "defaults"]
+
+
+def _skipped(run: Path) -> Iterator[list[str]]:
+    lines = read_skipped(run)
+    for line in lines[:_SHOWN]:
+        yield [line.phase, line.source, str(line.record), line.reason]
+    if len(lines) > _SHOWN:
+        yield ["...", "", "", f"{SKIPPED} names {len(lines) - _SHOWN} more"]
 
 
 def _environment(folder: RunFolder) -> Iterator[list[str]]:

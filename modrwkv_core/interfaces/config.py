@@ -155,6 +155,14 @@ class EncoderConfig(ComponentConfig, ABC):
         """Length of an ordinary item, for the wiring check and its examples; None if items have no usual length."""
         return None
 
+    @property
+    def fixed_length(self) -> int | None:
+        """Length of every item, if the processor brings all signals to one size; None if it depends on the signal.
+
+        Lengths of records are then known without decoding their media.
+        """
+        return None
+
 
 def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig | Mapping[str, EncoderConfig]]:
     """Return the configurations of the encoders that one is made of, by the names of its fields.

@@ -35,6 +35,9 @@ from modrwkv_core.manifest.unions import (
 
 __all__ = ["VALID_LOSS", "DataSection", "EarlyStopping", "Evaluation", "Manifest", "ModalityConfig", "Phase", "Plugins"]
 
+_BATCH_SIZE = 16
+"""Conversations of a batch, unless something else ends it."""
+
 FileName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -89,6 +92,16 @@ class ModalityConfig(Section):
         yield "adapter", self.adapter
 
 
+class FeatureCacheSection(Section):
+    """Where the features of frozen encoders are kept, for later epochs, phases and runs."""
+
+    path: ManifestPath
+    """A folder, which any number of runs may share."""
+
+    max_bytes: int = Field(default=50 * 2**30, ge=2**20)
+    """Size above which the features that were not used for longest are removed."""
+
+
 class DataSection(Section):
     """Where conversations come from and how they are batched."""
 
@@ -98,18 +111,31 @@ class DataSection(Section):
     valid: tuple[SourceSection, ...] = ()
     """Sources whose loss is measured at the end of each phase, without learning from them."""
 
-    batch_size: int = Field(default=16, ge=1, le=2**20)
-    """Conversations for each optimizer step, packed one after the other."""
+    batch_size: int | None = Field(default=None, ge=1, le=2**20)
+    """Most conversations for each optimizer step, packed one after the other. Null: 16, or any number where
+    ``max_tokens_per_batch`` ends batches."""
+
+    max_tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Most tokens for each optimizer step, with all media. Conversations of like length come together. Their lengths
+    are measured before training, once for the same data. Null: any number."""
 
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest conversation allowed, in tokens with all media; a longer one is an error that names it. Null: any."""
 
+    feature_cache: FeatureCacheSection | None = None
+    """Keeps the features of encoders that a phase does not train; media that augmentations change are not kept. Null:
+    all features are computed when they are needed."""
+
     workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode and tokenize; 0 does it in the training process."""
 
-    on_error: Literal["raise", "skip"] = "raise"
-    """What a broken record does in training and validation: ``raise`` saves a checkpoint and stops; ``skip`` warns,
-    leaves the record out and counts it in the metrics."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What a broken record does in training and validation: ``fail`` saves a checkpoint and stops; ``skip`` warns,
+    leaves the record out, counts it in the metrics and names it in ``skipped.jsonl``."""
+
+    max_error_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Share of the records read in a phase that may be broken with ``on_error: skip``; more are an error. It counts
+    from 1,000 records on, so that by default 10 are left out before."""
 
 
 class EarlyStopping(Section):
@@ -144,8 +170,11 @@ class Phase(Section):
     steps: int | None = Field(default=None, ge=1)
     """Length in optimizer steps; either this or ``epochs``."""
 
-    batch_size: int | None = Field(default=None, ge=1)
-    """Conversations for each optimizer step; null: as in ``data``."""
+    batch_size: int | None = Field(default=None, ge=1, le=2**20)
+    """Most conversations for each optimizer step; null: as in ``data``."""
+
+    max_tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Most tokens for each optimizer step; null: as in ``data``."""
 
     data: tuple[SourceSection, ...] | None = Field(default=None, min_length=1)
     """Sources of this phase; null: ``data.train``."""
@@ -222,6 +251,9 @@ class Parallel(Section):
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Conversations that a device computes at once; gradients of the rest of its share of the batch are accumulated.
     Null: its whole share."""
+
+    max_tokens_per_micro_batch: int | None = Field(default=None, ge=1)
+    """Most tokens that a device computes at once. Null: its whole share."""
 
 
 class Evaluation(Section):
@@ -306,6 +338,18 @@ class Manifest(Section):
         """Return the parts that ``words`` name, in the order of :attr:`parts`."""
         wanted = set(words)
         return tuple(part for part in self.parts if wanted & _words(part))
+
+    def batch_limits(self, phase: Phase) -> tuple[int | None, int | None]:
+        """Return the most conversations and the most tokens of a batch in ``phase``; None allows any number."""
+        size = phase.batch_size or self.data.batch_size
+        tokens = phase.max_tokens_per_batch or self.data.max_tokens_per_batch
+        return size if size or tokens else _BATCH_SIZE, tokens
+
+    def longest_conversation(self, phase: Phase) -> int | None:
+        """Return the most tokens that a conversation may have in ``phase``; None allows any number."""
+        _, tokens = self.batch_limits(phase)
+        limits = (self.data.max_tokens, tokens, self.parallel.max_tokens_per_micro_batch)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def learning_rates(self, phase: Phase) -> dict[str, float]:
         """Return the highest learning rate of each part that learns in ``phase``."""

@@ -9,6 +9,7 @@ import torch
 
 from modrwkv_core.data.augmenting import SignalAugmenter
 from modrwkv_core.data.conversation import ConversationEncoder
+from modrwkv_core.data.feature_cache import FeatureCache
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead
 from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
@@ -116,9 +117,15 @@ def _preprocessors(loaded: LoadedManifest) -> dict[str, MediaPreprocessor]:
 
 
 def conversation_encoder(
-    model: MultimodalModel, max_tokens: int | None, augmenters: Mapping[str, SignalAugmenter] | None = None
+    model: MultimodalModel,
+    max_tokens: int | None,
+    augmenters: Mapping[str, SignalAugmenter] | None = None,
+    caches: Mapping[str, FeatureCache] | None = None,
 ) -> ConversationEncoder:
-    """Return the picklable object that tokenizes conversations for ``model``; ``augmenters`` are for training."""
+    """Return the picklable object that tokenizes conversations for ``model``.
+
+    ``augmenters`` and ``caches``, those of the model's embedders, are for training.
+    """
     heads = model.token_heads() | model.query_heads()
     return ConversationEncoder(
         model.tokenizer,
@@ -127,6 +134,7 @@ def conversation_encoder(
         max_tokens,
         {name: head.origin for name, head in heads.items()},
         augmenters,
+        caches,
     )
 
 

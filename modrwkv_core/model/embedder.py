@@ -6,15 +6,18 @@ N = media items, L = the longest of them, D = hidden size of the backbone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from modrwkv_core.data.feature_cache import FeatureCache
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Adapter, Component, Compressor, Encoder
 from modrwkv_core.interfaces.guard import guard, length_after
 from modrwkv_core.interfaces.values import Features, MediaItem
+from modrwkv_core.model.feature_cache import encode
 
 __all__ = ["MediaEmbedder"]
 
@@ -28,6 +31,7 @@ class MediaEmbedder(nn.Module):
 
     Attributes:
         augmenter: Changes the features of the encoder in training; the trainer sets it.
+        cache: Keeps the features of the encoder, which is frozen; the trainer sets it.
     """
 
     def __init__(self, encoder: Encoder[Any], compressor: Compressor[Any] | None, adapter: Adapter[Any]) -> None:
@@ -36,6 +40,7 @@ class MediaEmbedder(nn.Module):
         self.compressor = compressor
         self.adapter = adapter
         self.augmenter: Callable[[Features, Sequence[int | None], bool], Features] | None = None
+        self.cache: FeatureCache | None = None
         self._unseen = True
 
     def train(self, mode: bool = True) -> MediaEmbedder:
@@ -56,11 +61,10 @@ class MediaEmbedder(nn.Module):
         """
         look = self._unseen or not self.training
         encoder, compressor, adapter = self.encoder, self.compressor, self.adapter
-        lengths = [length_after(encoder.config, item.length, encoder.origin) for item in items]
-        with guard(encoder.origin, "forward()"):
-            features = encoder(items)
+        encode_all = partial(self._encode, look=look)
+        features = encode_all(items) if self.cache is None else encode(encode_all, items, self.cache)
+        lengths: list[int] = features.lengths.tolist()
         dim = encoder.config.out_dim
-        _check("encoder", encoder, features, lengths, dim, look)
         if self.augmenter is not None and seeds is not None:
             features = self.augmenter(features, seeds, look)
         if compressor is not None:
@@ -76,6 +80,14 @@ class MediaEmbedder(nn.Module):
         self._unseen = False
         adapted: Features = features
         return adapted
+
+    def _encode(self, items: Sequence[MediaItem], look: bool) -> Features:
+        encoder = self.encoder
+        lengths = [length_after(encoder.config, item.length, encoder.origin) for item in items]
+        with guard(encoder.origin, "forward()"):
+            features: Features = encoder(items)
+        _check("encoder", encoder, features, lengths, encoder.config.out_dim, look)
+        return features
 
 
 def _check(kind: str, component: Component, features: object, lengths: list[int], dim: int, look: bool) -> None:

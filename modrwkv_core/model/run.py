@@ -7,6 +7,7 @@
       lock.json               distributions, versions, kernel backend, seeds
       metrics.jsonl           one line of metrics for each logged step
       metrics.csv             the same as a table
+      skipped.jsonl           broken records that were left out, if any
       checkpoints/step-00000120/
         <part>.safetensors    the weights of each part
         <part>.frozen.safetensors  those that its fine-tuning method never changes

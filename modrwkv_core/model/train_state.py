@@ -30,6 +30,8 @@ class AccumulatedMetrics(_Strict):
         samples: Their conversations.
         features: Their feature vectors of media.
         padded: The same, with the padding of batches.
+        cacheable: Media whose features could have been cached.
+        cached: Those whose features were.
         waited: Seconds of waiting for data.
         flops: Their operations.
         seconds: What they took.
@@ -41,6 +43,8 @@ class AccumulatedMetrics(_Strict):
     samples: Count = 0
     features: Count = 0
     padded: Count = 0
+    cacheable: Count = 0
+    cached: Count = 0
     waited: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     flops: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
@@ -111,7 +115,8 @@ class TrainState(_Strict):
         rng_states: The random state of each process.
         metrics_size: Bytes of the metrics that were logged so far.
         accumulated: Metrics that were not logged yet.
-        skipped_records: Broken records that the phase has left out.
+        read_records: Records that the phase has read.
+        skipped_records: Broken ones among them, which were left out.
         data: The sources of the phase.
         best: The best checkpoint of the phase so far; None before its first validation.
         files: SHA-256 of each file of the checkpoint, by name.
@@ -125,6 +130,7 @@ class TrainState(_Strict):
     rng_states: Annotated[tuple[RngState, ...], Field(min_length=1)]
     metrics_size: Count = 0
     accumulated: AccumulatedMetrics = AccumulatedMetrics()
+    read_records: Count = 0
     skipped_records: Count = 0
     data: tuple[SourceFingerprint, ...] = ()
     best: BestCheckpoint | None = None

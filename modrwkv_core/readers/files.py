@@ -11,10 +11,13 @@ from typing import Any, Final
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.modality import decode_base64, media_path
 
-__all__ = ["byte_limit", "limit_from_environment", "read_media"]
+__all__ = ["byte_limit", "cache_folder", "limit_from_environment", "read_media"]
 
 MAX_BYTES: Final = 2**31
 """Bytes above which a file is refused unless told otherwise."""
+
+CACHE_VARIABLE: Final = "MODRWKV_CACHE"
+"""Environment variable that names the folder of what can be made again."""
 
 MAX_BYTES_VARIABLE: Final = "MODRWKV_MAX_FILE_BYTES"
 """Environment variable that sets another limit."""
@@ -30,6 +33,13 @@ def limit_from_environment(variable: str, default: int) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise DataError(f"{variable} is {text!r}, not a whole number above 0", hint="correct or unset it")
     return int(text)
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again, which need not exist."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modrwkv"
 
 
 def byte_limit() -> int:

@@ -95,6 +95,16 @@ class EncoderContract(NeuralContract):
         for item in self.items(module.config):
             self.encoded(module, [item])
 
+    def test_a_fixed_length_is_that_of_all_signals(self, settings: Mapping[str, Any]) -> None:
+        """If the configuration has a ``fixed_length``, items of all signals have it: batches are planned with it.
+
+        Remedy: return None in ``fixed_length`` if the length depends on the signal.
+        """
+        config = self.config(settings)
+        if config.fixed_length is not None:
+            lengths = {item.length for item in self.items(config)}
+            assert lengths == {config.fixed_length}, f"items have lengths {lengths}, fixed is {config.fixed_length}"
+
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
         """An item's features do not depend on its neighbours or on padding.
 

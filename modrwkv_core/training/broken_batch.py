@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from modrwkv_core.data.batch import Batch
+from modrwkv_core.data.feature_cache import cached_features
 from modrwkv_core.storage.tensors import write_tensors
 
 __all__ = ["keep_batch"]
@@ -38,4 +39,6 @@ def keep_batch(micro_batches: Sequence[Batch | None], path: Path) -> None:
         for index, placed in enumerate(batch.media):
             for name, tensor in placed.item.tensors.items():
                 tensors[f"{part}/{placed.modality}/{index}/{name}"] = tensor
+            if (features := cached_features(placed.item)) is not None:
+                tensors[f"{part}/{placed.modality}/{index}/features"] = features
     write_tensors({name: tensor.clone() for name, tensor in tensors.items()}, path, {"conversations": json.dumps(keys)})

@@ -29,6 +29,7 @@ class BatchCounts:
 
     Attributes:
         conversations: Their number.
+        skipped: Number of broken records that were left out.
         heads: By name, what is supervised.
         modalities: By name, the number of media.
         signals: By number, how many processes a signal reached.
@@ -36,6 +37,7 @@ class BatchCounts:
     """
 
     conversations: int
+    skipped: int
     heads: Counter[str]
     modalities: Counter[str]
     signals: Counter[int]
@@ -48,6 +50,7 @@ class BatchCounts:
         micro_batches: Sequence[Batch | None],
         world: World,
         *,
+        skipped: int = 0,
         received: int | None = None,
         failed: bool = False,
     ) -> Self:
@@ -57,6 +60,7 @@ class BatchCounts:
             model: Its heads and modalities are counted.
             micro_batches: Those of this process.
             world: The processes.
+            skipped: Broken records that this process has left out of the batch.
             received: The signal that reached this process.
             failed: Whether it could not load its batch.
 
@@ -66,12 +70,13 @@ class BatchCounts:
         own = [batch for batch in micro_batches if batch is not None]
         heads = sum((supervised(model, batch) for batch in own), Counter())
         modalities = Counter(placed.modality for batch in own for placed in batch.media)
-        counts = [sum(len(batch.keys) for batch in own)]
+        counts = [sum(len(batch.keys) for batch in own), skipped]
         counts += [heads[name] for name in model.heads] + [modalities[name] for name in model.embedders]
         counts += _one_hot(received, _SIGNALS) + _one_hot(world.rank if failed else None, range(world.size))
         total = iter(world.sum(torch.tensor(counts)).tolist())
         return cls(
             conversations=next(total),
+            skipped=next(total),
             heads=Counter({name: next(total) for name in model.heads}),
             modalities=Counter({name: next(total) for name in model.embedders}),
             signals=Counter({int(number): next(total) for number in _SIGNALS}),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from modrwkv_core.data.batch import Batch
+from modrwkv_core.data.feature_cache import cached_features
 from modrwkv_core.model.embedder import MediaEmbedder
 from modrwkv_core.model.multimodal import MultimodalModel
 
@@ -81,7 +82,9 @@ class StepFlops:
         count = self._token * batch.ids.numel() + self._label * len(batch.supervised)
         for placed in batch.media:
             config, encoder, connector = self._modalities[placed.modality]
-            count += encoder * config.out_length(placed.item.length) + connector * placed.count
+            count += connector * placed.count
+            if cached_features(placed.item) is None:
+                count += encoder * config.out_length(placed.item.length)
         return float(count)
 
 

@@ -25,6 +25,7 @@ from modrwkv_core.training.peers import check_peers, check_sharding
 from modrwkv_core.training.phase import PhaseRun, is_phase_done
 from modrwkv_core.training.plan import PhasePlan
 from modrwkv_core.training.resume import check_manifest, warn_of_other_versions
+from modrwkv_core.training.skipped import drop_skipped_after
 from modrwkv_core.training.world import joined
 
 __all__ = ["train"]
@@ -63,10 +64,10 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
         manifest_changed = state is not None and check_manifest(folder, loaded, state)
         context = RunContext(loaded, folder, world, progress_bar, pretrained=checkpoint is None)
         check_sharding(context)
+        check_peers(context, checkpoint)
         plans = [PhasePlan.of(context, phase) for phase in context.manifest.phases]
         if checkpoint is not None:
             context.methods = load_checkpoint(loaded, context.model.parts(), checkpoint)
-        check_peers(context, checkpoint)
         context.place()
         first = _first_phase(context, plans, state)
         if first < len(plans):
@@ -117,6 +118,7 @@ def _begin_run(context: RunContext) -> None:
     write_text(context.folder.manifest, dump_manifest(context.manifest))
     write_json(context.folder.lock, _lock(context, _hashes_of_weights(context)))
     truncate_metrics(context.folder.path, 0)
+    drop_skipped_after(context.folder.path, 0)
 
 
 def _resume_run(context: RunContext, state: TrainState, manifest_changed: bool) -> None:
@@ -133,6 +135,7 @@ def _resume_run(context: RunContext, state: TrainState, manifest_changed: bool) 
     if now != before:
         write_json(context.folder.lock, now)
     truncate_metrics(context.folder.path, state.metrics_size)
+    drop_skipped_after(context.folder.path, state.step)
 
 
 def _lock(context: RunContext, weights: dict[str, str]) -> dict[str, Any]:

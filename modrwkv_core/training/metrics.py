@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.data.batch import Batch
+from modrwkv_core.data.feature_cache import CacheableItem, cached_features
 from modrwkv_core.model.train_state import AccumulatedMetrics
 from modrwkv_core.training.world import World
 
@@ -74,6 +75,7 @@ class MetricsAccumulator:
         self._tokens, self._samples = sums.tokens, sums.samples
         self._features, self._padded = sums.features, sums.padded
         self._waited, self._flops = sums.waited, sums.flops
+        self._cacheable, self._cached = sums.cacheable, sums.cached
 
     def waiting(self, batches: Iterator[_T]) -> Iterator[_T]:
         """Yield ``batches``, and measure how long they keep the caller waiting."""
@@ -108,6 +110,9 @@ class MetricsAccumulator:
         counts = defaultdict(list)
         for placed in batch.media:
             counts[placed.modality].append(placed.count)
+            if isinstance(placed.item, CacheableItem):
+                self._cacheable += 1
+                self._cached += cached_features(placed.item) is not None
         self._features += sum(map(sum, counts.values()))
         self._padded += sum(len(each) * max(each) for each in counts.values())
 
@@ -135,13 +140,16 @@ class MetricsAccumulator:
 
         All processes of ``world`` call this together; what they did is summed.
 
-        Beside them stand ``tokens_per_second``, ``samples_per_second``; ``data_wait``, the share of the time that the
-        host waited for data; ``padding``, the share of padding if the features of a modality are padded to the longest
-        of the batch; ``mfu``, the share of the device's peak, if that is known.
+        Beside them stand ``tokens_per_second``, ``samples_per_second``; ``tokens_per_step``, if one was taken;
+        ``data_wait``, the share of the time that the host waited for data; ``padding``, the share of padding if the
+        features of a modality are padded to the longest of the batch; ``mfu``, the share of the device's peak, if that
+        is known; ``feature_cache_hits``, the share of media whose features were cached, if a cache is used.
         """
         seconds = max(time.perf_counter() - self._began, 1e-9)
         own = [self._tokens, self._samples, self._features, self._padded, self._flops, self._waited]
-        tokens, samples, features, padded, flops, waited = world.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+        own += [self._cacheable, self._cached]
+        total = world.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+        tokens, samples, features, padded, flops, waited, cacheable, cached = total
         metrics = {name: total / self._counts[name] for name, total in self._sums.items()}
         metrics |= {
             "tokens_per_second": tokens / seconds,
@@ -150,6 +158,10 @@ class MetricsAccumulator:
         }
         if padded:
             metrics["padding"] = 1 - features / padded
+        if steps := self._counts.get("loss"):
+            metrics["tokens_per_step"] = tokens / steps
+        if cacheable:
+            metrics["feature_cache_hits"] = cached / cacheable
         if self._peak_flops is not None:
             metrics["mfu"] = flops / seconds / self._peak_flops / world.size
         return metrics
@@ -163,6 +175,8 @@ class MetricsAccumulator:
             samples=self._samples,
             features=self._features,
             padded=self._padded,
+            cacheable=self._cacheable,
+            cached=self._cached,
             waited=self._waited,
             flops=self._flops,
             seconds=time.perf_counter() - self._began,

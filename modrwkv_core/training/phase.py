@@ -13,7 +13,7 @@ from typing import Final
 from tqdm import tqdm
 
 from modrwkv_core.data.batch import Batch
-from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.manifest.schema import VALID_LOSS, Phase
@@ -34,6 +34,7 @@ from modrwkv_core.training.prefetch import batches_on
 from modrwkv_core.training.resume import check_data, fingerprint
 from modrwkv_core.training.rng import Rng
 from modrwkv_core.training.saving import Checkpointer
+from modrwkv_core.training.skipped import SKIPPED
 from modrwkv_core.training.step import TrainStep
 from modrwkv_core.training.validation import validate
 from modrwkv_core.training.world import PeerError
@@ -42,6 +43,10 @@ __all__ = ["PhaseRun", "is_phase_done"]
 
 _MAX_PENDING: Final = 64
 """Steps whose metrics may stay on a GPU; then the host waits for them, also between log lines."""
+
+
+_MIN_READ: Final = 1000
+"""Records from which on the share of broken ones counts."""
 
 
 class _NotFiniteError(ModRWKVError):
@@ -78,9 +83,12 @@ class PhaseRun:
         self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
         self.step = TrainStep(context, plan, self.optimizer)
         self.diagnostics = Diagnostics(context)
+        context.open_caches(self.phase)
         self.loader = context.loader(self.phase, plan.sources)
         self.phase_step = 0
-        self.skipped_before = 0
+        self.read_records = 0
+        self.skipped_records = 0
+        self.skipped_by_loader = 0
         peak = device_peak(context.device) if self.phase.precision == "bfloat16" else None
         self.flops = None if peak is None else StepFlops(self.model)
         self.accumulator = MetricsAccumulator(peak_flops=peak)
@@ -104,7 +112,7 @@ class PhaseRun:
             check_data(self.phase.name, state.data, self.plan.sources)
             self.optimizer.load_tensors(self.context.folder.optimizer_state(checkpoint))
         self.phase_step = state.phase_step
-        self.skipped_before = state.skipped_records
+        self.read_records, self.skipped_records = state.read_records, state.skipped_records
         self.accumulator.reset(state.accumulated)
         self.checkpointer.saved = checkpoint
         if self.context.world.rank < len(state.rng_states):
@@ -150,6 +158,7 @@ class PhaseRun:
                 self.context.step += 1
                 self.phase_step += 1
                 self.rng = Rng.now(self.context.device)
+                self.count_records(counts)
                 bar.update()
                 if self.is_logged(self.phase_step):
                     bar.set_postfix_str(self._log())
@@ -186,8 +195,15 @@ class PhaseRun:
                 micro_batches = next(batches)
             except Exception as error:
                 failure = error
-        received, is_failed = context.interrupts.received, failure is not None
-        counts = BatchCounts.of(self.model, micro_batches, context.world, received=received, failed=is_failed)
+        skipped, self.skipped_by_loader = self.loader.num_skipped - self.skipped_by_loader, self.loader.num_skipped
+        counts = BatchCounts.of(
+            self.model,
+            micro_batches,
+            context.world,
+            skipped=skipped,
+            received=context.interrupts.received,
+            failed=failure is not None,
+        )
         if failure is not None:
             raise failure
         if counts.failed:
@@ -221,6 +237,26 @@ class PhaseRun:
         if self.accumulator.pending == _MAX_PENDING:
             self._fetch()
 
+    def count_records(self, counts: BatchCounts) -> None:
+        """Count what a step has read, and name the broken records that it has left out.
+
+        Raises:
+            DataError: More are broken than ``data.max_error_share`` allows.
+        """
+        self.read_records += counts.conversations + counts.skipped
+        if not counts.skipped:
+            return
+        self.skipped_records += counts.skipped
+        self.context.note_skipped(self.phase.name, self.loader)
+        share = self.context.manifest.data.max_error_share
+        if self.skipped_records > share * max(self.read_records, _MIN_READ):
+            raise DataError(
+                f"{self.skipped_records} of {self.read_records} records of phase {self.phase.name} are broken, more "
+                f"than a share of {share:g}; {self.context.folder.path / SKIPPED} names them",
+                component="data.max_error_share",
+                hint="repair the data, or allow a larger share",
+            )
+
     def _fetch(self) -> None:
         """Take the metrics from the device; nothing may be saved before."""
         if (broken := self.accumulator.fetch()) is not None:
@@ -253,8 +289,8 @@ class PhaseRun:
         metrics = self.accumulator.means(self.context.world)
         metrics["peak_memory_gib"] = self.context.world.max(peak_memory(self.context.device))
         metrics["lr"] = self.phase.lr * self.step.lr_factor(self.phase_step - 1)
-        if skipped := sum(self.context.world.gather(self.skipped_records)):
-            metrics["skipped_records"] = float(skipped)
+        if self.skipped_records:
+            metrics["skipped_records"] = float(self.skipped_records)
         self.context.announce(self.phase, metrics)
         self.accumulator.reset()
         words = [
@@ -262,12 +298,9 @@ class PhaseRun:
             f"{metrics['tokens_per_second']:.0f} tokens/s",
             f"data wait {metrics['data_wait']:.0%}",
         ]
+        if "feature_cache_hits" in metrics:
+            words.append(f"feature cache hits {metrics['feature_cache_hits']:.0%}")
         return ", ".join(words + ([f"MFU {metrics['mfu']:.0%}"] if "mfu" in metrics else []))
-
-    @property
-    def skipped_records(self) -> int:
-        """Broken records that the phase has left out."""
-        return self.skipped_before + self.loader.skipped
 
     def _state(self, *, done: bool) -> TrainState:
         self._fetch()
@@ -280,6 +313,7 @@ class PhaseRun:
             rng_states=tuple(self.context.world.gather(self.rng.saved())),
             metrics_size=metrics_size(self.context.folder.path) if self.logged is None else self.logged,
             accumulated=self.accumulator.state(),
+            read_records=self.read_records,
             skipped_records=self.skipped_records,
             data=self.data,
             best=self.early_stopping.best,

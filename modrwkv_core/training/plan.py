@@ -51,6 +51,7 @@ class PhasePlan:
         sources = context.sources(phase)
         method = finetuning_method(context.loaded, phase)
         check_plan(context.model, context.manifest, phase, method)
+        context.measure(phase, [*sources, *context.valid])
         loader = context.loader(phase, sources)
         if context.valid:
             context.loader(phase, context.valid)  # which refuses empty sources

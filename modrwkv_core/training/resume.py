@@ -23,7 +23,18 @@ from modrwkv_core.model.train_state import SourceFingerprint, TrainState
 __all__ = ["check_data", "check_manifest", "fingerprint", "warn_of_other_versions"]
 
 _FREE: Final = frozenset(
-    {"name", "data_root", "evaluation", "parallel", "plugins", "data.workers", "data.valid", "data.on_error"}
+    {
+        "name",
+        "data_root",
+        "evaluation",
+        "parallel",
+        "plugins",
+        "data.workers",
+        "data.valid",
+        "data.on_error",
+        "data.max_error_share",
+        "data.feature_cache",
+    }
 )
 """Sections and keys that do not change what is computed."""
 

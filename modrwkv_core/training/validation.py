@@ -67,7 +67,8 @@ def validate(context: RunContext, phase: Phase) -> dict[str, float]:
         context.sharded.release()
     for module, mode in modes.items():
         module.training = mode
-    sums["skipped"] = float(loader.skipped)
+    sums["skipped"] = float(loader.num_skipped)
+    context.note_skipped(f"{phase.name}, validation", loader)
     return _metrics(context, _summed(context, sums))
 
 

@@ -203,6 +203,18 @@ def test_two_processes_learn_what_one_learns(
 
 
 @pytest.mark.slow
+def test_two_processes_share_a_budget_of_tokens(manifest: Path) -> None:
+    steps = ("phases.pretrain.steps=2", "phases.finetune.steps=3")
+    budget = (*steps, "data.batch_size=null", "data.max_tokens_per_batch=400", "data.on_error=skip")
+    cache = (f"data.feature_cache={{path: {manifest.parent / 'features'}}}",)
+    run, expected = manifest.parent / "budget", manifest.parent / "budget-alone"
+    run_training((manifest, expected, budget))
+    micro = ("parallel.max_tokens_per_micro_batch=150", "data.workers=1")
+    assert together(run_training, (manifest, run, budget + micro + cache)) == {0: ("", ""), 1: ("", "")}
+    assert_same(run, expected)
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(manifest: Path, alone: Path) -> None:
     run = manifest.parent / "elastic"
     shutil.copytree(alone, run)

@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from modrwkv_core.data.loading import Loader
+from modrwkv_core.data.order import EpochOrder
 from modrwkv_core.errors import CheckpointError, DataError, ManifestError, ModRWKVError, WriteError
 from modrwkv_core.inference.session import load
 from modrwkv_core.manifest.load import load_manifest
@@ -141,8 +143,10 @@ def test_a_broken_record_leaves_a_checkpoint_of_the_last_step(text_manifest: Man
     manifest = text_manifest(phases=[ONE | {"checkpoint_every": None}])
     whole = run(manifest, tmp_path / "whole")
     intact = (manifest.parent / "talks.jsonl").read_text()
-    break_line(manifest, 4)
-    with pytest.raises(DataError, match=r"talks\.jsonl:5.*(\n.*)*go on with --resume from .*step-0000000"):
+    order = EpochOrder([9], [1.0], seed=0, phase="one", epoch=0)
+    ((_, line),) = order.records(np.array([4])).tolist()  # in the third batch
+    break_line(manifest, line)
+    with pytest.raises(DataError, match=rf"talks\.jsonl:{line + 1}: .*(\n.*)*go on with --resume from .*step-0000000"):
         run(manifest, tmp_path / "run")
     (manifest.parent / "talks.jsonl").write_text(intact)
     with pytest.warns(UserWarning, match="records of a source 'chat' of phase one have changed"):

@@ -1,19 +1,22 @@
 import pickle
 from collections import Counter
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from modrwkv_core.data.arena import unpack_arena
+from modrwkv_core.data import batching
 from modrwkv_core.data.batch import Batch
+from modrwkv_core.data.batching import EpochBatches, SampleIndex, Share
 from modrwkv_core.data.conversation import ConversationEncoder
-from modrwkv_core.data.loading import Loader, Share
-from modrwkv_core.data.order import epoch_order, epoch_size
+from modrwkv_core.data.lengths import measure_lengths, refuse_longer
+from modrwkv_core.data.loading import Loader
+from modrwkv_core.data.order import EpochOrder, epoch_size
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
@@ -69,6 +72,11 @@ def content(batch: Batch) -> object:
             for head, asked in batch.queries.items()
         },
     )
+
+
+def epoch_order(sizes: list[int], repeats: list[float], **key: Any) -> NDArray[np.int64]:
+    order = EpochOrder(sizes, repeats, **key)
+    return order.records(np.arange(len(order)))
 
 
 @given(
@@ -159,9 +167,8 @@ def test_a_source_without_records_is_refused(encoder: ConversationEncoder) -> No
 def test_workers_can_be_spawned(encoder: ConversationEncoder) -> None:
     made = loader(encoder)
     copy = pickle.loads(pickle.dumps(made._loader.dataset))
-    visits = [[0, 3], [1, 2]]
-    payloads = (dataset[visits] for dataset in (copy, made._loader.dataset))
-    first, second = (unpack_arena(payload.packed, payload.memory())[0] for payload in payloads)
+    visits = [SampleIndex(0, 3), SampleIndex(1, 2)], True
+    first, second = (dataset[visits].content()[0] for dataset in (copy, made._loader.dataset))
     assert content(first) == content(second)
 
 
@@ -176,12 +183,144 @@ def test_batches_hold_their_conversations_in_order(encoder: ConversationEncoder)
             assert torch.equal(batch.ids[0, begin:end], alone.ids)
 
 
-@given(st.integers(0, 40), st.integers(1, 9), st.none() | st.integers(1, 5))
+@given(st.integers(1, 40), st.integers(1, 9), st.none() | st.integers(1, 5))
 def test_processes_share_a_batch_in_as_many_parts(length: int, size: int, micro_batch_size: int | None) -> None:
-    batch = [[0, index] for index in range(length)]
+    batch = [SampleIndex(0, index) for index in range(length)]
     shares = [Share(rank, size, micro_batch_size).micro_batches(batch) for rank in range(size)]
     assert len({len(share) for share in shares}) == 1
     assert sorted(item for share in shares for part in share for item in part) == batch
     sizes = [sum(map(len, share)) for share in shares]
     assert max(sizes) - min(sizes) <= 1
     assert all(len(part) <= (micro_batch_size or length) for share in shares for part in share)
+
+
+def lengths(encoder: ConversationEncoder) -> list[NDArray[np.uint32]]:
+    return [measure_lengths(source, encoder, records=range(len(source))) for source in sources()]
+
+
+def bounded(encoder: ConversationEncoder, max_tokens: int, **settings: Any) -> Loader:
+    chosen = {"batch_size": None, "seed": 1, "lengths": lengths(encoder)} | settings
+    return Loader(sources(), encoder, max_tokens_per_batch=max_tokens, **chosen)
+
+
+def test_lengths_are_those_of_the_samples(encoder: ConversationEncoder) -> None:
+    for source, measured in zip(sources(), lengths(encoder), strict=True):
+        assert measured.tolist() == [len(encoder.sample(source[index]).ids) for index in range(len(source))]
+
+
+def test_workers_measure_the_same(encoder: ConversationEncoder) -> None:
+    source = CountingSource(CountingConfig(name="a", size=700))
+    records = range(1, 700, 2)
+    alone, together = (measure_lengths(source, encoder, records=records, workers=workers) for workers in (0, 1))
+    assert alone.tolist() == together.tolist()
+    assert len(alone) == 350
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_records_are_refused_or_have_no_length(encoder: ConversationEncoder, workers: int) -> None:
+    source = CountingSource(CountingConfig(name="a", size=5, broken=3))
+    with pytest.raises(DataError, match=r"^a:3: broken"):
+        measure_lengths(source, encoder, records=range(5), workers=workers)
+    measured = measure_lengths(source, encoder, records=range(5), workers=workers, on_error="skip")
+    assert [index for index, length in enumerate(measured) if length == 0] == [3]
+
+
+def test_a_fixed_length_spares_decoding(encoder: ConversationEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(encoder.preprocessors["sound"].encoder), "fixed_length", 6)
+    monkeypatch.setattr(type(encoder.preprocessors["sound"].modality), "decode", None)
+    without = encoder.num_tokens(Record("a", (Turn("user", (Text("?"),)),)))
+    assert encoder.num_tokens(Record("a", (Turn("user", (Media("sound", []), Text("?"))),))) == without + 2 + 6 // 2
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(60, 200), st.none() | st.integers(1, 9))
+@settings(deadline=None)
+def test_batches_of_tokens_hold_each_sample_once_within_both_limits(
+    tokens: list[int], limit: int, batch_size: int | None
+) -> None:
+    order = EpochOrder([len(tokens)], [1.0], seed=3, phase="", epoch=0)
+    known = [np.array(tokens, dtype=np.uint32)]
+    epoch = EpochBatches(order, batch_size, limit, lengths=known, augment=True)
+    batches = list(epoch.since(0))
+    assert len(batches) == len(epoch)
+    assert sorted(sample.record for batch in batches for sample in batch) == list(range(len(tokens)))
+    for batch in batches:
+        assert [sample.tokens for sample in batch] == [tokens[sample.record] for sample in batch]
+        assert sum(sample.tokens or 0 for sample in batch) <= limit
+        assert len(batch) <= (batch_size or len(tokens))
+    seeds = order.seeds(np.arange(len(tokens))).tolist()
+    assert sorted(sample.seed or 0 for batch in batches for sample in batch) == sorted(seeds)
+    middle = len(batches) // 2
+    assert list(epoch.since(middle)) == batches[middle:]
+
+
+def test_several_windows_resume_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_WINDOW", 16)
+    order = EpochOrder([100], [1.0], seed=3, phase="", epoch=0)
+    known = [(np.arange(100, dtype=np.uint32) * 7) % 31 + 1]
+    batches = list(EpochBatches(order, None, 64, lengths=known, augment=False).since(0))
+    assert sorted(sample.record for batch in batches for sample in batch) == list(range(100))
+    for start in range(len(batches) + 1):
+        resumed = EpochBatches(order, None, 64, lengths=known, augment=False)
+        assert list(resumed.since(start)) == batches[start:]
+        assert len(resumed) == len(batches)
+
+
+def test_conversations_of_like_length_come_together_in_changing_company() -> None:
+    rng = np.random.default_rng(0)
+    known = [rng.integers(10, 1000, 4000).astype(np.uint32)]
+    orders = [EpochOrder([4000], [1.0], seed=3, phase="", epoch=epoch) for epoch in range(2)]
+    epochs = [list(EpochBatches(order, None, 8000, lengths=known, augment=False).since(0)) for order in orders]
+    for batches in epochs:
+        padding = [1 - np.mean(lengths) / max(lengths) for b in batches if (lengths := [s.tokens or 0 for s in b])]
+        assert np.mean(padding) < 0.2, "in the order as it is, it would be half"
+        assert np.mean([sum(s.tokens or 0 for s in batch) for batch in batches]) > 0.9 * 8000
+        medians = [batch[0].tokens or 0 for batch in batches]
+        assert abs(np.corrcoef(medians, range(len(medians)))[0, 1]) < 0.4, "long and short batches take turns"
+    together = [{frozenset(sample.record for sample in batch) for batch in batches} for batches in epochs]
+    assert not together[0] & together[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_of_tokens_are_loaded_as_planned(encoder: ConversationEncoder, workers: int) -> None:
+    whole = [content(batch) for (batch,) in bounded(encoder, 150).batches(1) if batch is not None]
+    assert 1 < len(whole) == bounded(encoder, 150).batches_per_epoch(1)
+    resumed = bounded(encoder, 150, workers=workers)
+    assert [content(batch) for (batch,) in resumed.batches(1, 1) if batch is not None] == whole[1:]
+    for (batch,) in bounded(encoder, 150).batches(1):
+        assert batch is not None
+        assert batch.ids.numel() <= 150
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.none() | st.integers(1, 5),
+    st.none() | st.integers(60, 100),
+)
+@settings(deadline=None)
+def test_processes_share_the_tokens_of_a_batch(
+    tokens: list[int], size: int, micro_batch_size: int | None, limit: int | None
+) -> None:
+    batch = [SampleIndex(0, index, length) for index, length in enumerate(tokens)]
+    shares = [Share(rank, size, micro_batch_size, limit).micro_batches(batch) for rank in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(sample for share in shares for part in share for sample in part) == batch
+    loads = [sum(sample.tokens or 0 for part in share for sample in part) for share in shares]
+    assert max(loads) - min(loads) <= max(tokens)
+    for part in (part for share in shares for part in share):
+        assert len(part) <= (micro_batch_size or len(batch))
+        assert sum(sample.tokens or 0 for sample in part) <= (limit or sum(tokens))
+
+
+def test_a_conversation_longer_than_a_batch_is_refused_by_name(encoder: ConversationEncoder) -> None:
+    (source, _), (measured, _) = sources(), lengths(encoder)
+    longest = int(measured.max())
+    refuse_longer(source, measured, longest)
+    with pytest.raises(DataError, match=rf"a:{measured.argmax()}: the conversation has {longest} tokens, more than"):
+        refuse_longer(source, measured, longest - 1)
+
+
+def test_data_that_changed_since_they_were_measured_are_refused(encoder: ConversationEncoder) -> None:
+    wrong = [measured + 1 for measured in lengths(encoder)]
+    with pytest.raises(DataError, match=r"tokens, but \d+ when lengths were measured"):
+        next(bounded(encoder, 150, lengths=wrong).batches(0))

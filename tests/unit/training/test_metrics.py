@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modrwkv_core.data.feature_cache import CacheableItem
+from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.training import metrics as module
 from modrwkv_core.training.metrics import MetricsAccumulator, StepMetrics, peak_memory
 from modrwkv_core.training.world import World
@@ -18,7 +20,8 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 
 def batch(tokens: int, *counts: tuple[str, int], samples: int = 1) -> Any:
-    media = [SimpleNamespace(modality=name, count=count) for name, count in counts]
+    cached = {4: CacheableItem({}, 4, "d", torch.zeros(4, 1)), 2: CacheableItem({}, 2, "d"), 7: MediaItem({}, 7)}
+    media = [SimpleNamespace(modality=name, count=count, item=cached[count]) for name, count in counts]
     return SimpleNamespace(ids=torch.zeros(1, tokens), keys=("k",) * samples, media=media)
 
 
@@ -82,6 +85,8 @@ def test_rates_and_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     assert means["tokens_per_second"] == 80 / 8
     assert means["samples_per_second"] == 4 / 8
     assert means["data_wait"] == 2 / 8
+    assert means["tokens_per_step"] == 80 / 2
+    assert means["feature_cache_hits"] == 1 / 2
     assert means["padding"] == pytest.approx(1 - 13 / 15)
     assert means["mfu"] == 800 / 8 / 1000
     accumulator.reset()

@@ -73,6 +73,11 @@ class Siglip2Config(PretrainedEncoderConfig):
         """Number of patches of an image, which is always the same."""
         return self.patches
 
+    @property
+    def fixed_length(self) -> int:
+        """Number of patches of an image."""
+        return self.patches
+
     def out_length(self, length: int) -> int:
         """Number of features of an image of ``length`` patches: one for each."""
         return length

@@ -1,0 +1,176 @@
+"""Features of frozen encoders on disk, found by the content of media: no decoding, no processing, no encoding again.
+
+An entry is one file: the BLAKE2b digest of the rest, then features and length in safetensors' format. Entries appear
+whole or not at all, so any number of processes may read and write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from modrwkv_core.interfaces.modality import media_path
+from modrwkv_core.interfaces.values import MediaItem
+from modrwkv_core.storage.files import temporary_name
+
+__all__ = ["CacheableItem", "FeatureCache", "cached_features"]
+
+_DIGEST: Final = 32
+"""Bytes of a digest."""
+
+_FILLED: Final = 0.9
+"""Share of the space that stays in use when entries are removed."""
+
+_SCANS: Final = 16
+"""How often a process looks at the space that all use, while it fills the whole of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheableItem(MediaItem):
+    """A medium whose features are cached, or will be.
+
+    Attributes:
+        digest: Names its entry.
+        features: ``[length, dim]``, of the encoder; without tensors then. None if they are not in the cache.
+    """
+
+    digest: str
+    features: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> CacheableItem:
+        """Return the item with ``function`` applied to each tensor."""
+        tensors = {name: function(tensor) for name, tensor in self.tensors.items()}
+        features = None if self.features is None else function(self.features)
+        return CacheableItem(tensors, self.length, self.digest, features)
+
+
+def cached_features(item: MediaItem) -> Tensor | None:
+    """Return the features of an item that were in the cache, ``[length, dim]``."""
+    return item.features if isinstance(item, CacheableItem) else None
+
+
+class FeatureCache:
+    """Features of one encoder in one state. Picklable, for loader workers, which read; the trainer writes.
+
+    Args:
+        folder: Holds the entries of all encoders.
+        max_bytes: Once entries are larger together, those that were not used for longest are removed. Several processes
+            may exceed it by a sixteenth each.
+        key: Names all that features depend on beside the medium: encoder, weights, dtype, versions.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, key: str) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._key = key.encode()
+        self._space: int | None = None
+
+    def digest(self, media: Any) -> str | None:
+        """Name the entry of a medium as a record holds it; None if its content cannot be told, and is not cached."""
+        digest = hashlib.blake2b(self._key, digest_size=_DIGEST)
+        return digest.hexdigest() if _feed(digest, media) else None
+
+    def read(self, digest: str) -> CacheableItem | None:
+        """Return the item with its features; None if there is no entry, or, with a warning, a damaged one."""
+        path = self._path(digest)
+        try:
+            content = path.read_bytes()
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        try:
+            if hashlib.blake2b(content[_DIGEST:], digest_size=_DIGEST).digest() != content[:_DIGEST]:
+                raise ValueError("its digest is another")
+            tensors = load(content[_DIGEST:])
+            return CacheableItem({}, int(tensors["length"]), digest, tensors["features"])
+        except (KeyError, ValueError, SafetensorError) as error:
+            warnings.warn(f"{path} is damaged, and its features are computed again: {error}", stacklevel=2)
+            return None
+
+    def write(self, item: CacheableItem, features: Tensor) -> None:
+        """Keep the features of an item, ``[length, dim]``, on the CPU. With a full disk, warn and keep no more."""
+        content = save({"features": features.contiguous(), "length": torch.tensor(item.length)})
+        content = hashlib.blake2b(content, digest_size=_DIGEST).digest() + content
+        if len(content) > self._max_bytes:
+            return
+        path = self._path(item.digest)
+        temporary = path.with_name(temporary_name())
+        try:
+            if self._space is None or len(content) > self._space:
+                self._space = self._make_room(len(content))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                # Without waiting for the disk: what a crash leaves of it is recognized.
+                temporary.write_bytes(content)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(f"features cannot be kept in {self._folder}: {error.strerror}", stacklevel=2)
+            self._max_bytes = 0
+        else:
+            self._space -= len(content)
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / digest[:2] / digest[2:]
+
+    def _make_room(self, needed: int) -> int:
+        """Remove the oldest entries if need be; return how much this process may write before it looks again."""
+        entries = []
+        for path in self._folder.glob("*/*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process removed it
+                continue
+            entries.append((status.st_mtime_ns, status.st_size, path))
+        used = sum(size for _, size, _ in entries)
+        if used + needed > self._max_bytes:
+            for _, size, path in sorted(entries):
+                if used + needed <= _FILLED * self._max_bytes:
+                    break
+                path.unlink(missing_ok=True)
+                used -= size
+        return max(needed, min(self._max_bytes - used, self._max_bytes // _SCANS))
+
+
+def _feed(digest: hashlib.blake2b, media: Any) -> bool:
+    """Hash ``media``; return whether its content can be told."""
+    digest.update(f"|{type(media).__qualname__}|".encode())
+    if isinstance(media, Path) or (isinstance(media, str) and not media.startswith("data:")):
+        return _feed_file(digest, media_path(media))
+    if isinstance(media, np.ndarray) and media.dtype != object:
+        digest.update(f"{media.dtype.str}{media.shape}".encode())
+        digest.update(np.ascontiguousarray(media).tobytes())
+        return True
+    if is_dataclass(media):
+        return all(_feed(digest, getattr(media, field.name)) for field in fields(media))
+    if isinstance(media, list | tuple):
+        return all(_feed(digest, each) for each in media)
+    if isinstance(media, bytes | str | int | float | None):
+        digest.update(media if isinstance(media, bytes) else repr(media).encode())
+        return True
+    return False
+
+
+def _feed_file(digest: hashlib.blake2b, path: Path) -> bool:
+    digest.update(f"{path.suffix}|".encode("utf-8", "surrogateescape"))
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    except OSError:  # whoever decodes it says what is wrong
+        return False
+    return True

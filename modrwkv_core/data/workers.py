@@ -1,0 +1,167 @@
+"""Loader workers: processes that die with the one that trains, and what they send to it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from modrwkv_core.data.arena import PackedObject, SharedArena, pack_arena, unpack_arena
+from modrwkv_core.errors import DataError, ModRWKVError
+
+__all__ = ["Payload", "WorkerDataset", "iterate", "make_loader"]
+
+_KEPT_ARENAS: Final = 4
+"""Of a worker. Torch asks it for a batch once it has handed over the second before, which is opened before the next."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(slots=True)
+class Payload:
+    """An object on its way from a worker.
+
+    Attributes:
+        packed: The object, without the bytes of its tensors.
+        arena: These bytes.
+    """
+
+    packed: PackedObject
+    arena: SharedArena | Tensor
+
+    def memory(self) -> Tensor:
+        """Return the bytes; the first call opens what a worker shares."""
+        if isinstance(self.arena, SharedArena):
+            self.arena = self.arena.tensor()
+        return self.arena
+
+    def pin_memory(self) -> Payload:
+        """Copy the bytes to pinned memory; torch's thread for that calls it."""
+        return Payload(self.packed, self.memory().pin_memory())
+
+    def content(self) -> Any:
+        """Return the object, whose tensors are views of the memory.
+
+        Raises:
+            ModRWKVError: It is this error.
+        """
+        content = unpack_arena(self.packed, self.memory())
+        if isinstance(content, ModRWKVError):
+            try:
+                raise content
+            finally:
+                # The traceback knows this frame; a cycle would keep idle workers until some later collection.
+                del content
+        return content
+
+
+class WorkerDataset(Dataset[Payload]):
+    """What workers make.
+
+    Its tensors lie in one arena, because torch would otherwise spend a shared-memory file on every tensor, of which
+    containers and ``ulimit -n`` allow few.
+    """
+
+    def __init__(self) -> None:
+        self._shared: deque[SharedArena] = deque(maxlen=_KEPT_ARENAS)
+
+    def payload(self, content: object) -> Payload:
+        """Pack an object; users' errors travel as values, because torch would rewrite their messages."""
+        if get_worker_info() is None:
+            return Payload(*pack_arena(content, partial(torch.empty, dtype=torch.uint8)))
+
+        def allocate(size: int) -> Tensor:
+            self._shared.append(SharedArena(size))
+            return self._shared[-1].tensor()
+
+        packed, _ = pack_arena(content, allocate)
+        return Payload(packed, self._shared[-1])
+
+
+def make_loader(
+    dataset: WorkerDataset, indices: Iterable[Any], workers: int, *, pin_memory: bool = False
+) -> DataLoader[Payload]:
+    """Let workers make an item of ``dataset`` for each of ``indices``; without workers, this process does."""
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=indices,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_identity,
+        pin_memory=pin_memory,
+        worker_init_fn=_tie_to_parent,
+        # Iterating draws a seed; from the global generator, that would make a resumed run differ.
+        generator=torch.Generator(),
+    )
+
+
+def iterate(loader: DataLoader[Payload]) -> Iterator[Payload]:
+    """Yield what the workers of a loader made.
+
+    Raises:
+        DataError: A worker was killed.
+    """
+    # Torch's own handler would raise wherever the main thread is when a worker dies, even within an optimizer's
+    # step; the iterator finds out, too, when it waits for a batch.
+    handler = signal.getsignal(signal.SIGCHLD)
+    with _explained_deaths():
+        iterator = iter(loader)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
+    while True:
+        with _explained_deaths():
+            payload: Payload | None = next(iterator, None)
+        if payload is None:
+            return
+        with _explained_deaths():
+            payload.memory()
+        yield payload
+
+
+@contextlib.contextmanager
+def _explained_deaths() -> Iterator[None]:
+    """Turn torch's report of a killed worker into an error with a hint."""
+    try:
+        yield
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # of a batch that it has announced
+        raise _death(error) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise _death(error) from error
+
+
+def _death(error: Exception) -> DataError:
+    return DataError(
+        f"a loader worker was killed: {str(error).partition(chr(10))[0]}",
+        component="data.workers",
+        hint="usually the system ran out of memory: use fewer data.workers, or smaller batches",
+    )
+
+
+def _tie_to_parent(_worker: int) -> None:
+    """Let a worker die with the process that trains, and leave signals to that process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(AttributeError, OSError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # it died before
+        os._exit(1)
+
+
+def _identity(payload: Any) -> Any:
+    return payload
