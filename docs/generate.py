@@ -63,8 +63,8 @@ VARIABLES = {
     "89478485.",
     "MODRWKV_MAX_AUDIO_SAMPLES": "Samples of all channels above which a sound file is refused before it is decoded; by "
     "default 268435456.",
-    "MODRWKV_CACHE": "Folder of what can be made again, such as measured lengths; by default `modrwkv` in "
-    "`XDG_CACHE_HOME` or `~/.cache`.",
+    "MODRWKV_CACHE": "Folder of what can be made again, such as measured lengths and the places of samples in tar "
+    "archives; by default `modrwkv` in `XDG_CACHE_HOME` or `~/.cache`.",
     "MODRWKV_MAX_FILE_BYTES": "Bytes above which a media file is refused before it is read; by default 2147483648.",
 }
 FOREIGN_VARIABLES = {
@@ -76,7 +76,7 @@ FOREIGN_VARIABLES = {
     ),
     "OMP_WAIT_POLICY": "`passive` makes waiting threads sleep at once, `active` makes them spin.",
     "CUDA_VISIBLE_DEVICES": "GPUs that torch sees; empty: none.",
-    "XDG_CACHE_HOME": "Where the source `webdataset` keeps the places of samples, in `modrwkv`; by default `~/.cache`.",
+    "XDG_CACHE_HOME": "Folder of all programs' caches; by default `~/.cache`.",
     "HF_HOME": "Where huggingface_hub keeps downloaded checkpoints, and datasets what it has prepared.",
     "HF_DATASETS_CACHE": "Where the source `hf_dataset` keeps data sets that it has prepared or streamed.",
     "HF_HUB_OFFLINE": "`1` keeps huggingface_hub from asking the network: only what is in its cache is found.",

@@ -92,7 +92,7 @@ def write_run(
             }
         },
         "data": {
-            "train": [{"source": "llava", "path": "talks.json"}],
+            "train": [{"source": "llava", "path": str(folder.resolve() / "talks.json")}],
             "batch_size": size.batch_size,
             "workers": workers,
         },

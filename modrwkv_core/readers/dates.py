@@ -19,7 +19,8 @@ _TIME: Final = r"""
 _DATES: Final = tuple(
     re.compile(rf"{date} (?: [T\s,]+ {_TIME} )?", re.VERBOSE | re.IGNORECASE)
     for date in (
-        r"(?P<year>\d{4}) (?P<mark>[-/.]) (?P<month>\d{1,2}) (?: (?P=mark) (?P<day>\d{1,2}) )?",  # 2024-01-31, 2024-01
+        r"(?P<year>\d{4}) (?P<mark>[-/.]) (?P<month>\d{1,2}) (?P=mark) (?P<day>\d{1,2})",  # 2024-01-31
+        r"(?P<year>\d{4}) [-/] (?P<month>\d{1,2})",  # 2024-01; with a point it would be a number
         r"(?P<one>\d{1,2}) (?P<mark>[-/.]) (?P<two>\d{1,2}) (?P=mark) (?P<year>\d{4}|\d{2})",  # 31.01.2024, 1/31/24
         r"(?P<day>\d{1,2}) [-/.\s]+ (?P<name>[a-z]{3,9}) [-/.,\s]+ (?P<year>\d{4}|\d{2})",  # 31-Jan-2024
         r"(?P<name>[a-z]{3,9}) \.? \s+ (?P<day>\d{1,2}) (?: ,\s* | \s+ ) (?P<year>\d{4})",  # January 31, 2024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.readers.files import byte_limit
+from modrwkv_core.readers.files import byte_limit, cache_folder
 from modrwkv_core.storage.files import atomic_write
 
 __all__ = ["TarSamples", "expand_shards", "split_name"]
@@ -144,7 +143,7 @@ def _indexed(path: Path) -> NDArray[np.uint64]:
             f"cannot read {path}: {error.strerror}", hint="relative paths are resolved against `data_root`"
         ) from error
     version = f"1 {path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    cached = _cache_folder() / f"{hashlib.sha256(version.encode()).hexdigest()}.npy"
+    cached = cache_folder() / "tar_index" / f"{hashlib.sha256(version.encode()).hexdigest()}.npy"
     if cached.is_file():
         try:
             begins: NDArray[np.uint64] = np.load(cached, allow_pickle=False)
@@ -156,10 +155,6 @@ def _indexed(path: Path) -> NDArray[np.uint64]:
     with atomic_write(cached) as temporary, temporary.open("wb") as file:
         np.save(file, begins)
     return begins
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modrwkv" / "tar_index"
 
 
 def _find_samples(path: Path) -> NDArray[np.uint64]:

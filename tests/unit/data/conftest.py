@@ -85,4 +85,4 @@ def encoder() -> ConversationEncoder:
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's own cache out of the tests."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("MODRWKV_CACHE", str(tmp_path_factory.mktemp("cache")))

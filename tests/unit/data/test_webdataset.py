@@ -18,6 +18,7 @@ from modrwkv_core.data.sources.tar_index import TarSamples, expand_shards, split
 from modrwkv_core.data.sources.webdataset import WebDatasetSource
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Text
+from modrwkv_core.readers.files import cache_folder
 
 
 def tar(path: Path, files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
@@ -122,7 +123,7 @@ def test_shards_are_indexed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", captions("x", "y"))
     TarSamples([path])
-    (cached,) = (Path(os.environ["XDG_CACHE_HOME"]) / "modrwkv" / "tar_index").iterdir()
+    (cached,) = (cache_folder() / "tar_index").iterdir()
     cached.write_bytes(cached.read_bytes()[:-3])
     assert len(TarSamples([path])) == 2
 
