@@ -112,9 +112,8 @@ class Loader:
         while count and count >= (size := self.batches_per_epoch(epoch)):
             count -= size
             epoch += 1
-        while True:
-            yield from self.batches(epoch, start=count)
-            epoch, count = epoch + 1, 0
+        # One iteration, so that workers begin an epoch before the one before it has ended.
+        return self._load(self._endless(epoch, count))
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[Batch | None, ...]]:
         """Yield the batches of ``epoch`` from index ``start`` on. A new iteration ends the one before.
@@ -125,7 +124,15 @@ class Loader:
         Raises:
             DataError: A record is broken, from whichever process, or a worker was killed.
         """
-        self._indices.batches = self._batches_of(epoch).since(start)
+        return self._load(self._batches_of(epoch).since(start))
+
+    def _endless(self, epoch: int, start: int) -> Iterator[list[SampleIndex]]:
+        while True:
+            yield from self._batches_of(epoch).since(start)
+            epoch, start = epoch + 1, 0
+
+    def _load(self, batches: Iterator[list[SampleIndex]]) -> Iterator[tuple[Batch | None, ...]]:
+        self._indices.batches = batches
         micro_batches: list[Batch | None] = []
         for micro_batch, is_last in self._micro_batches():
             micro_batches.append(micro_batch)

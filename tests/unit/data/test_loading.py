@@ -1,6 +1,6 @@
 import pickle
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -324,3 +324,19 @@ def test_data_that_changed_since_they_were_measured_are_refused(encoder: Convers
     wrong = [measured + 1 for measured in lengths(encoder)]
     with pytest.raises(DataError, match=r"tokens, but \d+ when lengths were measured"):
         next(bounded(encoder, 150, lengths=wrong).batches(0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_without_end_are_those_of_the_epochs(encoder: ConversationEncoder, workers: int) -> None:
+    each = [content(batch) for epoch in range(3) for (batch,) in loader(encoder).batches(epoch)]
+    endless = loader(encoder, workers=workers).batches_from(2)
+    assert [content(batch) for (batch,) in islice(endless, len(each) - 2)] == each[2:]
+
+
+def test_workers_begin_an_epoch_before_the_one_before_it_has_ended(encoder: ConversationEncoder) -> None:
+    made = loader(encoder, workers=2)
+    last = made.batches_per_epoch(0)
+    batches = made.batches_from(last - 1)
+    next(batches)
+    assert made._epoch is not None
+    assert made._epoch[0] > 0
