@@ -17,8 +17,8 @@ parser.add_argument(
 arguments = parser.parse_args()
 
 found = json.loads((arguments.sweep / "comparison.json").read_text())
-print("| setting | runs | ignore the modality | below the score | scores by seed |")
-print("| --- | --- | --- | --- | --- |")
+print("| setting | runs | stopped | ignore the modality | below the score | scores |")
+print("| --- | --- | --- | --- | --- | --- |")
 for trial in sorted(found["trials"], key=lambda trial: trial["trial"]):
     setting = []
     for value in trial["parameters"].values():
@@ -29,4 +29,5 @@ for trial in sorted(found["trials"], key=lambda trial: trial["trial"]):
     ignoring = [run[f"modality_gain/{arguments.modality}"] < arguments.least_gain * run["valid/lm"] for run in runs]
     below = sum(score < arguments.least_score for score in scores)
     listed = ", ".join(f"{score:.3f}" for score in scores)
-    print(f"| {', '.join(setting)} | {len(runs)} | {sum(ignoring)} | {below} | {listed} |")
+    stopped = len(trial["seeds"]) - len(runs)
+    print(f"| {', '.join(setting)} | {len(trial['seeds'])} | {stopped} | {sum(ignoring)} | {below} | {listed} |")
