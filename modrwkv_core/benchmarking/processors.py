@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 import torch
+from pydantic import ValidationError
 
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import interleave
@@ -51,8 +52,13 @@ def bench_processors(*, seconds: float) -> TimeReport:
         modality = registry.modality_class(medium.modality)()
         cases: dict[str, Callable[[], object]] = {"decoding alone": _prepare(medium, modality, lambda signal: signal)}
         for entry in registry.components("encoder"):
-            if entry.spec.modality == medium.modality:
+            if entry.spec.modality != medium.modality:
+                continue
+            try:
                 cases[entry.spec.name] = _prepare(medium, modality, _processor(registry, entry.spec.name))
+            except ValidationError as error:  # such as one that is made of other encoders
+                reason = error.errors()[0]
+                report.missing[entry.spec.name] = f"it needs settings: {reason['msg']}"
         timings = interleave(cases, seconds=seconds / len(media), clock=time.process_time)
         budget = medium.amount / BUDGETS[medium.modality]
         report.rows += [Row(medium.name, name, timing, medium.amount, budget) for name, timing in timings.items()]

@@ -63,7 +63,7 @@ def loader(encoder: ConversationEncoder, *, budget: bool, workers: int) -> Loade
 
 
 def resident() -> Iterator[int]:
-    """Yield what this process and its children occupy, in bytes."""
+    """Yield what this process, and then each of its children, occupies, in bytes."""
     own = Path("/proc/self")
     children = (own / "task" / own.resolve().name / "children").read_text().split()
     for process in (own, *(Path("/proc") / child for child in children)):
@@ -73,9 +73,9 @@ def resident() -> Iterator[int]:
 @pytest.mark.parametrize("budget", [False, True])
 def test_the_first_batch_takes_no_memory(encoder: ConversationEncoder, budget: bool) -> None:
     made = loader(encoder, budget=budget, workers=0)
-    (before,) = resident()
+    before = next(resident())
     next(made.batches_from(0))
-    (after,) = resident()
+    after = next(resident())
     assert after - before < 64 * MIB, "an order of all records takes 80 MB for each number of it"
 
 

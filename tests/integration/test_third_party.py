@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
@@ -156,6 +157,7 @@ def a_plugin_of_another_api_is_alone_in_that(environment: Any) -> None:
         assert "install versions of modrwkv and modrwkv-relic that belong together" in explained
 
 
+@pytest.mark.slow
 def test_a_strangers_plugin_simply_works_and_a_broken_one_disturbs_nobody(environment: Any) -> None:
     environment.install(*OURS)
     environment.install_project(environment.scaffold("heartbeat", "--kind", "encoder", "--modality", "ecg"))
