@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
 
 from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.grids import joined_length
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = ["AudioFusionConfig", "FusionConfig", "ImageFusionConfig"]
@@ -83,7 +84,7 @@ class FusionConfig(EncoderConfig, ABC):
     def joined_length(self, lengths: Mapping[str, int]) -> int:
         """Number of features of a signal whose items have ``lengths``, by tower, in the towers' own units."""
         counts = {name: tower.out_length(lengths[name]) for name, tower in self.towers.items()}
-        return counts[self.reference_tower] if self.join == "channels" else sum(counts.values())
+        return counts[self.reference_tower] if self.join == "channels" else joined_length(counts.values())
 
 
 class ImageFusionConfig(FusionConfig):
