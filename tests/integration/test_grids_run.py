@@ -20,6 +20,7 @@ from modrwkv_core.training.loop import train
 SIZES = {"init": "scratch", "num_layers": 1, "num_heads": 2, "hidden_size": 12, "intermediate_size": 16}
 SIGLIP2 = {"type": "siglip2", **SIZES, "image_size": 24, "patch_size": 8}
 NAFLEX = {"type": "siglip2_naflex", **SIZES, "max_patches": 20, "patch_size": 4, "positions": 16}
+TILES = {"type": "tiles", "encoder": SIGLIP2, "max_tiles": 3}
 WAVENET = {"type": "wavenet", "channels": 1, "hidden_size": 8}
 PICTURES = {"broad.png": (12, 40), "tall.png": (50, 9), "square.png": (20, 20)}
 
@@ -55,11 +56,12 @@ def pictures(tiny_manifest: Callable[..., Path]) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("compressor", ["conv2d", "pool2d", "pixel_shuffle"])
-def test_native_resolution_meets_compressors_of_grids(
-    pictures: Callable[..., Path], tmp_path: Path, compressor: str
+@pytest.mark.parametrize("encoder", [NAFLEX, TILES], ids=["naflex", "tiles"])
+def test_pictures_of_any_size_meet_compressors_of_grids(
+    pictures: Callable[..., Path], tmp_path: Path, encoder: dict[str, Any], compressor: str
 ) -> None:
     """Its second epoch takes features from the cache, which must keep their grids."""
-    path = pictures(NAFLEX, {"type": compressor})
+    path = pictures(encoder, {"type": compressor})
     assert run_program(["check", str(path)]) == 0
     loaded = load_manifest(path)
     train(loaded, tmp_path / "run", device="cpu", progress_bar=False, resume=False)
