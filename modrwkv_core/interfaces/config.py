@@ -26,6 +26,7 @@ from pydantic import (
 
 from modrwkv_core.errors import ComponentError, ManifestError
 from modrwkv_core.interfaces.grids import Grid, GridLength, grids_of
+from modrwkv_core.interfaces.reading_order import ReadingOrder, reading_order
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = [
@@ -210,12 +211,17 @@ class CompressorConfig(ComponentConfig, ABC):
 class GridCompressorConfig(CompressorConfig, ABC):
     """Configuration of a compressor that works on rows and columns: grids of features to smaller grids."""
 
+    order: ReadingOrder = "rows"
+    """How each compressed grid is read: by ``rows``, by ``columns``, as a ``snake`` that turns at the end of each row;
+    ``bidirectional`` reads rows, then the same backwards, twice as many vectors; ``cross`` reads rows and columns, then
+    both backwards, four times as many."""
+
     @abstractmethod
     def out_grid(self, grid: Grid) -> Grid:
         """Rows and columns that a grid of features becomes; zeros if it is too small."""
 
     def out_length(self, length: int) -> int:
-        """Number of compressed features for ``length`` features, with their grids.
+        """Number of compressed features for ``length`` features, with their grids if they are read by rows.
 
         Raises:
             ComponentError: The features form no grids.
@@ -227,7 +233,10 @@ class GridCompressorConfig(CompressorConfig, ABC):
                 component=f"compressor/{self.type}",
                 hint="use an encoder whose features have one, without class tokens, or a compressor that needs none",
             )
-        return GridLength(*(self.out_grid(grid) for grid in grids or ()))
+        after = [self.out_grid(grid) for grid in grids or ()]
+        if self.order == "rows":
+            return GridLength(*after)
+        return sum(len(reading_order(self.order, grid)) for grid in after)
 
 
 class AdapterConfig(ComponentConfig, ABC):

@@ -16,6 +16,7 @@ from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Compressor
 from modrwkv_core.interfaces.config import GridCompressorConfig
 from modrwkv_core.interfaces.grids import Grid
+from modrwkv_core.interfaces.reading_order import reading_order
 from modrwkv_core.interfaces.values import Features
 
 __all__ = ["GridCompressor"]
@@ -34,7 +35,7 @@ class GridCompressor(Compressor[GridCompressorConfigT], ABC, Generic[GridCompres
         """
 
     def forward(self, features: Features) -> Features:
-        """Compress each grid of each item by itself.
+        """Compress each grid of each item by itself, and read it in the order of the configuration.
 
         Raises:
             ComponentError: An item has no grids.
@@ -53,12 +54,20 @@ class GridCompressor(Compressor[GridCompressorConfigT], ABC, Generic[GridCompres
         for grid, each in x_of.items():
             if min(self.config.out_grid(grid)) == 0:
                 continue
-            compressed = self.compress(torch.stack(each)).flatten(1, 2)
+            compressed = self._read(self.compress(torch.stack(each)))
             for (item, place), y in zip(places[grid], compressed, strict=True):
                 of_items[item][place] = y
         nothing_0E = features.values.new_zeros(0, self.config.out_dim(self.in_dim))
         rows = [torch.cat([nothing_0E, *(each[place] for place in sorted(each))]) for each in of_items]
         return Features(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
+
+    def _read(self, y_GRCE: Tensor) -> Tensor:
+        """Return the vectors of grids in their order: ``[G, vectors, out_dim]``."""
+        flat = y_GRCE.flatten(1, 2)
+        if self.config.order == "rows":
+            return flat
+        places = torch.tensor(reading_order(self.config.order, Grid(*y_GRCE.shape[1:3])))
+        return flat[:, places.to(flat.device, non_blocking=True)]
 
     def _grids(self, features: Features, item: int, length: int) -> tuple[Grid, ...]:
         grids = None if features.grids is None else features.grids[item]

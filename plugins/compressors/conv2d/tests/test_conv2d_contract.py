@@ -8,7 +8,7 @@ class TestConv2d(CompressorContract):
     name = "conv2d"
     configs = (
         {},
-        {"kernel": 2, "padding": 0},
+        {"kernel": 2, "padding": 0, "order": "snake"},
         {"padding": 2, "channels": 10, "bias": True},
         {"kernel": 4, "stride": 4, "padding": 0},
     )

@@ -6,4 +6,4 @@ from modrwkv_core.testing import CompressorContract
 class TestPixelShuffle(CompressorContract):
     plugin = "modrwkv_pixel_shuffle.plugin"
     name = "pixel_shuffle"
-    configs = ({}, {"factor": 1}, {"factor": 4})
+    configs = ({}, {"factor": 1}, {"factor": 4}, {"order": "columns"})
