@@ -1,7 +1,7 @@
 """Features of frozen encoders on disk, found by the content of media: no decoding, no processing, no encoding again.
 
-An entry is one file: the BLAKE2b digest of the rest, then features and length in safetensors' format. Entries appear
-whole or not at all, so any number of processes may read and write.
+An entry is one file: the BLAKE2b digest of the rest, then features, length and grids in safetensors' format. Entries
+appear whole or not at all, so any number of processes may read and write.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from modrwkv_core.interfaces.grids import GridLength, grids_of
 from modrwkv_core.interfaces.modality import media_path
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.storage.files import temporary_name
@@ -93,14 +94,18 @@ class FeatureCache:
             if hashlib.blake2b(content[_DIGEST:], digest_size=_DIGEST).digest() != content[:_DIGEST]:
                 raise ValueError("its digest is another")
             tensors = load(content[_DIGEST:])
-            return CacheableItem({}, int(tensors["length"]), digest, tensors["features"])
+            return CacheableItem({}, _length(tensors), digest, tensors["features"])
         except (KeyError, ValueError, SafetensorError) as error:
             warnings.warn(f"{path} is damaged, and its features are computed again: {error}", stacklevel=2)
             return None
 
     def write(self, item: CacheableItem, features: Tensor) -> None:
         """Keep the features of an item, ``[length, dim]``, on the CPU. With a full disk, warn and keep no more."""
-        content = save({"features": features.contiguous(), "length": torch.tensor(item.length)})
+        tensors = {"features": features.contiguous(), "length": torch.tensor(item.length)}
+        grids = grids_of(item.length)
+        if grids is not None:
+            tensors["grids"] = torch.tensor(grids, dtype=torch.int64).reshape(-1, 2)
+        content = save(tensors)
         content = hashlib.blake2b(content, digest_size=_DIGEST).digest() + content
         if len(content) > self._max_bytes:
             return
@@ -142,6 +147,12 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
                 used -= size
         return max(needed, min(self._max_bytes - used, self._max_bytes // _SCANS))
+
+
+def _length(tensors: Mapping[str, Tensor]) -> int:
+    if "grids" in tensors:
+        return GridLength(*((rows, columns) for rows, columns in tensors["grids"].tolist()))
+    return int(tensors["length"])
 
 
 def _feed(digest: hashlib.blake2b, media: Any) -> bool:

@@ -24,7 +24,9 @@ from pydantic import (
     ValidationInfo,
 )
 
-from modrwkv_core.errors import ManifestError
+from modrwkv_core.errors import ComponentError, ManifestError
+from modrwkv_core.interfaces.grids import Grid, GridLength, grids_of
+from modrwkv_core.interfaces.reading_order import ReadingOrder, reading_order
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "EncoderConfig",
     "FinetuningConfig",
     "ForecastHeadConfig",
+    "GridCompressorConfig",
     "HeadConfig",
     "ManifestPath",
     "MetricConfig",
@@ -148,11 +151,17 @@ class EncoderConfig(ComponentConfig, ABC):
 
     @abstractmethod
     def out_length(self, length: int) -> int:
-        """Number of feature vectors for an item of ``length`` (the unit is that of the processor's ``MediaItem``)."""
+        """Number of feature vectors for an item of ``length`` (the unit is that of the processor's ``MediaItem``).
+
+        A :class:`~modrwkv_core.interfaces.grids.GridLength` if the vectors form grids of rows and columns.
+        """
 
     @property
     def typical_length(self) -> int | None:
-        """Length of an ordinary item, for the wiring check and its examples; None if items have no usual length."""
+        """Length of an ordinary item, for the wiring check and its examples; None if items have no usual length.
+
+        If features form grids, those of this length must, too: compressors of grids are refused otherwise.
+        """
         return None
 
     @property
@@ -197,6 +206,37 @@ class CompressorConfig(ComponentConfig, ABC):
     @abstractmethod
     def out_length(self, length: int) -> int:
         """Number of compressed features for ``length`` features; 0 if the sequence is too short."""
+
+
+class GridCompressorConfig(CompressorConfig, ABC):
+    """Configuration of a compressor that works on rows and columns: grids of features to smaller grids."""
+
+    order: ReadingOrder = "rows"
+    """How each compressed grid is read: by ``rows``, by ``columns``, as a ``snake`` that turns at the end of each row;
+    ``bidirectional`` reads rows, then the same backwards, twice as many vectors; ``cross`` reads rows and columns, then
+    both backwards, four times as many."""
+
+    @abstractmethod
+    def out_grid(self, grid: Grid) -> Grid:
+        """Rows and columns that a grid of features becomes; zeros if it is too small."""
+
+    def out_length(self, length: int) -> int:
+        """Number of compressed features for ``length`` features, with their grids if they are read by rows.
+
+        Raises:
+            ComponentError: The features form no grids.
+        """
+        grids = grids_of(length)
+        if grids is None and length > 0:
+            raise ComponentError(
+                f"{length} features have no grid of rows and columns",
+                component=f"compressor/{self.type}",
+                hint="use an encoder whose features have one, without class tokens, or a compressor that needs none",
+            )
+        after = [self.out_grid(grid) for grid in grids or ()]
+        if self.order == "rows":
+            return GridLength(*after)
+        return sum(len(reading_order(self.order, grid)) for grid in after)
 
 
 class AdapterConfig(ComponentConfig, ABC):

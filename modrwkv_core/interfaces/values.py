@@ -5,11 +5,13 @@ N = media items in a batch, L = the longest of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from modrwkv_core.interfaces.grids import Grid, grids_of
 
 __all__ = ["Features", "MediaItem"]
 
@@ -22,7 +24,9 @@ class MediaItem:
         tensors: Name to tensor, without a batch dimension; whatever the encoder needs. They travel from a loader worker
             to the device, so keep them small: 8-bit pixels stay uint8, and the encoder normalizes them with
             :func:`~modrwkv_core.interfaces.pixels.normalize_pixels`.
-        length: The signal's size in the unit that ``EncoderConfig.out_length`` takes (patches, samples, points, ...).
+        length: The signal's size in the unit that ``EncoderConfig.out_length`` takes (patches, samples, points, ...). A
+            :class:`~modrwkv_core.interfaces.grids.GridLength` if only the signal tells the rows and columns of its
+            features.
     """
 
     tensors: Mapping[str, Tensor]
@@ -46,10 +50,17 @@ class Features:
     Attributes:
         values: ``[N, L, dim]``; positions at and after an item's length hold zeros.
         lengths: ``[N]``, int64, on the CPU: the number of valid vectors of each item.
+        grids: Of each item, the grids that its vectors form, one after the other, each row by row; None for an item
+            without. Components may leave them out: the core takes them from the lengths of their configurations.
     """
 
     values: Tensor
     lengths: Tensor
+    grids: Sequence[tuple[Grid, ...] | None] | None = None
+
+    def with_grids(self, lengths: Sequence[int]) -> Features:
+        """Return the features with the grids of ``lengths``, those of ``out_length`` for each item."""
+        return replace(self, grids=[grids_of(length) for length in lengths])
 
     def packed(self) -> Tensor:
         """Return the valid vectors of all items, one after the other: ``[sum of lengths, dim]``."""
@@ -70,6 +81,6 @@ class Features:
     def with_values(self, values: Tensor) -> Features:
         """Return features of equal lengths whose ``values`` are replaced; padding is set to zero again."""
         if bool((self.lengths == self.values.shape[1]).all()):
-            return Features(values, self.lengths)
+            return replace(self, values=values)
         padded = ~self.mask()
-        return Features(values.masked_fill(padded[..., None], 0.0), self.lengths)
+        return replace(self, values=values.masked_fill(padded[..., None], 0.0))

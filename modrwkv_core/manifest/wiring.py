@@ -7,19 +7,22 @@ whether the backbone has a row for each id of the tokenizer.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from modrwkv_core.errors import ModRWKVError, WiringError
+from modrwkv_core.errors import ModRWKVError, PluginError, WiringError
 from modrwkv_core.interfaces.config import (
     AugmentationConfig,
     ComponentConfig,
     EncoderConfig,
+    GridCompressorConfig,
     HeadConfig,
     QueryHeadConfig,
     TokenHeadConfig,
 )
+from modrwkv_core.interfaces.grids import grids_of
 from modrwkv_core.interfaces.guard import Origin, guard, length_after
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.manifest.schema import ModalityConfig
@@ -123,6 +126,8 @@ def _chain(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig, hidd
             in_dim = widths["encoder"]
             call = f"out_dim({in_dim})"
             widths["compressor"] = _dim(loaded, "compressor", compressor, call, lambda: compressor.out_dim(in_dim))
+            if isinstance(compressor, GridCompressorConfig):
+                _refuse_features_without_grid(loaded, encoder, compressor)
     widths["adapter"] = hidden_size
     for index, augmentation in enumerate(pipeline.augmentations):
         with _located(loaded, f"{path}.augmentations.{index}"):
@@ -161,6 +166,36 @@ def _refuse_augmentation_of_others(loaded: LoadedManifest, modality: str, augmen
             f"'{modality}'",
             hint=f"augmentations for '{modality}': {', '.join(fitting) or 'none is installed'}",
         )
+
+
+def _refuse_features_without_grid(
+    loaded: LoadedManifest, encoder: EncoderConfig, compressor: GridCompressorConfig
+) -> None:
+    usual = _typical_length(loaded, encoder)
+    count = length_after(encoder, _EXAMPLES[0] if usual is None else usual, _origin(loaded, "encoder", encoder))
+    if grids_of(count) is not None:
+        return
+    fitting = _compressors_without_grid(loaded)
+    close = difflib.get_close_matches(compressor.type, fitting, n=1)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    features = "features" if usual is None else f"{count} features"
+    raise WiringError(
+        f"{_called(loaded, 'compressor', compressor)} works on rows and columns, but the {features} of "
+        f"{_called(loaded, 'encoder', encoder)} have no grid",
+        hint=f"{meant}compressors that need no grid: {', '.join(fitting) or 'none is installed'}; or let the encoder "
+        "leave out what is not part of its grid, such as class tokens",
+    )
+
+
+def _compressors_without_grid(loaded: LoadedManifest) -> list[str]:
+    names = []
+    for name in loaded.registry.names("compressor"):
+        try:
+            if not issubclass(loaded.registry.config_class("compressor", name), GridCompressorConfig):
+                names.append(name)
+        except PluginError:  # a broken one is no remedy
+            continue
+    return names
 
 
 def check_non_empty(loaded: LoadedManifest, pipeline: ModalityConfig) -> None:

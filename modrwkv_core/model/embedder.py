@@ -63,16 +63,18 @@ class MediaEmbedder(nn.Module):
         encoder, compressor, adapter = self.encoder, self.compressor, self.adapter
         encode_all = partial(self._encode, look=look)
         features = encode_all(items) if self.cache is None else encode(encode_all, items, self.cache)
-        lengths: list[int] = features.lengths.tolist()
+        lengths = [length_after(encoder.config, item.length, encoder.origin) for item in items]
         dim = encoder.config.out_dim
         if self.augmenter is not None and seeds is not None:
             features = self.augmenter(features, seeds, look)
         if compressor is not None:
+            features = features.with_grids(lengths)
             lengths = [length_after(compressor.config, length, compressor.origin) for length in lengths]
             with guard(compressor.origin, "forward()"):
                 features = compressor(features)
             dim = compressor.config.out_dim(dim)
             _check("compressor", compressor, features, lengths, dim, look)
+        features = features.with_grids(lengths)
         lengths = [length_after(adapter.config, length, adapter.origin) for length in lengths]
         with guard(adapter.origin, "forward()"):
             features = adapter(features)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig, build_sections
+from modrwkv_core.interfaces.grids import grids_of
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.testing.features import assert_features
@@ -104,6 +105,23 @@ class EncoderContract(NeuralContract):
         if config.fixed_length is not None:
             lengths = {item.length for item in self.items(config)}
             assert lengths == {config.fixed_length}, f"items have lengths {lengths}, fixed is {config.fixed_length}"
+
+    def test_grids_are_known_from_the_configuration(self, settings: Mapping[str, Any]) -> None:
+        """If features form grids, those of the typical length do; ``fixed_length`` has the grids of all signals.
+
+        The typical length is a plain number where the configuration has none.
+
+        Remedy: make lengths ``GridLength((rows, columns))`` in the processor, ``typical_length`` and ``fixed_length``.
+        """
+        config = self.config(settings)
+        found = [grids_of(config.out_length(item.length)) for item in self.items(config)]
+        usual = grids_of(config.out_length(100 if config.typical_length is None else config.typical_length))
+        assert [grids is None for grids in found] == [usual is None] * len(found), (
+            f"features of {self.name} have the grids {found}, and those of its typical length {usual}"
+        )
+        if config.fixed_length is not None:
+            fixed = grids_of(config.out_length(config.fixed_length))
+            assert set(found) == {fixed}, f"features of {self.name} have the grids {found}, fixed is {fixed}"
 
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
         """An item's features do not depend on its neighbours or on padding.

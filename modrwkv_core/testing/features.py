@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Adapter, Compressor
-from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, GridCompressorConfig
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.values import Features
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
@@ -31,6 +34,10 @@ def assert_features(features: Features, lengths: Sequence[int], dim: int, dtype:
     assert not features.values[~features.mask()].any(), f"{name} leaves something after the items: pad with zeros"
 
 
+def _middle(lengths: Sequence[int]) -> int:
+    return lengths[(len(lengths) - 1) // 2]
+
+
 class _FeatureContract(NeuralContract):
     """Features in, features out.
 
@@ -42,6 +49,10 @@ class _FeatureContract(NeuralContract):
     in_dim: ClassVar[int] = 24
     lengths: ClassVar[Sequence[int]] = range(1, 41)
 
+    def lengths_for(self, config: Any) -> Sequence[int]:
+        """Lengths to try ``config`` with, rising."""
+        return self.lengths
+
     @abstractmethod
     def dim_of(self, config: Any) -> int:
         """Width that the configuration promises."""
@@ -52,16 +63,12 @@ class _FeatureContract(NeuralContract):
         for row, length in enumerate(lengths):
             generator = torch.Generator().manual_seed(length)
             values[row, :length] = torch.randn(length, self.in_dim, generator=generator)
-        return Features(values.to(device, dtype), torch.tensor(lengths))
+        return Features(values.to(device, dtype), torch.tensor(lengths)).with_grids(lengths)
 
     def outputs(self, module: Any, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
         """Run on an item of middle length and on the longest one."""
-        return self.mapped(module, [self.middle, self.lengths[-1]], dtype, device).packed()
-
-    @property
-    def middle(self) -> int:
-        """The length in the middle of :attr:`lengths`."""
-        return self.lengths[(len(self.lengths) - 1) // 2]
+        lengths = self.lengths_for(module.config)
+        return self.mapped(module, [_middle(lengths), lengths[-1]], dtype, device).packed()
 
     def mapped(
         self, module: Any, lengths: Sequence[int], dtype: torch.dtype = torch.float32, device: str = "cpu"
@@ -78,7 +85,7 @@ class _FeatureContract(NeuralContract):
         Remedy: make ``out_dim`` and ``out_length`` of the configuration say what ``forward`` gives.
         """
         module = self.made(settings)
-        for length in self.lengths:
+        for length in self.lengths_for(module.config):
             self.mapped(module, [length])
 
     def test_batch_equals_items_alone(self, settings: Mapping[str, Any]) -> None:
@@ -87,18 +94,67 @@ class _FeatureContract(NeuralContract):
         Remedy: mask padding wherever positions mix: attention, convolution, normalization, means.
         """
         module = self.made(settings)
-        lengths = [self.middle, self.lengths[0], *reversed(self.lengths[-2:])]
+        rising = self.lengths_for(module.config)
+        lengths = [_middle(rising), rising[0], *reversed(rising[-2:])]
         alone = torch.cat([self.mapped(module, [length]).packed() for length in lengths])
         together = self.mapped(module, lengths).packed()
         assert_near(together, alone, SAME, f"{self.name}: a batch differs from its items alone")
 
 
 class CompressorContract(_FeatureContract):
-    """A compressor; a subclass sets ``plugin``, ``name`` and ``configs``."""
+    """A compressor; a subclass sets ``plugin``, ``name`` and ``configs``.
+
+    A compressor of grids is tried with :attr:`grids` instead of :attr:`lengths`.
+
+    Attributes:
+        grids: Items of one grid and of several, of rising length; among them tall, broad and tiny ones.
+    """
 
     kind: ClassVar = "compressor"
     config_base: ClassVar = CompressorConfig
     interface: ClassVar = Compressor
+
+    grids: ClassVar[Sequence[GridLength]] = (
+        GridLength((1, 1)),
+        GridLength((2, 1)),
+        GridLength((1, 3)),
+        GridLength((2, 2)),
+        GridLength((1, 7)),
+        GridLength((3, 3), (1, 1)),
+        GridLength((3, 5)),
+        GridLength((6, 3)),
+        GridLength((4, 8)),
+        GridLength((8, 8), (1, 1), (8, 8), (2, 9)),
+    )
+
+    def lengths_for(self, config: Any) -> Sequence[int]:
+        """Lengths to try ``config`` with, rising: grids for a compressor of grids."""
+        return self.grids if isinstance(config, GridCompressorConfig) else self.lengths
+
+    def test_grids_are_compressed_one_by_one(self, settings: Mapping[str, Any]) -> None:
+        """A compressor of grids gives an item of several what it gives each; features without one are refused.
+
+        Remedy: derive from ``GridCompressor``, which cuts items into their grids.
+        """
+        module = self.made(settings)
+        if not isinstance(module.config, GridCompressorConfig):
+            return
+        item = self.grids[-1]
+        given = self.given([item])
+        pieces, begin = [], 0
+        for grid in item.grids:
+            end = begin + grid.rows * grid.columns
+            piece = Features(given.values[:, begin:end], torch.tensor([end - begin]))
+            pieces.append(module(piece.with_grids([GridLength(grid)])).packed())
+            begin = end
+        together = self.mapped(module, [item]).packed()
+        assert_near(together, torch.cat(pieces), SAME, f"{self.name}: grids of one item are mixed")
+        for call in (lambda: module.config.out_length(item + 1), lambda: module(replace(given, grids=None))):
+            try:
+                call()
+            except ComponentError:
+                continue
+            raise AssertionError(f"{self.name} accepts features without a grid")
 
     def build(self, config: Any) -> nn.Module:
         """Construct the compressor."""

@@ -11,6 +11,7 @@ import torch
 
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.feature_cache import CacheableItem, FeatureCache
+from modrwkv_core.interfaces.grids import GridLength, grids_of
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 
@@ -43,6 +44,17 @@ def test_features_come_back_as_they_were(tmp_path: Path, dtype: torch.dtype) -> 
     assert (read.length, read.features.dtype) == (5, dtype)
     assert torch.equal(read.features, features)
     assert made.read("00" * 32) is None
+
+
+@pytest.mark.parametrize("length", [GridLength((2, 3), (1, 1)), GridLength(), 7])
+def test_lengths_come_back_with_their_grids(tmp_path: Path, length: int) -> None:
+    made = cache(tmp_path)
+    digest = made.digest(b"picture")
+    assert digest is not None
+    made.write(item(digest, length), torch.ones(length, 2))
+    found = made.read(digest)
+    assert found is not None
+    assert (found.length, grids_of(found.length)) == (length, grids_of(length))
 
 
 def test_content_names_an_entry(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.plugin import ComponentSpec
@@ -54,6 +55,14 @@ class Tripping(ToyProcessor):
         assert signal.values.size
         assert np.isfinite(signal.values).all()
         return super().__call__(signal)
+
+
+class Gridded(ToyProcessor):
+    """Knows of grids, of which the configuration says nothing."""
+
+    def __call__(self, signal: TimeSeries) -> MediaItem:
+        item = super().__call__(signal)
+        return MediaItem(item.tensors, GridLength((1, item.length)))
 
 
 class MemoryBound(ToyProcessor):
@@ -157,6 +166,7 @@ def test_an_encoder_that_keeps_the_contract_passes(broken: Broken) -> None:
     [
         ({"processing": Careless}, {"broken_signals_are_refused"}),
         ({"processing": Tripping}, {"broken_signals_are_refused"}),
+        ({"processing": Gridded}, {"grids_are_known_from_the_configuration"}),
         ({"processing": MemoryBound}, {"odd_signals_are_read_or_refused"}),
         ({"processing": Overflowing}, {"odd_signals_are_read_or_refused"}),
         ({"implementation": Stationary}, {"devices"}),

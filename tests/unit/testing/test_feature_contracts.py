@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from modrwkv_core.interfaces.component import Adapter, Compressor
-from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, GridCompressorConfig
+from modrwkv_core.interfaces.grid_compressor import GridCompressor
+from modrwkv_core.interfaces.grids import Grid, GridLength
 from modrwkv_core.interfaces.values import Features
 from modrwkv_core.plugin import ComponentSpec
 from modrwkv_core.testing import AdapterContract, CompressorContract
@@ -204,3 +206,56 @@ def test_a_compressor_that_keeps_the_contract_passes(broken: Broken) -> None:
 def test_a_length_that_the_configuration_counts_wrongly_is_found_out() -> None:
     with pytest.raises(AssertionError, match=r"pairs gives lengths \[0\], out_length says \[1\]"):
         PairsContract().test_dims_and_lengths_are_those_of_the_configuration({"rounding": "up"})
+
+
+class ColumnsConfig(GridCompressorConfig):
+    type: Literal["columns"] = "columns"
+
+    def out_grid(self, grid: Grid) -> Grid:
+        return Grid(1, grid.columns)
+
+
+class Columns(GridCompressor[ColumnsConfig]):
+    """Sums columns."""
+
+    def compress(self, x_GRCD: Tensor) -> Tensor:
+        return x_GRCD.sum(dim=1, keepdim=True)
+
+
+class MixedGrids(Columns):
+    """Adds to each grid what all grids have in common."""
+
+    def forward(self, features: Features) -> Features:
+        compressed = super().forward(features)
+        means = features.with_values(features.values).values.sum(dim=1) / features.lengths[:, None].to(features.values)
+        return compressed.with_values(compressed.values + means[:, None])
+
+
+class Guessing(Columns):
+    """Takes features without a grid for one row."""
+
+    def forward(self, features: Features) -> Features:
+        if features.grids is None:
+            features = features.with_grids([GridLength((1, length)) for length in features.lengths.tolist()])
+        return super().forward(features)
+
+
+@pytest.mark.parametrize(
+    ("implementation", "failures"),
+    [
+        ("Columns", set()),
+        ("MixedGrids", {"grids_are_compressed_one_by_one"}),
+        ("Guessing", {"grids_are_compressed_one_by_one"}),
+    ],
+)
+def test_compressors_of_grids(broken: Broken, implementation: str, failures: set[str]) -> None:
+    spec = ComponentSpec(
+        api=1,
+        kind="compressor",
+        name="columns",
+        summary="sums of columns",
+        config=f"{__name__}:ColumnsConfig",
+        implementation=f"{__name__}:{implementation}",
+    )
+    settings = {"plugin": __name__, "name": "columns", "spec": spec}
+    assert broken(type("Contract", (CompressorContract,), settings)) == failures

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modrwkv_pixel_shuffle.compressor import PixelShuffleCompressor
 from modrwkv_pixel_shuffle.config import PixelShuffleConfig
-from pydantic import ValidationError
 from torch.nn import functional
 from transformers import Idefics3Config
 from transformers.models.idefics3.modeling_idefics3 import Idefics3Connector
 
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.errors import ComponentError
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.values import Features
 
 SIDES = st.integers(1, 5)
 
 
-def features(*lengths: int, dim: int = 3) -> Features:
-    values = torch.randn(len(lengths), max(lengths), dim, generator=torch.Generator().manual_seed(0))
-    return Features(values, torch.tensor(lengths)).with_values(values)
+def features(*grids: tuple[int, int], dim: int = 3) -> Features:
+    lengths = [GridLength(grid) for grid in grids]
+    values = torch.randn(len(grids), max(lengths), dim, generator=torch.Generator().manual_seed(0))
+    return Features(values, torch.tensor(lengths)).with_values(values).with_grids(lengths)
 
 
 def shuffled(given: Features, **settings: object) -> Features:
@@ -35,8 +37,8 @@ def shuffled(given: Features, **settings: object) -> Features:
 @given(rows=SIDES, columns=SIDES, factor=st.integers(1, 4), dim=SIDES)
 def test_squares_are_those_of_torchs_pixel_unshuffle(rows: int, columns: int, factor: int, dim: int) -> None:
     rows, columns = rows * factor, columns * factor
-    given = features(rows * columns, dim=dim)
-    found = shuffled(given, factor=factor, grid=(rows, columns))
+    given = features((rows, columns), dim=dim)
+    found = shuffled(given, factor=factor)
     image = given.values[0].T.reshape(1, dim, rows, columns)
     channels = functional.pixel_unshuffle(image, factor)[0].flatten(1).T
     expected = channels.reshape(-1, dim, factor * factor).transpose(1, 2).flatten(1)  # torch puts the channel first
@@ -46,46 +48,53 @@ def test_squares_are_those_of_torchs_pixel_unshuffle(rows: int, columns: int, fa
 
 @pytest.mark.parametrize(("side", "factor"), [(4, 2), (12, 3), (24, 4)])
 def test_squares_are_those_of_idefics3(side: int, factor: int) -> None:
-    given = features(side * side, dim=8)
+    given = features((side, side), dim=8)
     upstream = Idefics3Connector(Idefics3Config(scale_factor=factor))
     assert torch.equal(shuffled(given, factor=factor).values, upstream.pixel_shuffle(given.values, factor))
 
 
 def test_a_square_lies_row_by_row_in_its_feature() -> None:
-    given = Features(torch.arange(8.0).reshape(1, 8, 1), torch.tensor([8]))
-    assert shuffled(given, grid=(2, 4)).values.tolist() == [[[0, 1, 4, 5], [2, 3, 6, 7]]]
+    given = replace(features((2, 4)), values=torch.arange(8.0).reshape(1, 8, 1))
+    assert shuffled(given).values.tolist() == [[[0, 1, 4, 5], [2, 3, 6, 7]]]
 
 
-def test_squares_of_different_sizes_share_a_batch_and_padding_stays_out() -> None:
-    together = features(4, 36, 16)
-    garbage = Features(together.values.masked_fill(~together.mask()[..., None], 1e9), together.lengths)
+def test_zeros_fill_partial_squares() -> None:
+    given = replace(features((3, 3)), values=torch.arange(1.0, 10.0).reshape(1, 9, 1))
+    assert shuffled(given).values.tolist() == [[[1, 2, 4, 5], [3, 0, 6, 0], [7, 8, 0, 0], [9, 0, 0, 0]]]
+
+
+@given(rows=st.integers(1, 30), columns=st.integers(1, 30), factor=st.integers(1, 5))
+def test_a_grid_of_any_size_has_a_square_for_every_feature(rows: int, columns: int, factor: int) -> None:
+    squares = {(row // factor, column // factor) for row in range(rows) for column in range(columns)}
+    assert PixelShuffleConfig(factor=factor).out_length(GridLength((rows, columns))) == len(squares)
+
+
+def test_grids_of_different_sizes_share_a_batch_and_padding_stays_out() -> None:
+    grids = ((2, 2), (3, 12), (16, 1))
+    together = features(*grids)
+    garbage = replace(together, values=together.values.masked_fill(~together.mask()[..., None], 1e9))
     found = shuffled(garbage)
-    assert found.lengths.tolist() == [1, 9, 4]
-    for row, length in enumerate(together.lengths.tolist()):
-        alone = shuffled(Features(together.values[row : row + 1, :length], torch.tensor([length])))
+    assert found.lengths.tolist() == [1, 12, 8]
+    for row, grid in enumerate(grids):
+        length = GridLength(grid)
+        alone = shuffled(Features(together.values[row : row + 1, :length], torch.tensor([length])).with_grids([length]))
         assert torch.equal(found.values[row, : alone.values.shape[1]], alone.values[0])
         assert not found.values[row, alone.values.shape[1] :].any()
 
 
 def test_gradients_reach_each_feature_once() -> None:
-    given = features(16)
+    given = features((3, 5))
     given.values.requires_grad_()
     shuffled(given).values.sum().backward()
     assert given.values.grad is not None
     assert torch.equal(given.values.grad, torch.ones_like(given.values))
 
 
-@given(length=st.integers(1, 700), factor=st.integers(1, 5))
-def test_lengths_that_are_no_grid_are_refused_by_arithmetic_and_forward_alike(length: int, factor: int) -> None:
-    config = PixelShuffleConfig(factor=factor)
-    squares = {side * side: (side // factor) ** 2 for side in range(factor, 27, factor)}
-    if length in squares:
-        assert config.out_length(length) == squares[length] == len(shuffled(features(length), factor=factor).values[0])
-        return
-    with pytest.raises(ComponentError, match=r"no square grid|does not divide"):
-        config.out_length(length)
-    with pytest.raises(ComponentError, match=r"no square grid|does not divide"):
-        shuffled(features(length), factor=factor)
+def test_features_without_a_grid_are_refused_by_arithmetic_and_forward_alike() -> None:
+    with pytest.raises(ComponentError, match="16 features have no grid of rows and columns"):
+        PixelShuffleConfig().out_length(16)
+    with pytest.raises(ComponentError, match="16 features have no grid of rows and columns"):
+        shuffled(replace(features((4, 4)), grids=None))
 
 
 def test_nothing_gives_nothing() -> None:
@@ -94,14 +103,9 @@ def test_nothing_gives_nothing() -> None:
     assert PixelShuffleConfig().out_length(0) == 0
 
 
-def test_a_grid_that_the_factor_does_not_divide_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"the factor 2 does not divide the grid \[3, 4\]"):
-        PixelShuffleConfig(grid=(3, 4))
-
-
 @pytest.fixture
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Check a manifest with an image encoder of 5 x 6 patches; return the exit code and what is said."""
+    """Check a manifest with an image encoder; return the exit code and what is said."""
 
     def call(encoder: dict[str, object], compressor: dict[str, object]) -> tuple[int, str]:
         manifest = {
@@ -132,23 +136,24 @@ SIGLIP2 = {
 }
 
 
+CLIP = {**SIGLIP2, "type": "clip", "image_size": 32}
+NAFLEX = {key: value for key, value in SIGLIP2.items() if key != "type"}
+NAFLEX |= {"type": "siglip2_naflex", "max_patches": 20, "positions": 16}
+
+
 @pytest.mark.parametrize(
-    ("picture", "compressor", "expected"),
+    ("encoder", "expected"),
     [
-        (32, {}, "siglip2 [16, 24] -> pixel_shuffle [4, 96] -> mlp [4, 64] -> 4 tokens"),
-        (24, {}, "the factor 2 does not divide the grid of 3 x 3 features"),
-        (24, {"factor": 3}, "pixel_shuffle [1, 216]"),
-        (32, {"grid": [2, 6]}, "16 features are no grid of 2 x 6"),
-        (32, {"grid": [2, 8]}, "pixel_shuffle [4, 96]"),
+        ({**SIGLIP2, "image_size": 32}, "siglip2 [16, 24] -> pixel_shuffle [4, 96] -> mlp [4, 64] -> 4 tokens"),
+        ({**SIGLIP2, "image_size": 24}, "siglip2 [9, 24] -> pixel_shuffle [4, 96]"),
+        (NAFLEX, "siglip2_naflex [20, 24] -> pixel_shuffle [6, 96]"),
+        ({**CLIP, "cls": False}, "clip [16, 24] -> pixel_shuffle [4, 96]"),
+        ({**CLIP, "cls": True}, "the 17 features of encoder 'clip' (modrwkv-clip) have no grid"),
     ],
 )
-def test_checking_a_manifest_finds_what_does_not_fit(
-    check: Callable[..., tuple[int, str]], picture: int, compressor: dict[str, object], expected: str
+def test_checking_a_manifest_knows_the_grid(
+    check: Callable[..., tuple[int, str]], encoder: dict[str, object], expected: str
 ) -> None:
-    code, said = check({**SIGLIP2, "image_size": picture}, {"type": "pixel_shuffle", **compressor})
+    code, said = check(encoder, {"type": "pixel_shuffle"})
     assert expected in said
-    assert code == (0 if "[" in expected else 2)
-    if code:
-        assert "manifest.yaml" in said
-        assert "modalities.image" in said
-        assert "pixel_shuffle" in said
+    assert code == (0 if "->" in expected else 2)

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_core.errors import ComponentError, DataError
+from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.grids import GridLength, grids_of
 from modrwkv_core.interfaces.signals import Image, Waveform
 from modrwkv_core.manifest.unions import Components
 from modrwkv_core.model.build import build_encoder, build_processor
@@ -131,7 +132,8 @@ def test_a_place_of_the_fused_grid_lies_where_it_lies_in_the_picture() -> None:
     for side, mode in ((12, "finer"), (2, "coarser")):
         centers = (torch.arange(side) + 0.5) / side
         ramp = torch.stack([centers.repeat_interleave(side), centers.repeat(side)], dim=1)
-        aligned = encoder._aligned("b", ramp, 9).unflatten(0, (3, 3))
+        counts = {"a": GridLength((3, 3)), "b": GridLength((side, side))}
+        aligned = encoder._aligned("b", ramp, counts).unflatten(0, (3, 3))
         assert torch.allclose(aligned[1, 1], torch.tensor([0.5, 0.5]), atol=1e-6), mode
         assert (aligned[2, :, 0] > aligned[0, :, 0]).all(), mode
         assert (aligned[:, 2, 1] > aligned[:, 0, 1]).all(), mode
@@ -188,7 +190,7 @@ def test_two_towers_cost_no_more_operations_than_the_sum_of_both() -> None:
         ({"towers": {}}, "at least two towers, not none"),
         ({"towers": {"a": SIGLIP, "b": FINE}, "join": "length"}, "a has 12, b has 8"),
         ({"towers": {"a": SIGLIP, "b": FINE}, "reference": "c"}, "'c' is not one of the towers a, b"),
-        ({"towers": {"a": SIGLIP, "b": {**CLIP, "cls": True}}}, "5 features of b are not a square grid; use align"),
+        ({"towers": {"a": SIGLIP, "b": {**CLIP, "cls": True}}}, "5 features of b are not one grid; use align"),
         ({"towers": {"a": SIGLIP, "b": WHISPER}}, "reads 'audio', but 'image' is to be read here"),
         ({"towers": {"a": SIGLIP, "b": {"type": "siglip3"}}}, "siglip3"),
         ({"towers": {"a": SIGLIP, "A-b": FINE}}, "should match pattern"),
@@ -200,11 +202,41 @@ def test_configurations_that_cannot_work_are_refused(settings: dict[str, Any], m
         fusion(**settings)
 
 
-def test_native_resolution_is_no_grid() -> None:
+@pytest.mark.parametrize(("height", "width"), [(40, 90), (90, 20), (30, 30)])
+@torch.no_grad()
+def test_native_resolution_is_brought_to_the_reference(height: int, width: int) -> None:
+    """A grid that is broader but lower than the other shrinks in one direction and grows in the other."""
     config = fusion(towers={"a": SIGLIP, "b": {**NAFLEX, "max_patches": 16}})
-    _, processor = built(config)
-    with pytest.raises(DataError, match=r"features of b are not a square grid; use align: sequence"):
-        processor(picture(40, 90))
+    encoder, processor = built(config)
+    signal = picture(height, width)
+    item = processor(signal)
+    towers = alone(encoder, config, signal)
+    [grid] = grids_of(build_processor(discover(), config.towers["b"])(signal).length) or ()
+    native = towers["b"].T.reshape(8, *grid).numpy()
+
+    def line(values: Any, wanted: int) -> Any:
+        """Bring the last axis to another length: means of areas, or straight lines between centers."""
+        count = values.shape[-1]
+        if wanted <= count:
+            edges = [(place * count // wanted, -(-(place + 1) * count // wanted)) for place in range(wanted)]
+            return np.stack([values[..., begin:end].mean(axis=-1) for begin, end in edges], axis=-1)
+        centers = (np.arange(wanted) + 0.5) * count / wanted - 0.5
+        return np.apply_along_axis(lambda each: np.interp(centers, np.arange(count), each), -1, values)
+
+    expected = line(line(native, 3).swapaxes(1, 2), 3).swapaxes(1, 2).reshape(8, 9).T
+    found = encoder([item]).values[0]
+    assert grids_of(item.length) == ((3, 3),)
+    np.testing.assert_allclose(found[:, 12:].numpy(), expected, rtol=0, atol=1e-5)
+    assert torch.allclose(found[:, :12], towers["a"], atol=1e-6)
+
+
+def test_native_resolution_can_be_the_reference() -> None:
+    config = fusion(towers={"a": SIGLIP, "b": {**NAFLEX, "max_patches": 16}}, reference="b")
+    encoder, processor = built(config)
+    items = [processor(picture(40, 90)), processor(picture(30, 30))]
+    grids = [grids_of(item.length) for item in items]
+    assert grids == [((3, 5),), ((4, 4),)]
+    assert encoder(items).lengths.tolist() == [15, 16]
 
 
 def test_a_tower_has_no_name_of_a_method() -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from modrwkv_clip.pretrained import KNOWN_CHECKPOINTS, MODEL_FILE, check_processor
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
 
 __all__ = ["CLIPConfig"]
@@ -84,8 +85,9 @@ class CLIPConfig(PretrainedEncoderConfig):
 
     @property
     def patches(self) -> int:
-        """Number of patches of an image."""
-        return (self.image_size // self.patch_size) * (self.image_size // self.patch_size)
+        """Number of patches of an image, in their grid."""
+        side = self.image_size // self.patch_size
+        return GridLength((side, side))
 
     @property
     def out_dim(self) -> int:
@@ -104,4 +106,4 @@ class CLIPConfig(PretrainedEncoderConfig):
 
     def out_length(self, length: int) -> int:
         """Number of features of an image of ``length`` patches: one for each, and with ``cls`` one more."""
-        return length + self.cls
+        return length + 1 if self.cls else length

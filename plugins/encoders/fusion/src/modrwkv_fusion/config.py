@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -10,9 +9,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
 
 from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.grids import Grid, grids_of, joined_length
 from modrwkv_core.interfaces.sections import ComponentSection
 
-__all__ = ["AudioFusionConfig", "FusionConfig", "ImageFusionConfig"]
+__all__ = ["AudioFusionConfig", "FusionConfig", "ImageFusionConfig", "tower_grid"]
 
 TowerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -33,7 +33,7 @@ class FusionConfig(EncoderConfig, ABC):
     """With ``join: channels``, the tower whose grid or length the others are brought to; by default the first."""
 
     align: Literal["grid", "sequence"] = "sequence"
-    """How features are brought to others: as a square grid, or as a sequence."""
+    """How features are brought to others: as a grid, or as a sequence."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -51,7 +51,7 @@ class FusionConfig(EncoderConfig, ABC):
         if self.join == "channels" and self.align == "grid":
             for name, tower in self.towers.items():
                 if tower.typical_length is not None:
-                    grid_side(name, tower.out_length(tower.typical_length))
+                    tower_grid(name, tower.out_length(tower.typical_length))
         return self
 
     def resolved(self) -> Self:
@@ -83,7 +83,7 @@ class FusionConfig(EncoderConfig, ABC):
     def joined_length(self, lengths: Mapping[str, int]) -> int:
         """Number of features of a signal whose items have ``lengths``, by tower, in the towers' own units."""
         counts = {name: tower.out_length(lengths[name]) for name, tower in self.towers.items()}
-        return counts[self.reference_tower] if self.join == "channels" else sum(counts.values())
+        return counts[self.reference_tower] if self.join == "channels" else joined_length(counts.values())
 
 
 class ImageFusionConfig(FusionConfig):
@@ -100,7 +100,7 @@ class ImageFusionConfig(FusionConfig):
     """The encoders by names of your choice: any image encoders."""
 
     align: Literal["grid", "sequence"] = Field(default="grid")
-    """How features are brought to others: as a square grid, or as a sequence."""
+    """How features are brought to others: as a grid, or as a sequence."""
 
 
 class AudioFusionConfig(FusionConfig):
@@ -118,13 +118,13 @@ class AudioFusionConfig(FusionConfig):
     """How features are brought to others: as a sequence."""
 
 
-def grid_side(name: str, features: int) -> int:
-    """Return the side of the square grid that a tower's features are.
+def tower_grid(name: str, features: int) -> Grid:
+    """Return the grid of a tower's features.
 
     Raises:
-        ValueError: They are not a square.
+        ValueError: They are not one grid.
     """
-    side = math.isqrt(features)
-    if side * side != features:
-        raise ValueError(f"the {features} features of {name} are not a square grid; use align: sequence")
-    return side
+    grids = grids_of(features)
+    if grids is None or len(grids) != 1:
+        raise ValueError(f"the {features} features of {name} are not one grid; use align: sequence")
+    return grids[0]

@@ -16,8 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Encoder
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.values import Features, MediaItem
-from modrwkv_fusion.config import FusionConfig, grid_side
+from modrwkv_fusion.config import FusionConfig, tower_grid
 from modrwkv_fusion.processor import LENGTH
 
 __all__ = ["FusionEncoder"]
@@ -55,12 +56,15 @@ class FusionEncoder(Encoder[FusionConfig]):
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode signals: ``values [N, longest, out_dim]``."""
-        of_towers = {name: self._encoded(name, tower, items) for name, tower in self._towers().items()}
-        if self.config.join == "length":
-            joined = [torch.cat(of_item) for of_item in zip(*of_towers.values(), strict=True)]
-        else:
-            of_items = zip(*of_towers.values(), strict=True)
-            joined = [self._on_channels(dict(zip(of_towers, each, strict=True))) for each in of_items]
+        own = {name: [_own_item(name, item) for item in items] for name in self.towers}
+        of_towers = {name: _encoded(tower, own[name]) for name, tower in self._towers().items()}
+        joined = [
+            self._joined(
+                {name: features[index] for name, features in of_towers.items()},
+                {name: each[index].length for name, each in own.items()},
+            )
+            for index in range(len(items))
+        ]
         lengths = torch.tensor([len(features) for features in joined])
         if len(set(lengths.tolist())) == 1:
             return Features(torch.stack(joined), lengths)
@@ -69,31 +73,44 @@ class FusionEncoder(Encoder[FusionConfig]):
     def _towers(self) -> dict[str, Encoder[Any]]:
         return {name: tower for name, tower in self.towers.items() if isinstance(tower, Encoder)}
 
-    def _encoded(self, name: str, tower: Encoder[Any], items: Sequence[MediaItem]) -> list[Tensor]:
-        """Run one tower: for each item ``[L, C]``."""
-        own = [_own_item(name, item) for item in items]
-        features: Features = tower(own)
-        return [values[:length] for values, length in zip(features.values, features.lengths.tolist(), strict=True)]
+    def _joined(self, features: Mapping[str, Tensor], lengths: Mapping[str, int]) -> Tensor:
+        """Join the features of one item, by tower ``[L, C]``, whose items have ``lengths``."""
+        if self.config.join == "length":
+            return torch.cat(list(features.values()))
+        counts = {name: tower.out_length(lengths[name]) for name, tower in self.config.towers.items()}
+        return torch.cat([self._aligned(name, each, counts) for name, each in features.items()], dim=1)
 
-    def _on_channels(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Join the features of one item, by tower ``[L, C]``, where those of the reference lie."""
-        count = len(features[self.config.reference_tower])
-        return torch.cat([self._aligned(name, each, count) for name, each in features.items()], dim=1)
+    def _aligned(self, name: str, features: Tensor, counts: Mapping[str, int]) -> Tensor:
+        """Bring the features of a tower ``[L, C]`` to where those of the reference lie: ``[count, C]``.
 
-    def _aligned(self, name: str, features: Tensor, count: int) -> Tensor:
-        """Bring the features of a tower ``[L, C]`` to ``[count, C]``."""
-        if len(features) == count:
-            return features
+        Args:
+            name: The tower.
+            features: Its features.
+            counts: Numbers of features of all towers, with their grids.
+        """
+        reference = self.config.reference_tower
+        count = counts[reference]
         if self.config.align == "sequence":
+            if len(features) == count:
+                return features
             mode = "area" if count < len(features) else "linear"
             return F.interpolate(features.T[None], size=count, mode=mode)[0].T
-        side, wanted = grid_side(name, len(features)), grid_side(self.config.reference_tower, count)
-        grid_1CHW = features.T.reshape(1, -1, side, side)
-        mode = "area" if wanted < side else "bilinear"
-        return F.interpolate(grid_1CHW, size=(wanted, wanted), mode=mode)[0].flatten(1).T
+        grid, wanted = tower_grid(name, counts[name]), tower_grid(reference, count)
+        if grid == wanted:
+            return features
+        smaller = (min(grid.rows, wanted.rows), min(grid.columns, wanted.columns))
+        grid_1CHW = F.interpolate(features.T.reshape(1, -1, *grid), size=smaller, mode="area")
+        return F.interpolate(grid_1CHW, size=tuple(wanted), mode="bilinear")[0].flatten(1).T
+
+
+def _encoded(tower: Encoder[Any], items: Sequence[MediaItem]) -> list[Tensor]:
+    """Run one tower: for each item ``[L, C]``."""
+    features: Features = tower(items)
+    return [values[:length] for values, length in zip(features.values, features.lengths.tolist(), strict=True)]
 
 
 def _own_item(tower: str, item: MediaItem) -> MediaItem:
     prefix = f"{tower}/"
     tensors = {name.removeprefix(prefix): each for name, each in item.tensors.items() if name.startswith(prefix)}
-    return MediaItem(tensors, tensors.pop(LENGTH).shape[0])
+    *shape, _ = tensors.pop(LENGTH).shape
+    return MediaItem(tensors, shape[0] if len(shape) == 1 else GridLength((shape[0], shape[1])))

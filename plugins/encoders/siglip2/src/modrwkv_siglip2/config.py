@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
 from modrwkv_siglip2.pretrained import FIXED_CHECKPOINTS, FIXED_FILES, NAFLEX_CHECKPOINTS
 
@@ -60,8 +61,9 @@ class Siglip2Config(PretrainedEncoderConfig):
 
     @property
     def patches(self) -> int:
-        """Number of patches of an image."""
-        return (self.image_size // self.patch_size) * (self.image_size // self.patch_size)
+        """Number of patches of an image, in their grid."""
+        side = self.image_size // self.patch_size
+        return GridLength((side, side))
 
     @property
     def out_dim(self) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig
 
 __all__ = ["TimmConfig"]
@@ -93,12 +95,13 @@ class TimmConfig(PretrainedEncoderConfig):
 
     @property
     def typical_length(self) -> int:
-        """Places of the grid, the same for every image."""
-        return _known(self.patches)
+        """Places of the grid, the same for every image; images are square, and so is their grid."""
+        side = math.isqrt(_known(self.patches))
+        return GridLength((side, side))
 
     def out_length(self, length: int) -> int:
         """Number of features of an image of ``length`` places: one for each, and one for each token that is kept."""
-        return length + (_known(self.prefix_tokens) if self.keep_prefix_tokens else 0)
+        return length + _known(self.prefix_tokens) if self.keep_prefix_tokens else length
 
 
 def _known(value: int | None) -> int:

@@ -56,5 +56,4 @@ class TimmProcessor(Processor[TimmConfig, Image]):
                 hint="cut it into pieces, leave it out, or set crop_mode: squash",
             )
         resized: torch.Tensor = self._transform(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
-        assert self.config.patches is not None, "completed by the configuration"
-        return MediaItem({"pixels": resized}, self.config.patches)
+        return MediaItem({"pixels": resized}, self.config.typical_length)

@@ -8,6 +8,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.grids import joined_length
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = ["VideoFramesConfig"]
@@ -76,5 +77,5 @@ class VideoFramesConfig(EncoderConfig):
         return self.frames
 
     def out_length(self, length: int) -> int:
-        """Number of features of ``length`` frames: the patches of each window."""
-        return -(-length // self.window) * self.patches
+        """Number of features of ``length`` frames: the patches of each window, in their grids."""
+        return joined_length([self.patches] * -(-length // self.window))

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
 from modrwkv_siglip2.pretrained import FIXED_CHECKPOINTS, NAFLEX_CHECKPOINTS, NAFLEX_FILES
 
@@ -70,8 +71,9 @@ class Siglip2NaflexConfig(PretrainedEncoderConfig):
 
     @property
     def typical_length(self) -> int:
-        """Largest number of patches, which square images reach and others come close to."""
-        return self.max_patches
+        """Largest number of patches, which square images reach and others come close to, in as square a grid."""
+        rows = next(rows for rows in range(isqrt(self.max_patches), 0, -1) if self.max_patches % rows == 0)
+        return GridLength((rows, self.max_patches // rows))
 
     def out_length(self, length: int) -> int:
         """Number of features of an image of ``length`` patches: one for each."""

@@ -8,6 +8,7 @@ from typing import Final
 import torch
 
 from modrwkv_core.interfaces.component import Processor
+from modrwkv_core.interfaces.grids import GridLength
 from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_siglip2.naflex.config import Siglip2NaflexConfig
@@ -30,7 +31,7 @@ class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
     def __call__(self, signal: Image) -> MediaItem:
         """Make ``patches [patches, patch_size * patch_size * 3]``, uint8, row by row, each pixel by pixel.
 
-        The length is the number of patches; ``grid`` holds their rows and columns, int64.
+        The length is the number of patches, in their grid; ``grid`` holds its rows and columns, int64.
 
         Raises:
             DataError: The image has no pixels, other channels than three, or another dtype than uint8.
@@ -40,7 +41,7 @@ class Siglip2NaflexProcessor(Processor[Siglip2NaflexConfig, Image]):
         rows, columns = patch_grid(pixels.shape[1], pixels.shape[2], size, self.config.max_patches)
         pixels = resized_pixels(pixels, rows * size, columns * size, self.config.resample)
         patches = pixels.reshape(3, rows, size, columns, size).permute(1, 3, 2, 4, 0).reshape(rows * columns, -1)
-        return MediaItem({"patches": patches, "grid": torch.tensor([rows, columns])}, rows * columns)
+        return MediaItem({"patches": patches, "grid": torch.tensor([rows, columns])}, GridLength((rows, columns)))
 
 
 def patch_grid(height: int, width: int, patch_size: int, max_patches: int) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""The compressor ``pool2d``: the means of windows of a grid."""

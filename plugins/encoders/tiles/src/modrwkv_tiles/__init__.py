@@ -1,0 +1,1 @@
+"""The encoder ``tiles``: large pictures tile by tile through any image encoder."""
