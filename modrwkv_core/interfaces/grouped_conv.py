@@ -1,4 +1,4 @@
-"""The grouped convolution that tells WavLM positions, right in 16 bits on every processor."""
+"""The grouped convolution that tells wav2vec 2.0 and its kin positions, right in 16 bits on every processor."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def avoid_misaligned_groups(conv: nn.Conv1d) -> None:
     """Let a convolution compute in float32 on CPUs where the size of its groups makes oneDNN wrong in 16 bits.
 
     On Xeons with AMX units oneDNN's grouped convolution in bfloat16 has a relative error of about 1 where the channels
-    of a group are not a multiple of 16. The names of the parameters stay. Microsoft's models are not affected: their
-    groups have 48 or 64 channels.
+    of a group are not a multiple of 16. The names of the parameters stay. The published WavLM models are not affected:
+    their groups have 48 or 64 channels.
     """
     if conv.groups == 1 or conv.in_channels // conv.groups % ALIGNMENT == 0:
         return

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from modrwkv_wavlm.grouped_conv import avoid_misaligned_groups
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from modrwkv_core.interfaces.grouped_conv import avoid_misaligned_groups
 
 GROUPS, KERNEL = 2, 8
 
