@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal, Self
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
+from modrwkv_whisper.ctranslate2_layout import find_ctranslate2, read_sizes
 from modrwkv_whisper.pretrained import KNOWN_CHECKPOINTS, MODEL_FILE
 
 __all__ = ["HOP", "RATE", "SAMPLES_PER_FEATURE", "WhisperConfig"]
@@ -29,7 +32,7 @@ class WhisperConfig(PretrainedEncoderConfig):
 
     Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
     checkpoint, or from scratch are those of ``openai/whisper-small``. A valid configuration holds all of them, so a run
-    no longer needs the checkpoint.
+    no longer needs the checkpoint. Checkpoints may have the layout of transformers or of CTranslate2 (faster-whisper).
 
     Source: Radford et al., Whisper, arXiv 2212.04356, section 2.2.
     """
@@ -66,6 +69,23 @@ class WhisperConfig(PretrainedEncoderConfig):
         if self.hidden_size % self.num_heads:
             raise ValueError(f"num_heads {self.num_heads} does not divide the hidden_size {self.hidden_size}")
         return self
+
+    @classmethod
+    def read_checkpoint(cls, reference: str, names: Collection[str]) -> Mapping[str, Any]:
+        """Return what a checkpoint states of the fields ``names``, whatever its layout.
+
+        Raises:
+            CheckpointError: A file is missing or damaged, or a value is not valid.
+        """
+        file = find_ctranslate2(reference)
+        if file is None:
+            return super().read_checkpoint(reference, names)
+        sizes = read_sizes(file)
+        try:
+            cls(init="scratch", **sizes)
+        except ValidationError as error:
+            raise CheckpointError(f"{file} has sizes {sizes}, which cannot be: {error.errors()[0]['msg']}") from error
+        return sizes
 
     @property
     def window_samples(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +13,11 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers.models.whisper import modeling_whisper
 
+from modrwkv_core.interfaces.pretrained import load_strictly
 from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_whisper.config import WhisperConfig
+from modrwkv_whisper.ctranslate2_layout import find_ctranslate2, read_encoder
 
 __all__ = ["WhisperEncoder"]
 
@@ -47,6 +50,26 @@ class WhisperEncoder(PretrainedEncoder[WhisperConfig]):
                 encoder_layerdrop=0.0,
             )
         ).requires_grad_(True)
+
+    def load_pretrained(self) -> None:
+        """Load the checkpoint that the configuration names, if any, in the layout of transformers or CTranslate2.
+
+        Raises:
+            CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
+        """
+        file = self._ctranslate2_file()
+        if file is None:
+            super().load_pretrained()
+        else:
+            load_strictly(self.network(), read_encoder(file), str(file))
+
+    def pretrained_files(self) -> tuple[Path, ...]:
+        """Return the checkpoint's weight files."""
+        file = self._ctranslate2_file()
+        return super().pretrained_files() if file is None else (file,)
+
+    def _ctranslate2_file(self) -> Path | None:
+        return None if self.config.checkpoint is None else find_ctranslate2(self.config.checkpoint)
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode recordings: ``values [N, features of the longest, hidden_size]``."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchaudio.transforms import Resample
 from transformers import WhisperFeatureExtractor
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
+from modrwkv_core.interfaces.resampling import resample
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_whisper.config import HOP, RATE, WhisperConfig
@@ -53,7 +51,7 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
         peak = np.abs(signal.samples).max()
         if not peak <= LOUDEST:  # NaN neither
             raise _unusable(f"the recording holds samples of {peak:g}, where full scale is 1")
-        samples = _resample(torch.from_numpy(signal.samples.copy()), signal.rate)
+        samples = resample(torch.from_numpy(signal.samples.copy()), signal.rate, RATE)
         windows = torch.split(samples, self.config.window_samples)
         return MediaItem({"mel": torch.cat([self._window(window) for window in windows], dim=1)}, len(samples))
 
@@ -68,17 +66,3 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
 
 def _unusable(message: str) -> DataError:
     return DataError(message, component="encoder/whisper", hint="save it again from its source, or leave it out")
-
-
-def _resample(samples: Tensor, rate: int) -> Tensor:
-    if rate == RATE:
-        return samples
-    # The filter grows with the denominator; 640 keeps the ratios of all customary rates exact, and others to 4 ppm.
-    ratio = Fraction(rate, RATE).limit_denominator(640)
-    resampled: Tensor = _resampler(ratio.numerator, ratio.denominator)(samples)
-    return resampled
-
-
-@lru_cache(maxsize=8)
-def _resampler(rate: int, to: int) -> Resample:
-    return Resample(rate, to)

