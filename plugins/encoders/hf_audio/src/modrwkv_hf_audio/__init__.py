@@ -1,0 +1,1 @@
+"""Speech towers of transformers with the architecture of wav2vec 2.0."""
