@@ -31,7 +31,8 @@ class HFAudioEncoder(WaveformEncoder[HFAudioConfig]):
     def __init__(self, config: HFAudioConfig) -> None:
         super().__init__(config)
         options = model_options(config) | _further_options(config)
-        self.model = AutoModel.from_config(AutoConfig.for_model(config.architecture, **options))
+        upstream_config = AutoConfig.for_model(config.architecture, **options)
+        self.model = AutoModel.from_config(upstream_config)  # type: ignore[no-untyped-call]
         positions = self.model.encoder.pos_conv_embed
         for layer in getattr(positions, "layers", [positions]):
             avoid_misaligned_groups(layer.conv)

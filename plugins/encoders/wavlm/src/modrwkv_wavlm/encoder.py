@@ -27,8 +27,8 @@ class WavLMEncoder(WaveformEncoder[WavLMConfig]):
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__(config)
-        positions = {"num_buckets": config.buckets, "max_bucket_distance": config.max_distance}
-        self.model = WavLMModel(transformers.WavLMConfig(**model_options(config), **positions))
+        options = model_options(config) | {"num_buckets": config.buckets, "max_bucket_distance": config.max_distance}
+        self.model = WavLMModel(transformers.WavLMConfig(**options))
         avoid_misaligned_groups(self.model.encoder.pos_conv_embed.conv)
         if config.first_filters == "gabor":
             filters = gabor_filters(config.conv_dim[0], config.conv_kernel[0], config.rate)
