@@ -107,6 +107,8 @@ class Diagnostics:
     @torch.no_grad()
     def _add_features(self, text_1TD: Tensor, features: Mapping[str, Features], batch: Batch) -> None:
         """Sum the norms of features by modality, and those of text embeddings."""
+        if not any(batch.keys):  # the one token of a process without conversations
+            return
         norms_T = text_1TD[0].float().norm(dim=-1)
         text, count = norms_T.sum(), len(norms_T)
         for name, of_modality in features.items():
