@@ -20,13 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["PackedObject", "SharedArena", "pack_arena", "unpack_arena"]
+__all__ = ["ArenaGoneError", "PackedObject", "SharedArena", "pack_arena", "unpack_arena"]
 
 ALIGNMENT: Final = 64
 """Bytes; every dtype and every vector instruction can read where a tensor begins."""
 
 Place: TypeAlias = tuple[int, int]
 """Where bytes lie in an arena: the first, and the end, exclusive."""
+
+
+class ArenaGoneError(Exception):
+    """The process that made shared memory is gone, or has let go of it."""
 
 
 class SharedArena:
@@ -57,12 +61,15 @@ class SharedArena:
         """Return the memory, uint8; it lives as long as the tensor does.
 
         Raises:
-            FileNotFoundError: The process that made it is gone, or has let go of it.
+            ArenaGoneError: The process that made it is gone, or has let go of it.
         """
         if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            except (FileNotFoundError, ProcessLookupError) as error:
+                raise ArenaGoneError(f"{self._path} is gone") from error
             if os.fstat(self._descriptor).st_ino != self._inode:
-                raise FileNotFoundError(f"{self._path} is another file by now")
+                raise ArenaGoneError(f"{self._path} is another file by now")
         return torch.frombuffer(mmap.mmap(self._descriptor, self._size), dtype=torch.uint8)
 
     def __reduce__(self) -> tuple[Callable[..., SharedArena], tuple[str, int, int]]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from modrwkv_core.data.arena import PackedObject, SharedArena, pack_arena, unpack_arena
+from modrwkv_core.data.arena import ArenaGoneError, PackedObject, SharedArena, pack_arena, unpack_arena
 from modrwkv_core.errors import DataError, ModRWKVError
 
 __all__ = ["Payload", "WorkerDataset", "iterate", "make_loader"]
@@ -136,7 +136,7 @@ def _explained_deaths() -> Iterator[None]:
     """Turn torch's report of a killed worker into an error with a hint."""
     try:
         yield
-    except (ConnectionError, EOFError, FileNotFoundError) as error:  # of a batch that it has announced
+    except ArenaGoneError as error:
         raise _death(error) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):

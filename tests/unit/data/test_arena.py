@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modrwkv_core.data.arena import SharedArena, pack_arena, unpack_arena
+from modrwkv_core.data.arena import ArenaGoneError, SharedArena, pack_arena, unpack_arena
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.packing import pack
@@ -136,6 +136,6 @@ def test_memory_that_was_let_go_is_not_taken_for_another() -> None:
     del arena
     gc.collect()
     others = [SharedArena(64) for _ in range(8)]  # one of them has its descriptor now
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ArenaGoneError):
         sent_later.tensor()
     assert others

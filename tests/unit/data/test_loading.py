@@ -340,3 +340,15 @@ def test_workers_begin_an_epoch_before_the_one_before_it_has_ended(encoder: Conv
     next(batches)
     assert made._epoch is not None
     assert made._epoch[0] > 0
+
+
+class ConfusedSource(CountingSource):
+    def __getitem__(self, index: int) -> Record:
+        raise ConnectionResetError("the archive server went away")
+
+
+def test_an_error_of_a_source_is_not_taken_for_the_death_of_a_worker(encoder: ConversationEncoder) -> None:
+    source = ConfusedSource(CountingConfig(name="a", size=3))
+    with pytest.raises(Exception, match="the archive server went away") as caught:
+        next(Loader([source], encoder, batch_size=1, seed=0).batches(0))
+    assert "worker" not in str(caught.value)
