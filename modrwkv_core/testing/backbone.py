@@ -143,6 +143,25 @@ class BackboneContract(NeuralContract):
                 assert_near(hidden[:, begin:end], alone, SAME, f"{where} differs from the sequence alone")
                 self.assert_same_state(module, last.select([index]), after, f"{where} leaves another state")
 
+    def test_training_passes_equal_the_forward_pass(self, settings: Mapping[str, Any]) -> None:
+        """What a trainer reads, and the gradients that it sends back, are those of ``forward``.
+
+        Remedy: leave ``training_pass`` as it is inherited, or let it read packed sequences from the beginning.
+        """
+        module, x_BTD = self.embedded(settings)
+        cu_seqlens = CuSeqlens.of([0, 9, self.tokens])
+        found = []
+        for is_training_pass in (False, True):
+            x_1TD = x_BTD[:1].detach().requires_grad_()
+            hidden = (
+                module.training_pass(x_1TD, cu_seqlens) if is_training_pass else module(x_1TD, cu_seqlens=cu_seqlens)[0]
+            )
+            torch.autograd.backward(hidden.square().sum())
+            assert x_1TD.grad is not None
+            found.append((hidden.detach().clone(), x_1TD.grad))
+        for name, expected, given in zip(("hidden vectors", "gradients"), *found, strict=True):
+            assert_near(given, expected, SAME, f"{self.name}: {name} of training_pass differ from those of forward")
+
     def test_no_state_is_the_initial_state(self, settings: Mapping[str, Any]) -> None:
         """``init_state`` is what a sequence begins with.
 
