@@ -63,6 +63,14 @@ class InPlace(FakeBackbone):
         return hidden, last.detach()
 
 
+class Joining(FakeBackbone):
+    """Trains on packed sequences as if they were one."""
+
+    def training_pass(self, x: Tensor, cu_seqlens: CuSeqlens) -> Tensor:
+        hidden: Tensor = self(x)[0]
+        return hidden
+
+
 class Misnaming(FakeBackbone):
     def lr_multipliers(self) -> dict[str, float]:
         return {"no.such.weight": 2.0}
@@ -142,6 +150,7 @@ def test_the_fake_backbone_keeps_the_contract(broken: Broken) -> None:
         (Clairvoyant, "the_future_changes_nothing_before_it"),
         (Mixing, "sequence_in_a_batch_equals_the_sequence_alone"),
         (InPlace, "using_a_state_leaves_it_as_it_was"),
+        (Joining, "training_passes_equal_the_forward_pass"),
         (Misnaming, "optimizer_settings_name_parameters"),
     ],
 )
