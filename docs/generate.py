@@ -63,6 +63,8 @@ VARIABLES = {
     "89478485.",
     "MODRWKV_MAX_AUDIO_SAMPLES": "Samples of all channels above which a sound file is refused before it is decoded; by "
     "default 268435456.",
+    "MODRWKV_API_KEYS": "Keys of which `modrwkv serve` asks each client for one, comma-separated; unset: it asks for "
+    "none.",
     "MODRWKV_CACHE": "Folder of what can be made again, such as measured lengths and the places of samples in tar "
     "archives; by default `modrwkv` in `XDG_CACHE_HOME` or `~/.cache`.",
     "MODRWKV_MAX_FILE_BYTES": "Bytes above which a media file is refused before it is read; by default 2147483648.",

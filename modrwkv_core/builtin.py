@@ -345,6 +345,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("sweep", "compare settings of a manifest, seed by seed"),
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
+            ("serve", "answer requests over HTTP, by OpenAI's protocol"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
             ("pull", "fetch a run from the Hugging Face Hub"),
             ("push", "publish a run on the Hugging Face Hub"),

@@ -1,0 +1,77 @@
+"""Limits that hold before a request is read: the size of its body, and the number of open requests."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modrwkv_core.serving.errors import APIError, busy, error_response
+from modrwkv_core.serving.settings import Limits
+
+__all__ = ["RequestLimits"]
+
+
+class RequestLimits:
+    """Middleware that refuses large bodies with 413, and requests beyond the number of open ones with 429.
+
+    Probes and metrics are always answered.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and its body as long as it is not too large."""
+        if scope["type"] == "lifespan" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        if self._open >= self._limits.open_requests:
+            await self._refuse(busy(self._limits.retry_after_seconds), scope, receive, send)
+            return
+        self._open += 1
+        try:
+            if scope["type"] == "websocket":
+                await self._app(scope, receive, send)
+            else:
+                await self._limited(scope, receive, send)
+        finally:
+            self._open -= 1
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = self._limits.body_bytes
+        too_large = APIError(413, f"the request has more than {limit:,} bytes", code="request_too_large")
+        announced = Headers(scope=scope).get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > limit:
+            await error_response(too_large)(scope, receive, send)
+            return
+        received = 0
+        responded = False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise too_large
+            return message
+
+        async def noticed(message: Message) -> None:
+            nonlocal responded
+            responded = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noticed)
+        except APIError as error:
+            if error is not too_large or responded:
+                raise
+            await error_response(error)(scope, receive, send)
+
+    async def _refuse(self, error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1013, "reason": error.message})
+        else:
+            await error_response(error)(scope, receive, send)

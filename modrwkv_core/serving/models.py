@@ -1,0 +1,103 @@
+"""The models of a server by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.sampling import Sampling
+from modrwkv_core.serving.errors import APIError, not_found
+from modrwkv_core.serving.metrics import Metrics
+from modrwkv_core.serving.schemas.common import SamplingFields, StructuredOutputs
+
+if TYPE_CHECKING:
+    from modrwkv_core.inference.constraint import Constraint, Constraints
+
+__all__ = ["Model", "Models"]
+
+
+@dataclass
+class Model:
+    """One model of a server.
+
+    Attributes:
+        name: What requests call it.
+        engine: Answers.
+        metrics: Counts.
+        created: When it was loaded, in seconds of Unix time.
+    """
+
+    name: str
+    engine: Engine
+    metrics: Metrics
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @cached_property
+    def _constraints(self) -> Constraints:
+        if importlib.util.find_spec("llguidance") is None:
+            raise APIError(
+                400,
+                "this server cannot constrain answers: its operator must install modrwkv[grammar]",
+                code="structured_outputs_unavailable",
+            )
+        from modrwkv_core.inference.constraint import Constraints
+
+        return Constraints(self.engine.session.model.tokenizer)
+
+    async def constraint(self, outputs: StructuredOutputs | None, schema: dict[str, Any] | None) -> Constraint | None:
+        """Return what keeps an answer in the form that is asked for; None if any will do.
+
+        Raises:
+            APIError: The server has no grammars, or two forms are asked for.
+            ModRWKVError: The schema or expression is malformed.
+        """
+        if outputs is not None and schema is not None:
+            raise APIError(400, "give one of structured_outputs, response_format and a required tool")
+        if schema is not None:
+            return await to_thread.run_sync(lambda: self._constraints.json_schema(schema))
+        if outputs is not None and outputs.regex is not None:
+            regex = outputs.regex
+            return await to_thread.run_sync(lambda: self._constraints.regex(regex))
+        if outputs is not None and outputs.choice is not None:
+            choice = outputs.choice
+            return await to_thread.run_sync(lambda: self._constraints.choices(choice))
+        return None
+
+
+class Models:
+    """The models of a server.
+
+    Args:
+        models: By name; not empty.
+    """
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._models = dict(models)
+
+    def __iter__(self) -> Any:
+        return iter(self._models.values())
+
+    def __getitem__(self, name: str) -> Model:
+        """Return a model.
+
+        Raises:
+            APIError: There is none of this name.
+        """
+        if name not in self._models:
+            raise not_found("model", name, "model")
+        return self._models[name]
+
+
+def sampling(fields: SamplingFields, choice: int = 0) -> Sampling:
+    """Return the settings that ``fields`` are; of several answers of one seed, each has its own."""
+    values = fields.model_dump(include=set(SamplingFields.model_fields))
+    if fields.seed is not None:
+        values["seed"] = fields.seed + choice
+    return Sampling(**values)

@@ -1,0 +1,135 @@
+"""``POST /v1/responses``: the chat's answers in the shape of OpenAI's newer protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi import Request as HTTPRequest
+from starlette.responses import JSONResponse, Response
+
+from modrwkv_core.inference.generation import Finished, TokenEvent
+from modrwkv_core.serving.answers import Answers, EventStream, sse, started, unless_disconnected
+from modrwkv_core.serving.chat import Asked, prepare
+from modrwkv_core.serving.context import Context, make_router
+from modrwkv_core.serving.response_items import ResponseWriter
+from modrwkv_core.serving.schemas.chat import ChatRequest
+from modrwkv_core.serving.schemas.responses import (
+    FunctionCallItem,
+    FunctionOutputItem,
+    InputItem,
+    MessageItem,
+    ResponseBody,
+    ResponsesRequest,
+)
+
+__all__ = ["responses_router"]
+
+
+def responses_router(context: Context) -> APIRouter:
+    """Return the route."""
+    router = make_router()
+    content = {200: {"content": {"text/event-stream": {}}, "description": "A response, or its stream."}}
+
+    @router.post("/v1/responses", response_model=ResponseBody, responses=content)
+    async def respond(body: ResponsesRequest, http: HTTPRequest) -> Response:
+        """Answer a text or a conversation."""
+        asked = await prepare(context, _as_chat(body))
+        answers = Answers(asked.model, asked.requests)
+        events = await started(http, answers)
+        if body.stream:
+            return EventStream(_stream(asked, body, events), answers)
+        with answers:
+            return JSONResponse(await unless_disconnected(http, _collect(asked, body, events)))
+
+    return router
+
+
+async def _collect(
+    asked: Asked, body: ResponsesRequest, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
+) -> dict[str, Any]:
+    writer = ResponseWriter(body)
+    async for _ in _written(writer, asked, events):
+        pass
+    return writer.response()
+
+
+async def _stream(
+    asked: Asked, body: ResponsesRequest, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
+) -> AsyncIterator[str]:
+    writer = ResponseWriter(body)
+    for event in writer.begin():
+        yield sse(event, event["type"])
+    async for event in _written(writer, asked, events):
+        yield sse(event, event["type"])
+
+
+async def _written(
+    writer: ResponseWriter, asked: Asked, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
+) -> AsyncIterator[dict[str, Any]]:
+    tools = asked.tools()
+    async for _, event in events:
+        for piece in event.pieces:
+            text = tools.feed(piece.text) if piece.channel == "content" else piece.text
+            if text:
+                for written in writer.text(piece.channel, text):
+                    yield written
+        if isinstance(event, Finished):
+            rest, calls = tools.finish()
+            for written in writer.text("content", rest) if rest else ():
+                yield written
+            for written in writer.end(event, calls):
+                yield written
+
+
+def _as_chat(body: ResponsesRequest) -> ChatRequest:
+    """Return the same request to the chat."""
+    items: Sequence[InputItem] = (
+        [MessageItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
+    )
+    messages = [{"role": "system", "content": body.instructions}] if body.instructions else []
+    choice = body.tool_choice
+    wanted = body.text.format.model_dump(by_alias=True, exclude_none=True)
+    kind = wanted.pop("type")
+    return ChatRequest.model_validate(
+        {
+            "model": body.model,
+            "messages": [*messages, *(message for item in items for message in _messages(item))] or [{}],
+            "max_tokens": body.max_output_tokens,
+            "temperature": body.temperature,
+            "top_p": body.top_p,
+            "tools": [
+                {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+                for tool in body.tools
+            ],
+            "tool_choice": choice
+            if choice is None or isinstance(choice, str)
+            else {"type": "function", "function": {"name": choice.name}},
+            "response_format": {"type": kind, **({"json_schema": wanted} if wanted else {})},
+        }
+    )
+
+
+def _messages(item: InputItem) -> list[dict[str, Any]]:
+    match item:
+        case MessageItem(content=str(text)):
+            return [{"role": item.role, "content": text}]
+        case MessageItem():
+            parts = [part.model_dump(exclude_none=True) for part in item.content if not isinstance(part, str)]
+            return [{"role": item.role, "content": [_part(part) for part in parts]}]
+        case FunctionCallItem():
+            call = {"id": item.call_id, "function": {"name": item.name, "arguments": item.arguments}}
+            return [{"role": "assistant", "tool_calls": [call]}]
+        case FunctionOutputItem():
+            return [{"role": "tool", "tool_call_id": item.call_id, "content": item.output}]
+    return []  # what the model thought before is not read again
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    match part["type"]:
+        case "input_text" | "output_text":
+            return {"type": "text", "text": part["text"]}
+        case "input_image":
+            return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": part["detail"]}}
+    return part

@@ -1,0 +1,77 @@
+"""What a server allows: keys, limits, remote media."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modrwkv_core.errors import ModRWKVError
+
+__all__ = ["Limits", "ServeSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for, and what all of them may ask for at a time.
+
+    Attributes:
+        body_bytes: Bytes of a request's body, of a message of a websocket, and of a remote medium.
+        media: Media of one request.
+        image_pixels: Pixels of one image.
+        audio_seconds: Seconds of one recording.
+        series_points: Numbers of one series, points times channels.
+        messages: Messages of one conversation.
+        tokens: Tokens of one answer.
+        choices: Answers to one request.
+        horizon: Points of one forecast.
+        request_seconds: Seconds until an answer must be complete.
+        open_requests: Requests that are read or answered at a time; more are told to come again.
+        retry_after_seconds: When they should.
+        sessions: Conversations that are kept for each model.
+
+    Raises:
+        ModRWKVError: A limit is not above 0.
+    """
+
+    body_bytes: int = 32 * 2**20
+    media: int = 16
+    image_pixels: int = 32_000_000
+    audio_seconds: float = 600.0
+    series_points: int = 1_000_000
+    messages: int = 1024
+    tokens: int = 4096
+    choices: int = 8
+    horizon: int = 4096
+    request_seconds: float = 300.0
+    open_requests: int = 512
+    retry_after_seconds: int = 1
+    sessions: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ModRWKVError(f"the limit {name} is {getattr(self, name)}", hint="it must be a number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How a server serves.
+
+    Attributes:
+        api_keys: One of them must be sent as a bearer token; none lets everyone in.
+        limits: See :class:`Limits`.
+        remote_media: Whether images may be given as addresses on the web, which the server then fetches.
+        ui: Whether the page is served at ``/``.
+        transcription_prompt: What the model is told besides a recording that it shall transcribe.
+        window_seconds: Seconds of sound that ``/v1/realtime`` transcribes at a time.
+        sessions_folder: Where saved conversations are kept; None keeps none.
+    """
+
+    api_keys: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    remote_media: bool = False
+    ui: bool = False
+    transcription_prompt: str = "Transcribe the recording."
+    window_seconds: float = 4.0
+    sessions_folder: Path | None = None

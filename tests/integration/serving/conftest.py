@@ -1,0 +1,133 @@
+"""A real server on a real port, with a tiny model of random weights that sees, hears, reads series and forecasts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import torch
+import uvicorn
+import yaml
+from modrwkv_core.inference.engine import Engine, EngineSettings
+
+from modrwkv_core.inference.session import Session
+from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model.assemble import assemble
+from modrwkv_core.serving.app import create_app
+from modrwkv_core.serving.settings import ServeSettings
+
+SIZES = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32}
+MANIFEST = {
+    "modrwkv": 1,
+    "name": "tiny",
+    "tokenizer": {"type": "bytes"},
+    "backbone": {"type": "rwkv7", "num_layers": 2, "hidden_size": 64},
+    "modalities": {
+        "image": {
+            "encoder": {"type": "siglip2", "init": "scratch", "image_size": 16, "patch_size": 8, **SIZES},
+            "adapter": {"type": "mlp", "expansion": 1},
+        },
+        "audio": {
+            "encoder": {
+                "type": "wavlm",
+                "init": "scratch",
+                "rate": 8000,
+                "conv_dim": [16, 16],
+                "conv_kernel": [64, 8],
+                "conv_stride": [32, 4],
+                "conv_norm": "layer",
+                "position_kernel": 16,
+                "position_groups": 4,
+                **SIZES,
+            },
+            "compressor": {"type": "conv1d", "kernel": 4, "stride": 4},
+            "adapter": {"type": "mlp", "expansion": 1},
+        },
+        "series": {
+            "encoder": {"type": "wavenet", "hidden_size": 8, "num_layers": 3},
+            "compressor": {"type": "conv1d", "kernel": 4, "stride": 4},
+            "adapter": {"type": "mlp", "expansion": 1},
+        },
+    },
+    "heads": {
+        "lm": {"type": "lm"},
+        "forecast": {"type": "forecast", "horizon": 6, "loss": "quantile", "quantiles": [0.1, 0.5, 0.9]},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs.
+
+    Attributes:
+        url: Where it listens.
+        engine: What answers.
+        app: The application.
+    """
+
+    url: str
+    engine: Engine
+    app: Any
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        """Send JSON."""
+        return httpx.post(f"{self.url}{path}", json=body, timeout=120, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Ask."""
+        return httpx.get(f"{self.url}{path}", timeout=120, **options)
+
+
+@pytest.fixture(scope="session")
+def tiny_session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """The model; random, so that it says anything."""
+    folder = tmp_path_factory.mktemp("tiny")
+    path = folder / "manifest.yaml"
+    path.write_text(yaml.safe_dump(MANIFEST, sort_keys=False))
+    torch.manual_seed(0)
+    loaded = load_manifest(path)
+    model = assemble(loaded, pretrained=False).eval()
+    for parameter in model.backbone.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    return Session(loaded, model, folder)
+
+
+@contextmanager
+def running(
+    session: Session, settings: ServeSettings, engine_settings: EngineSettings | None = None
+) -> Iterator[Served]:
+    engine = Engine(session, engine_settings or EngineSettings(slots=4, queue=16))
+    app = create_app({"tiny": engine}, settings)
+    config = uvicorn.Config(app, port=0, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Served(f"http://127.0.0.1:{port}", engine, app)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def serve(tiny_session: Session) -> Callable[..., Any]:
+    """Run servers with other settings."""
+    return lambda settings, engine=None: running(tiny_session, settings, engine)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_session: Session) -> Iterator[Served]:
+    """A server with ordinary settings."""
+    with running(tiny_session, ServeSettings(ui=True)) as served:
+        yield served
