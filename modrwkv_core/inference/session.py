@@ -6,6 +6,7 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from modrwkv_core.data.tokenizers.stream import Utf8Stream
 from modrwkv_core.errors import ComponentError, ModRWKVError
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampling import Sampling
+from modrwkv_core.inference.snapshot import digest_of_modules
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
@@ -80,11 +82,11 @@ class Session:
         """What continues answers, by token head; made when a head is first asked."""
         self._weights = weights
         if len(model.token_heads()) == 1:
-            self._token_head(None)  # so that weights that cannot be stored are refused now
-        self._conversations = conversation_encoder(model, max_tokens=None)
+            self.token_head(None)  # so that weights that cannot be stored are refused now
+        self.conversations = conversation_encoder(model, max_tokens=None)
         special = model.tokenizer.special
-        self._stop = special.turn_end
-        self._banned = torch.tensor(sorted({0} | special.all() - {self._stop}), device=model.device)
+        self.stop_token = special.turn_end
+        self.banned = torch.tensor(sorted({0} | special.all() - {self.stop_token}), device=model.device)
 
     @classmethod
     def load(
@@ -135,7 +137,7 @@ class Session:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
         text = Utf8Stream()
         for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head):
-            if token == self._stop:
+            if token == self.stop_token:
                 break
             if piece := text.feed(self._decode([token])):
                 yield piece
@@ -148,7 +150,7 @@ class Session:
         open_answers = set(range(len(conversations)))
         for tokens in self._tokens(conversations, max_tokens, Sampling(), head):
             for index in sorted(open_answers):
-                if tokens[index] == self._stop:
+                if tokens[index] == self.stop_token:
                     open_answers.discard(index)
                 else:
                     answers[index].append(tokens[index])
@@ -173,7 +175,7 @@ class Session:
         Raises:
             DataError: A conversation cannot be read, or no head, or more than one, answers queries about its signals.
         """
-        samples = [self._conversations.query(turns, head) for turns in conversations]
+        samples = [self.conversations.query(turns, head) for turns in conversations]
         with torch.inference_mode():
             predictions = self.model.predict(pack(samples))
         answers = {name: iter(answered) for name, answered in predictions.items()}
@@ -207,14 +209,28 @@ class Session:
         name = self._chosen(
             [name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head
         )
-        return forecast_series(self.model, self._conversations, conversations, horizon, name)
+        return forecast_series(self.model, self.conversations, conversations, horizon, name)
 
-    def _token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
+    def token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
+        """Return the token head of this name, or the only one, and what continues its answers.
+
+        Raises:
+            ModRWKVError: The model has no token head, or several and none was named.
+        """
         heads = self.model.token_heads()
-        name = self._chosen(list(heads), "predict tokens", head)
+        name = self.token_head_name(head)
         if name not in self.decoders:
             self.decoders[name] = heads[name].decoder(self._weights)
         return heads[name], self.decoders[name]
+
+    def token_head_name(self, head: str | None) -> str:
+        """Return the name of the token head that is wanted, or of the only one; see :meth:`token_head`."""
+        return self._chosen(list(self.model.token_heads()), "predict tokens", head)
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Digest of the model's weights, by which its states are known."""
+        return digest_of_modules(self.model)
 
     def _chosen(self, names: Sequence[str], what: str, wanted: str | None) -> str:
         """Return the head that is wanted, or the only one.
@@ -247,10 +263,10 @@ class Session:
             Logits of the first token of each answer ``[B, V]``, and the state of the conversations, which can be
             forked, saved and gone on from.
         """
-        batch = pack([self._conversations.prompt(turns) for turns in conversations])
+        batch = pack([self.conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():
             last, state = self.model.prefill(batch)
-            token_head = self._token_head(head)[0]
+            token_head = self.token_head(head)[0]
             with guard(token_head.origin, "predict()"):
                 return token_head.predict(last), state
 
@@ -260,12 +276,12 @@ class Session:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
         generator = sampling.generator(self.model.device)
-        _, decoder = self._token_head(head)
+        _, decoder = self.token_head(head)
         logits_BV, state = self.prefill(conversations, head)
         with decoder.start(state) as decoding:
             for drawn in range(max_tokens):
                 self._require_finite(logits_BV)
-                tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
+                tokens_B = sampling.draw(logits_BV.index_fill(1, self.banned, float("-inf")), generator)
                 yield tokens_B.tolist()
                 if drawn + 1 < max_tokens:
                     with guard(self.model.backbone.origin, "step()"):

@@ -1,0 +1,135 @@
+"""Prompts of an engine: what is made of a request on the CPU, and its prefill chunk by chunk.
+
+T = tokens of a chunk, D = hidden size of the backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from modrwkv_core.data.batch import PlacedMedia
+from modrwkv_core.errors import DataError
+from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.session import Session
+from modrwkv_core.interfaces.guard import guard
+from modrwkv_core.interfaces.state import State
+from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.model.splice import placed_features
+
+__all__ = ["Prefill", "Prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The token stream of a request.
+
+    Attributes:
+        ids: ``[tokens]``, int64; at least one.
+        media: In the order of their positions.
+        boundaries: Numbers of tokens after which a turn or a medium has ended, and that of all tokens at last.
+    """
+
+    ids: Tensor
+    media: tuple[PlacedMedia, ...]
+    boundaries: tuple[int, ...]
+
+    @classmethod
+    def of(cls, session: Session, request: Request) -> Prompt:
+        """Decode, process and tokenize what a request asks to be read after its state.
+
+        Raises:
+            DataError: It cannot be read, or there is nothing to read.
+        """
+        special = session.model.tokenizer.special
+        before = list(request.state.pending) if request.state is not None else []
+        media: tuple[PlacedMedia, ...] = ()
+        if request.prompt is not None:
+            with guard(session.model.tokenizer.origin, "encode()"):
+                ids = session.model.tokenizer.encode(request.prompt)
+        else:
+            sample = session.conversations.prompt(request.turns)
+            ids = sample.ids.tolist()
+            if before and before[-1] != special.turn_end:
+                before.append(special.turn_end)
+            media = tuple(placed.shifted(len(before)) for placed in sample.media)
+        ids = before + ids
+        if not ids:
+            raise DataError("the prompt is empty", hint="give at least one character to continue")
+        ends = [index + 1 for index, token in enumerate(ids) if token in (special.turn_end, special.media_end)]
+        return cls(torch.tensor(ids), media, tuple(sorted({*ends, len(ids)})))
+
+
+class Prefill:
+    """Reads a prompt, chunk by chunk.
+
+    A chunk ends at each boundary of the prompt, and after ``chunk`` tokens from the boundary before: chunks, and so the
+    state to the last bit, depend on nothing but the prompt.
+
+    Args:
+        model: Reads it.
+        prompt: What to read.
+        chunk: Tokens of a chunk at most.
+        position: Tokens of the prompt that ``state`` has read, 0 or a boundary.
+        state: What was read before; None begins anew.
+
+    Attributes:
+        position: Tokens of the prompt that were read.
+        state: After these.
+        hidden: The last hidden vector, ``[1, D]``; None before the first chunk.
+    """
+
+    def __init__(
+        self, model: MultimodalModel, prompt: Prompt, chunk: int, position: int = 0, state: State | None = None
+    ) -> None:
+        self.prompt = prompt
+        self.position = position
+        self.state = state
+        self.hidden: Tensor | None = None
+        self._model = model
+        self._chunk = chunk
+        self._rows: tuple[Tensor, Tensor | None] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole prompt was read."""
+        return self.position == len(self.prompt.ids)
+
+    @property
+    def is_at_boundary(self) -> bool:
+        """Whether a turn or a medium ends here."""
+        return self._rows is None
+
+    def advance(self) -> int:
+        """Read the next chunk and return its number of tokens."""
+        device = self._model.device
+        end = next(boundary for boundary in self.prompt.boundaries if boundary > self.position)
+        if self._rows is None:
+            self._rows = _features(self._model, self.prompt.media, self.position, end)
+        index_N, rows_ND = self._rows
+        stop = min(self.position + self._chunk, end)
+        chosen_N = (index_N >= self.position) & (index_N < stop)
+        ids_1T = self.prompt.ids[None, self.position : stop].to(device)
+        rows = None if rows_ND is None else rows_ND[chosen_N.to(device)]
+        self.hidden, self.state = self._model.prefill_chunk(ids_1T, index_N[chosen_N] - self.position, rows, self.state)
+        tokens = stop - self.position
+        self.position = stop
+        if stop == end:
+            self._rows = None
+        return tokens
+
+
+def _features(
+    model: MultimodalModel, media: Sequence[PlacedMedia], begin: int, end: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return positions ``[N]`` and features ``[N, D]`` of the media that lie in ``[begin, end)``."""
+    placed = [replace(one, item=one.item.to(model.device)) for one in media if begin <= one.position < end]
+    positions: dict[str, list[Tensor]] = {}
+    for one in placed:
+        positions.setdefault(one.modality, []).append(torch.arange(one.position, one.position + one.count))
+    return placed_features(
+        placed, {name: torch.cat(each) for name, each in positions.items()}, model.media_features(placed)
+    )

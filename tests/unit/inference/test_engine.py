@@ -1,0 +1,197 @@
+"""The engine against the answers that a session gives to each request alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modrwkv_core.errors import DataError, EngineError, QueueFullError
+from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.generation import Finished, TokenEvent
+from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.session import Session
+from modrwkv_core.interfaces.record import Media, Part, Text, Turn
+
+PATIENCE = 120
+
+
+def user(*parts: Part | str) -> tuple[Turn]:
+    return (Turn("user", tuple(Text(part) if isinstance(part, str) else part for part in parts)),)
+
+
+def wave(points: int) -> Media:
+    return Media("series", np.sin(np.arange(points, dtype=np.float32) / 3))
+
+
+QUESTIONS: list[tuple[Any, ...]] = [
+    ("Say yes twice.",),
+    (wave(40), "What comes next?"),
+    ("Compare", wave(17), "with", wave(64), "in many words. " * 5),
+    ("no",),
+]
+
+
+def test_requests_together_are_answered_as_each_alone(session: Session) -> None:
+    expected = [session.generate(parts, max_tokens=20) for parts in QUESTIONS]
+    assert len(set(expected)) == len(expected)
+    with Engine(session, EngineSettings(slots=3, prefill_chunk=32)) as engine:
+        generations = [engine.submit(Request(user(*parts), max_tokens=20)) for parts in QUESTIONS]
+        assert [generation.result(PATIENCE).text for generation in generations] == expected
+        stats = engine.stats()
+    assert (stats.running, stats.waiting, stats.free_slots, stats.finished) == (0, 0, 3, 4)
+    assert stats.completion_tokens == sum(generation.finished.usage.completion_tokens for generation in generations)
+
+
+def test_events_come_one_by_one_and_end(session: Session) -> None:
+    with Engine(session) as engine:
+        *tokens, last = engine.submit(Request(user("Say yes."), max_tokens=5))
+    assert all(isinstance(event, TokenEvent) for event in tokens)
+    assert isinstance(last, Finished)
+    assert last.reason in ("stop", "length")
+    assert last.usage.prompt_tokens == len(session.conversations.prompt(user("Say yes.")).ids)
+    text = "".join(piece.text for event in (*tokens, last) for piece in event.pieces)
+    assert text == session.generate("Say yes.", max_tokens=5)
+
+
+def test_an_event_loop_receives_the_same_events(session: Session) -> None:
+    async def text(engine: Engine, question: str) -> str:
+        events = [event async for event in engine.submit(Request(user(question), max_tokens=12))]
+        return "".join(piece.text for event in events for piece in event.pieces)
+
+    async def both(engine: Engine) -> list[str]:
+        return await asyncio.gather(text(engine, "Say yes."), text(engine, "Say no."))
+
+    with Engine(session) as engine:
+        found = asyncio.run(both(engine))
+    assert found == [session.generate(question, max_tokens=12) for question in ("Say yes.", "Say no.")]
+
+
+def test_a_request_that_cannot_be_read_ends_alone(session: Session) -> None:
+    with Engine(session) as engine:
+        good = engine.submit(Request(user("Say yes."), max_tokens=5))
+        bad = engine.submit(Request(user(Media("series", "missing.csv"), "What is it?")))
+        with pytest.raises(DataError, match=r"missing\.csv"):
+            bad.result(PATIENCE)
+        assert bad.finished.reason == "error"
+        assert good.result(PATIENCE).text == session.generate("Say yes.", max_tokens=5)
+
+
+def endless(session: Session) -> None:
+    session.banned = session.banned.new_tensor([*session.banned.tolist(), session.stop_token])
+
+
+def test_a_cancelled_request_frees_its_slot(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=1)) as engine:
+        first = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        events = iter(first)
+        next(events)
+        second = engine.submit(Request(user("Say no."), max_tokens=3))
+        first.cancel()
+        assert len(second.result(PATIENCE).tokens) == 3
+        assert first.finished.reason == "cancelled"
+        assert engine.stats().free_slots == 1
+
+
+def test_a_full_queue_refuses(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=1, queue=1)) as engine:
+        running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        next(iter(running))
+        engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        with pytest.raises(QueueFullError):
+            engine.submit(Request(user("Say yes."), max_tokens=10**9))
+
+
+def test_a_failure_of_the_device_ends_all_and_is_told_to_later_requests(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(session)
+    broken = threading.Event()
+    decoder = session.decoders["lm"]
+    start = type(decoder).start
+
+    def start_to_break(self: Any, state: Any) -> Any:
+        decoding = start(self, state)
+        step = decoding.step
+
+        def break_once(ids: Any) -> Any:
+            if broken.is_set():
+                raise RuntimeError("the device is gone")
+            return step(ids)
+
+        decoding.step = break_once
+        return decoding
+
+    monkeypatch.setattr(type(decoder), "start", start_to_break)
+    with Engine(session, EngineSettings(slots=1)) as engine:
+        generations = [engine.submit(Request(user("Say yes."), max_tokens=10**9)) for _ in range(2)]
+        next(iter(generations[0]))
+        broken.set()
+        for generation in generations:
+            with pytest.raises(RuntimeError, match="the device is gone"):
+                generation.result(PATIENCE)
+        with pytest.raises(EngineError, match="the device is gone"):
+            engine.submit(Request(user("Say yes.")))
+
+
+def test_closing_cancels_and_draining_waits(session: Session) -> None:
+    endless(session)
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        assert not engine.drain(timeout=0.0)
+        with pytest.raises(EngineError, match="being closed"):
+            engine.submit(Request(user("Say yes.")))
+    assert generation.finished.reason == "cancelled"
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=3))
+        assert engine.drain(PATIENCE)
+        assert generation.finished.reason == "length"
+
+
+def test_a_deadline_ends_an_answer_as_it_is(session: Session) -> None:
+    endless(session)
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=10**9, deadline_s=0.2))
+        assert generation.result(PATIENCE).finish_reason == "deadline"
+
+
+def greedy(session: Session, ids: list[int], max_tokens: int) -> list[int]:
+    """Continue ids with the backbone's forward pass, which reads all of them for each token."""
+    backbone, drawn = session.model.backbone, []
+    for _ in range(max_tokens):
+        with torch.no_grad():
+            hidden, _ = backbone(backbone.embed(torch.tensor([[*ids, *drawn]])))
+            logits = backbone.logits(hidden[0, -1]).index_fill(0, session.banned, float("-inf"))
+        drawn.append(int(logits.argmax()))
+    return drawn
+
+
+def test_an_answer_goes_on_from_a_snapshot(session: Session) -> None:
+    endless(session)
+    first, second = user("Say yes."), user("And again?")
+    with Engine(session) as engine:
+        generation = engine.submit(Request(first, max_tokens=6))
+        answer = generation.result(PATIENCE)
+        following = Request(second, max_tokens=6, state=generation.snapshot())
+        twice = [engine.submit(following) for _ in range(2)]
+        found = [generation.result(PATIENCE).tokens for generation in twice]
+    ids = [*prompt_ids(session, first), *answer.tokens, session.stop_token, *prompt_ids(session, second)]
+    assert found == [tuple(greedy(session, ids, 6))] * 2
+    assert twice[0].snapshot().tokens_read == len(ids) + 5
+
+
+def prompt_ids(session: Session, turns: tuple[Turn, ...]) -> list[int]:
+    return session.conversations.prompt(turns).ids.tolist()
+
+
+def test_a_text_is_continued_as_it_is(session: Session) -> None:
+    endless(session)
+    with Engine(session) as engine:
+        answer = engine.submit(Request(prompt="Once upon", max_tokens=6)).result(PATIENCE)
+    assert list(answer.tokens) == greedy(session, session.model.tokenizer.encode("Once upon"), 6)
