@@ -112,7 +112,7 @@ def generate(
     from modrwkv_core.interfaces.placeholders import place_media
     from modrwkv_core.interfaces.record import Media
 
-    sampling = Sampling(temperature, top_p, seed)
+    sampling = Sampling(temperature, top_p, seed=seed)
     session = load(run, checkpoint=checkpoint, device=device, weights=weights, state=state)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
     began = time.perf_counter()

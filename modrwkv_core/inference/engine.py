@@ -287,7 +287,8 @@ class Engine:
             self._reading.remove(job)
             self._reading.append(job)
         if job.prefill.is_complete:
-            assert job.prefill.hidden is not None and job.prefill.state is not None
+            assert job.prefill.hidden is not None
+            assert job.prefill.state is not None
             head = self.session.token_head(job.head)[0]
             with guard(head.origin, "predict()"):
                 logits_1V = head.predict(job.prefill.hidden)
@@ -308,14 +309,22 @@ class Engine:
     def _draw(self, jobs: Sequence[Job], logits_BV: Tensor) -> bool:
         """Draw a token for each job and end those that are done; return whether one is."""
         finite_B = torch.isfinite(logits_BV.sum(dim=-1))  # a sum holds every NaN and infinity
-        drawn = draw(logits_BV, [job.sampler for job in jobs])
-        self._completion_tokens += len(drawn)
+        free = [row for row, job in enumerate(jobs) if job.request.constraint is None]
+        drawn = dict(
+            zip(
+                free,
+                draw(logits_BV if len(free) == len(jobs) else logits_BV[free], [jobs[row].sampler for row in free]),
+                strict=True,
+            )
+        )
         done: list[tuple[Job, FinishReason]] = []
-        for job, one, is_finite in zip(jobs, drawn, finite_B.tolist(), strict=True):
+        for row, (job, is_finite) in enumerate(zip(jobs, finite_B.tolist(), strict=True)):
             try:
                 if not is_finite:
                     raise not_finite(self.session.loaded.manifest.backbone.type)
-                reason = job.take(one)
+                # A constraint can fail, and must not take the others with it.
+                reason = job.take(drawn[row] if row in drawn else job.sampler.draw(logits_BV[row]))
+                self._completion_tokens += 1
             except Exception as error:
                 job.error, reason = error, "error"
             if reason is not None:

@@ -99,8 +99,8 @@ class Answer:
 class Generation:
     """An answer that an engine generates.
 
-    Take its events once: by iteration in a thread (``for``) or in an event loop (``async for``), or all of them together
-    as :meth:`result`. Events that were taken are dropped, so that memory does not grow with a long answer. A ``with``
+    Take its events once: by iteration in a thread (``for``) or in an event loop (``async for``), or all of them as
+    :meth:`result`. Events that were taken are dropped, so that memory does not grow with a long answer. A ``with``
     statement cancels what is left at its end.
 
     Args:

@@ -50,11 +50,13 @@ class Job:
     def start(self, session: Session, prefill: Prefill) -> None:
         """Make ready for reading and drawing, in a slot."""
         request, model = self.request, session.model
+        # A request is a value, which may be submitted again.
+        self._constraint = None if request.constraint is None else request.constraint.fork()
         self.sampler = Sampler(
             request.sampling,
             vocab_size=model.backbone.vocab_size,
             banned=session.banned,
-            constraint=request.constraint,
+            constraint=self._constraint,
             top_logprobs=request.top_logprobs,
         )
         self._text = AnswerText(model.tokenizer, request.stop)
@@ -83,8 +85,7 @@ class Job:
             return "stop"
         pieces = tuple(self._text.feed(drawn.token))
         self.generation.deliver(TokenEvent(drawn.token, pieces, drawn.logprob, drawn.top_logprobs))
-        constraint = self.request.constraint
-        if self._text.stopped is not None or (constraint is not None and constraint.finished):
+        if self._text.stopped is not None or (self._constraint is not None and self._constraint.finished):
             return "stop"
         return "length" if self._drawn == self.request.max_tokens else None
 
@@ -96,7 +97,8 @@ class Job:
 
     def snapshot(self, state: State, model_digest: str) -> Snapshot:
         """Return the state after what was read and drawn so far, but for the last token."""
-        assert self.prompt is not None and self.last is not None
+        assert self.prompt is not None, "nothing was read"
+        assert self.last is not None, "nothing was drawn"
         before = 0 if self.request.state is None else self.request.state.tokens_read
         return Snapshot(state, model_digest, before + len(self.prompt.ids) + self._drawn - 1, (self.last,))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from modrwkv_core.errors import DataError, ModRWKVError
-from modrwkv_core.inference.constraint import Constraint
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.record import Turn
+
+if TYPE_CHECKING:
+    from modrwkv_core.inference.constraint import Constraint
 
 __all__ = ["Request"]
 
@@ -40,7 +43,7 @@ class Request:
 
     turns: Sequence[Turn] = ()
     max_tokens: int = 256
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     stop: Sequence[str] = ()
     constraint: Constraint | None = None
     top_logprobs: int | None = None

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.data.packing import pack
-from modrwkv_core.data.tokenizers.stream import Utf8Stream
 from modrwkv_core.errors import ComponentError, ModRWKVError
+from modrwkv_core.inference.answer_text import AnswerText
 from modrwkv_core.inference.forecasting import forecast_series
+from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.snapshot import digest_of_modules
 from modrwkv_core.interfaces.component import TokenHead
@@ -135,14 +136,12 @@ class Session:
         head: str | None = None,
     ) -> Iterator[str]:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
-        text = Utf8Stream()
+        text = AnswerText(self.model.tokenizer)
         for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head):
             if token == self.stop_token:
                 break
-            if piece := text.feed(self._decode([token])):
-                yield piece
-        if piece := text.finish():
-            yield piece
+            yield from (piece.text for piece in text.feed(token))
+        yield from (piece.text for piece in text.finish())
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
@@ -275,17 +274,17 @@ class Session:
     ) -> Iterator[list[int]]:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
-        generator = sampling.generator(self.model.device)
         _, decoder = self.token_head(head)
         logits_BV, state = self.prefill(conversations, head)
+        samplers = [Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned) for _ in conversations]
         with decoder.start(state) as decoding:
-            for drawn in range(max_tokens):
+            for step in range(max_tokens):
                 self._require_finite(logits_BV)
-                tokens_B = sampling.draw(logits_BV.index_fill(1, self.banned, float("-inf")), generator)
-                yield tokens_B.tolist()
-                if drawn + 1 < max_tokens:
+                tokens = [drawn.token for drawn in draw(logits_BV, samplers)]
+                yield tokens
+                if step + 1 < max_tokens:
                     with guard(self.model.backbone.origin, "step()"):
-                        logits_BV = decoding.step(tokens_B)
+                        logits_BV = decoding.step(torch.tensor(tokens, device=self.model.device))
 
     def _require_finite(self, logits_BV: Tensor) -> None:
         # A sum holds every NaN and infinity, and takes one kernel.

@@ -39,7 +39,7 @@ class Snapshot:
         if self.model_digest != model_digest:
             raise CheckpointError(
                 f"the state is one of the model {self.model_digest[:12]}, not of {model_digest[:12]}",
-                hint="a state belongs to the weights that made it: load that checkpoint, or read the conversation again",
+                hint="a state belongs to the weights that made it: load these, or read the conversation again",
             )
 
 
