@@ -6,12 +6,12 @@ B = answers decoded together, V = vocabulary.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.state import State
 
 __all__ = ["Engine", "EngineSettings", "EngineStats"]
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Engine:
         self._waiting: list[Job] = []  # for a slot
         self._reading: list[Job] = []  # the next one of each priority first
         self._batches: dict[str, DecodeBatch] = {}  # by token head
+        self._calls: list[tuple[Callable[[], None], Future[Any]]] = []  # to be made between two steps
         self._wake = False
         self._draining = False
         self._closing = False
@@ -139,6 +142,29 @@ class Engine:
             self._submitted.append(job)
             self._processors.submit(self._prepare, job)
         return job.generation
+
+    def call(self, work: Callable[[], ResultT]) -> Future[ResultT]:
+        """Do something else with the session, such as a forecast, between two steps of the answers. Thread-safe.
+
+        Raises:
+            EngineError: The engine is closed, or it has failed.
+        """
+        future: Future[ResultT] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except Exception as error:
+                    future.set_exception(error)
+
+        with self._changed:
+            if self._closing or self._draining:
+                raise EngineError("the engine is being closed and takes no more requests")
+            self._calls.append((run, future))
+            self._wake = True
+            self._changed.notify_all()
+        return future
 
     def stats(self) -> EngineStats:
         """Return what the engine does and has done. Thread-safe."""
@@ -214,6 +240,7 @@ class Engine:
                     self._admit()
                     self._read()
                     self._decode()
+                    self._call()
         except BaseException as error:
             self._failure = error if isinstance(error, Exception) else EngineError(f"{type(error).__name__}: {error}")
         with self._changed:
@@ -221,7 +248,10 @@ class Engine:
             left = self._jobs()
             self._submitted, self._waiting, self._reading, batches = [], [], [], self._batches
             self._batches = {}
+            calls, self._calls = self._calls, []
             self._changed.notify_all()
+        for _, future in calls:
+            future.cancel()
         for job in left:
             job.error = job.error or self._failure
             job.finish("cancelled" if job.error is None else "error", None)
@@ -306,6 +336,14 @@ class Engine:
                 self._steps += 1
                 self._draw(batch.jobs, batch.step())
 
+    def _call(self) -> None:
+        """Make one call that waits."""
+        with self._changed:
+            run = self._calls.pop(0)[0] if self._calls else None
+            self._wake |= bool(self._calls)
+        if run is not None:
+            run()
+
     def _draw(self, jobs: Sequence[Job], logits_BV: Tensor) -> bool:
         """Draw a token for each job and end those that are done; return whether one is."""
         finite_B = torch.isfinite(logits_BV.sum(dim=-1))  # a sum holds every NaN and infinity
@@ -313,7 +351,9 @@ class Engine:
         drawn = dict(
             zip(
                 free,
-                draw(logits_BV if len(free) == len(jobs) else logits_BV[free], [jobs[row].sampler for row in free]),
+                draw(logits_BV if len(free) == len(jobs) else logits_BV[free], [jobs[row].sampler for row in free])
+                if free
+                else (),
                 strict=True,
             )
         )

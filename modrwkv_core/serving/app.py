@@ -30,6 +30,7 @@ from modrwkv_core.serving.realtime import realtime_router
 from modrwkv_core.serving.responses import responses_router
 from modrwkv_core.serving.settings import ServeSettings
 from modrwkv_core.serving.transcriptions import transcriptions_router
+from modrwkv_core.serving.web import page_router
 
 __all__ = ["create_app"]
 
@@ -80,6 +81,8 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         probes_router,
     ):
         app.include_router(router(context))
+    if settings.ui:
+        app.include_router(page_router())
     # The one added last sees a request first.
     app.add_middleware(RequestLimits, limits=settings.limits)
     app.add_middleware(Authentication, keys=settings.api_keys)

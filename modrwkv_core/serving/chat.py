@@ -101,7 +101,7 @@ async def prepare(context: Context, body: ChatRequest) -> Asked:
             max_tokens=context.max_tokens(body.max_tokens or body.max_completion_tokens),
             sampling=sampling(body, index),
             stop=stop_texts(body.stop),
-            constraint=constraint if index == 0 or constraint is None else constraint.fork(),
+            constraint=constraint,
             top_logprobs=top,
             priority=body.priority,
             deadline_s=context.settings.limits.request_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,7 +16,17 @@ from starlette.exceptions import HTTPException
 
 from modrwkv_core.errors import DataError, EngineError, ModRWKVError, QueueFullError
 
-__all__ = ["APIError", "ErrorBody", "as_api_error", "busy", "error_response", "not_found", "register_handlers", "without_paths"]
+__all__ = [
+    "APIError",
+    "ErrorBody",
+    "as_api_error",
+    "busy",
+    "error_response",
+    "invalid_value",
+    "not_found",
+    "register_handlers",
+    "without_paths",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +95,12 @@ def not_found(what: str, name: str, param: str | None = None) -> APIError:
     return APIError(404, f"there is no {what} {name!r}", param=param, code=f"{what.replace(' ', '_')}_not_found")
 
 
+def invalid_value(place: Sequence[str | int], problem: str) -> APIError:
+    """Return the error about a value that the field at ``place`` does not take."""
+    param = ".".join(map(str, place)) or None
+    return APIError(400, f"{param}: {problem}" if param else problem, param=param, code="invalid_value")
+
+
 def busy(retry_after_seconds: int) -> APIError:
     """Return the error about too many requests."""
     return APIError(
@@ -138,9 +154,7 @@ def register_handlers(app: FastAPI, retry_after_seconds: int) -> None:
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        param = ".".join(str(key) for key in first["loc"][1:]) or None
-        message = f"{param}: {first['msg']}" if param else str(first["msg"])
-        return error_response(APIError(400, message, param=param, code="invalid_value"))
+        return error_response(invalid_value(first["loc"][1:], first["msg"]))
 
     for kind in (APIError, ModRWKVError, QueueFullError, Exception):
         app.add_exception_handler(kind, failed)

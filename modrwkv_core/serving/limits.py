@@ -47,7 +47,7 @@ class RequestLimits:
             await error_response(too_large)(scope, receive, send)
             return
         received = 0
-        responded = False
+        refused = False
 
         async def counted() -> Message:
             nonlocal received
@@ -57,17 +57,16 @@ class RequestLimits:
                 raise too_large
             return message
 
-        async def noticed(message: Message) -> None:
-            nonlocal responded
-            responded = True
-            await send(message)
+        async def replaced(message: Message) -> None:
+            nonlocal refused
+            # The application takes the body for one that it cannot read, and would say so.
+            if received > limit and message["type"] == "http.response.start":
+                refused = True
+                await error_response(too_large)(scope, receive, send)
+            elif not refused:
+                await send(message)
 
-        try:
-            await self._app(scope, counted, noticed)
-        except APIError as error:
-            if error is not too_large or responded:
-                raise
-            await error_response(error)(scope, receive, send)
+        await self._app(scope, counted, replaced)
 
     async def _refuse(self, error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import to_thread
 
@@ -20,7 +20,9 @@ from modrwkv_core.serving.schemas.common import SamplingFields, StructuredOutput
 if TYPE_CHECKING:
     from modrwkv_core.inference.constraint import Constraint, Constraints
 
-__all__ = ["Model", "Models"]
+__all__ = ["Model", "Models", "sampling"]
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass
@@ -41,22 +43,20 @@ class Model:
 
     @cached_property
     def _constraints(self) -> Constraints:
-        if importlib.util.find_spec("llguidance") is None:
-            raise APIError(
-                400,
-                "this server cannot constrain answers: its operator must install modrwkv[grammar]",
-                code="structured_outputs_unavailable",
-            )
         from modrwkv_core.inference.constraint import Constraints
 
         return Constraints(self.engine.session.model.tokenizer)
+
+    async def run(self, work: Callable[[], ResultT]) -> ResultT:
+        """Return what ``work`` returns, done with the model between two steps of its answers."""
+        return await asyncio.wrap_future(self.engine.call(work))
 
     async def constraint(self, outputs: StructuredOutputs | None, schema: dict[str, Any] | None) -> Constraint | None:
         """Return what keeps an answer in the form that is asked for; None if any will do.
 
         Raises:
-            APIError: The server has no grammars, or two forms are asked for.
-            ModRWKVError: The schema or expression is malformed.
+            APIError: Two forms are asked for.
+            ModRWKVError: The schema or expression is malformed, or the server lacks ``modrwkv[grammar]``.
         """
         if outputs is not None and schema is not None:
             raise APIError(400, "give one of structured_outputs, response_format and a required tool")
@@ -81,7 +81,8 @@ class Models:
     def __init__(self, models: Mapping[str, Model]) -> None:
         self._models = dict(models)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Model]:
+        """Yield the models."""
         return iter(self._models.values())
 
     def __getitem__(self, name: str) -> Model:

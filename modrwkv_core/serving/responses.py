@@ -7,12 +7,14 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HTTPRequest
+from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.serving.answers import Answers, EventStream, sse, started, unless_disconnected
 from modrwkv_core.serving.chat import Asked, prepare
 from modrwkv_core.serving.context import Context, make_router
+from modrwkv_core.serving.errors import invalid_value
 from modrwkv_core.serving.response_items import ResponseWriter
 from modrwkv_core.serving.schemas.chat import ChatRequest
 from modrwkv_core.serving.schemas.responses import (
@@ -84,7 +86,11 @@ async def _written(
 
 
 def _as_chat(body: ResponsesRequest) -> ChatRequest:
-    """Return the same request to the chat."""
+    """Return the same request to the chat.
+
+    Raises:
+        APIError: The chat does not take it.
+    """
     items: Sequence[InputItem] = (
         [MessageItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     )
@@ -92,23 +98,27 @@ def _as_chat(body: ResponsesRequest) -> ChatRequest:
     choice = body.tool_choice
     wanted = body.text.format.model_dump(by_alias=True, exclude_none=True)
     kind = wanted.pop("type")
-    return ChatRequest.model_validate(
-        {
-            "model": body.model,
-            "messages": [*messages, *(message for item in items for message in _messages(item))] or [{}],
-            "max_tokens": body.max_output_tokens,
-            "temperature": body.temperature,
-            "top_p": body.top_p,
-            "tools": [
-                {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
-                for tool in body.tools
-            ],
-            "tool_choice": choice
-            if choice is None or isinstance(choice, str)
-            else {"type": "function", "function": {"name": choice.name}},
-            "response_format": {"type": kind, **({"json_schema": wanted} if wanted else {})},
-        }
-    )
+    try:
+        return ChatRequest.model_validate(
+            {
+                "model": body.model,
+                "messages": [*messages, *(message for item in items for message in _messages(item))],
+                "max_tokens": body.max_output_tokens,
+                "temperature": body.temperature,
+                "top_p": body.top_p,
+                "tools": [
+                    {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+                    for tool in body.tools
+                ],
+                "tool_choice": choice
+                if choice is None or isinstance(choice, str)
+                else {"type": "function", "function": {"name": choice.name}},
+                "response_format": {"type": kind, **({"json_schema": wanted} if wanted else {})},
+            }
+        )
+    except ValidationError as error:  # such as media in a system's message
+        first = error.errors(include_url=False)[0]
+        raise invalid_value(first["loc"], first["msg"]) from error
 
 
 def _messages(item: InputItem) -> list[dict[str, Any]]:

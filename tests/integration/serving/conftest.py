@@ -14,8 +14,8 @@ import pytest
 import torch
 import uvicorn
 import yaml
-from modrwkv_core.inference.engine import Engine, EngineSettings
 
+from modrwkv_core.inference.engine import Engine, EngineSettings
 from modrwkv_core.inference.session import Session
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
@@ -59,6 +59,8 @@ MANIFEST = {
         "lm": {"type": "lm"},
         "forecast": {"type": "forecast", "horizon": 6, "loss": "quantile", "quantiles": [0.1, 0.5, 0.9]},
     },
+    "data": {"train": [{"source": "chat", "path": "none.jsonl"}]},
+    "phases": [{"name": "align", "train": ["adapter"], "lr": 1e-3, "steps": 1}],
 }
 
 
@@ -86,24 +88,26 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def tiny_session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """The model; random, so that it says anything."""
+def make_session(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Session]:
+    """Make the model, the same every time; random, so that it says anything."""
     folder = tmp_path_factory.mktemp("tiny")
     path = folder / "manifest.yaml"
     path.write_text(yaml.safe_dump(MANIFEST, sort_keys=False))
-    torch.manual_seed(0)
-    loaded = load_manifest(path)
-    model = assemble(loaded, pretrained=False).eval()
-    for parameter in model.backbone.parameters():
-        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
-    return Session(loaded, model, folder)
+
+    def make() -> Session:
+        torch.manual_seed(0)
+        loaded = load_manifest(path)
+        model = assemble(loaded, pretrained=False).eval()
+        for parameter in model.backbone.parameters():
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+        return Session(loaded, model, folder)
+
+    return make
 
 
 @contextmanager
-def running(
-    session: Session, settings: ServeSettings, engine_settings: EngineSettings | None = None
-) -> Iterator[Served]:
-    engine = Engine(session, engine_settings or EngineSettings(slots=4, queue=16))
+def running(session: Session, settings: ServeSettings, sizes: EngineSettings | None = None) -> Iterator[Served]:
+    engine = Engine(session, sizes or EngineSettings(slots=4, queue=16))
     app = create_app({"tiny": engine}, settings)
     config = uvicorn.Config(app, port=0, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
@@ -121,13 +125,13 @@ def running(
 
 
 @pytest.fixture(scope="session")
-def serve(tiny_session: Session) -> Callable[..., Any]:
+def serve(make_session: Callable[[], Session]) -> Callable[..., Any]:
     """Run servers with other settings."""
-    return lambda settings, engine=None: running(tiny_session, settings, engine)
+    return lambda settings, sizes=None: running(make_session(), settings, sizes)
 
 
 @pytest.fixture(scope="module")
-def server(tiny_session: Session) -> Iterator[Served]:
+def server(make_session: Callable[[], Session]) -> Iterator[Served]:
     """A server with ordinary settings."""
-    with running(tiny_session, ServeSettings(ui=True)) as served:
+    with running(make_session(), ServeSettings(ui=True)) as served:
         yield served

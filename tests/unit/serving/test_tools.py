@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ NOW = Function(name="now")
 def read(text: str, cuts: list[int], must_call: bool = False) -> tuple[str, list[tuple[str, str]]]:
     reader = ToolReader([ADD, NOW], must_call)
     places = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
-    content = "".join(reader.feed(text[a:b]) for a, b in zip(places, places[1:], strict=False))
+    content = "".join(reader.feed(text[a:b]) for a, b in pairwise(places))
     rest, calls = reader.finish()
     return content + rest, [(call.function.name, call.function.arguments) for call in calls]
 
@@ -27,7 +28,8 @@ CUTS = st.lists(st.integers(0, 500), max_size=12)
 
 @given(CUTS)
 def test_calls_are_found(cuts: list[int]) -> None:
-    text = ' <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name":"now","arguments":{}}</tool_call> '
+    first, second = '{"name": "add", "arguments": {"a": 1}}', '{"name":"now","arguments":{}}'
+    text = f" <tool_call>{first}</tool_call>\n<tool_call>{second}</tool_call> "
     assert read(text, cuts) == ("", [("add", '{"a": 1}'), ("now", "{}")])
 
 
@@ -62,8 +64,8 @@ def test_the_schema_of_a_required_call_names_the_chosen_functions() -> None:
 
 
 def test_a_former_call_reads_as_the_model_writes_it() -> None:
-    [call] = (ToolReader([NOW], must_call=True),)
-    call.feed('{"name": "now", "arguments": {}}')
-    [found] = call.finish()[1]
+    reader = ToolReader([NOW], must_call=True)
+    reader.feed('{"name": "now", "arguments": {}}')
+    [found] = reader.finish()[1]
     text = called_text(found)
     assert json.loads(text.removeprefix("<tool_call>").removesuffix("</tool_call>")) == {"name": "now", "arguments": {}}

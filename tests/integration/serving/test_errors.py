@@ -1,0 +1,111 @@
+"""Errors have OpenAI's shape and the right status, and tell nothing of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from modrwkv_core.inference.engine import EngineSettings
+from modrwkv_core.serving.settings import Limits, ServeSettings
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "part"),
+    [
+        ("/v1/chat/completions", {"model": "other", "messages": HELLO}, 404, "no model 'other'"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": []}, 400, "messages"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": HELLO, "temperature": 9}, 400, "temperature"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": HELLO, "wrong": 1}, 400, "wrong"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": HELLO, "max_tokens": 10**6}, 400, "limit"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": HELLO, "n": 1000}, 400, "limit"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": HELLO, "stop": ""}, 400, "stop"),
+        ("/v1/chat/completions", {"model": "tiny", "messages": HELLO, "tool_choice": "required"}, 400, "tool_choice"),
+        (
+            "/v1/chat/completions",
+            {"model": "tiny", "messages": [{"role": "assistant", "content": "Hello"}]},
+            400,
+            "the last turn is not the user's",
+        ),
+        (
+            "/v1/chat/completions",
+            {
+                "model": "tiny",
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
+                ],
+            },
+            400,
+            "fetches nothing",
+        ),
+        ("/v1/completions", {"model": "tiny", "prompt": ""}, 400, "prompt"),
+        ("/v1/responses", {"model": "tiny", "input": "Hi", "previous_response_id": "x"}, 400, "previous_response_id"),
+        ("/v1/forecast", {"model": "tiny", "values": [1, 2], "horizon": 10**6}, 400, "limit"),
+        ("/v1/forecast", {"model": "tiny", "horizon": 1}, 400, "values"),
+        ("/v1/forecast", {"model": "tiny", "values": list(range(64)), "horizon": 1, "head": "lm"}, 400, "lm"),
+        ("/v1/nothing", {}, 404, "not found"),
+        ("/v1/models", {}, 405, "method not allowed"),
+    ],
+)
+def test_what_is_wrong_is_said(server: Any, path: str, body: Any, status: int, part: str) -> None:
+    response = server.post(path, body)
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert part in error["message"]
+    assert "/work" not in response.text
+    assert "Traceback" not in response.text
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b'"text"', b"null", b'{"model": "\\ud800"}'])
+def test_what_is_no_json_is_refused(server: Any, body: bytes) -> None:
+    response = httpx.post(f"{server.url}/v1/chat/completions", content=body, timeout=60)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_the_clients_errors_are_openais(server: Any) -> None:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError, match="no model"):
+            client.chat.completions.create(model="other", messages=HELLO)  # type: ignore[arg-type]
+        with pytest.raises(openai.BadRequestError, match="temperature"):
+            client.chat.completions.create(model="tiny", messages=HELLO, temperature=5)  # type: ignore[arg-type]
+
+
+def test_keys_are_asked_for(serve: Callable[..., Any]) -> None:
+    with serve(ServeSettings(api_keys=("alpha", "beta"))) as server:
+        assert server.get("/healthz").status_code == 200
+        for headers in ({}, {"Authorization": "Bearer gamma"}, {"Authorization": "Basic alpha"}):
+            response = server.get("/v1/models", headers=headers)
+            assert response.status_code == 401
+            assert response.json()["error"]["code"] == "invalid_api_key"
+        for key in ("alpha", "beta"):
+            assert server.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        assert server.get("/metrics").status_code == 401
+
+
+def test_large_bodies_are_refused_announced_or_not(serve: Callable[..., Any]) -> None:
+    with serve(ServeSettings(limits=Limits(body_bytes=1000))) as server:
+        body = b"x" * 1001
+        for content in (body, iter([body[:600], body[600:]])):
+            response = httpx.post(f"{server.url}/v1/chat/completions", content=content)
+            assert response.status_code == 413
+            assert response.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_full_queue_says_when_to_come_again(serve: Callable[..., Any]) -> None:
+    limits = Limits(tokens=200_000, retry_after_seconds=3)
+    with serve(ServeSettings(limits=limits), EngineSettings(slots=1, queue=1)) as server:
+        # One answers and one waits, both for as long as they are let.
+        endless = {"model": "tiny", "messages": HELLO, "stream": True, "logit_bias": {"1": -100, "0": -100}}
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=endless, timeout=120) as running:
+            assert next(running.iter_lines())
+            response = server.post("/v1/chat/completions", {**endless, "stream": False, "n": 2})
+            assert response.status_code == 429
+            assert response.headers["Retry-After"] == "3"
+            assert response.json()["error"]["type"] == "rate_limit_error"
