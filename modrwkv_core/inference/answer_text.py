@@ -43,15 +43,15 @@ class AnswerText:
             looked for in the reasoning.
         reasoning: Whether the prompt ends with ``<think``: the answer then goes on within that tag, and its content
             begins after ``</think>``. White space around the tags is dropped.
-        strip: Whether white space at the beginning of the content is dropped, as for templates that put a space
-            between a role and what it says.
+        leading_space: Whether white space stands before the content, as in templates that put a space between a role
+            and what it says; it is dropped.
 
     Raises:
         ModRWKVError: A stop string is empty.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, stop: Sequence[str] = (), reasoning: bool = False, *, strip: bool = False
+        self, tokenizer: Tokenizer, stop: Sequence[str] = (), reasoning: bool = False, *, leading_space: bool = False
     ) -> None:
         if "" in stop:
             raise ModRWKVError("a stop string is empty", hint="name text that ends the answer")
@@ -62,7 +62,7 @@ class AnswerText:
         self._characters = Utf8Stream()
         self._channel: Channel = "reasoning" if reasoning else "content"
         self._tag_open = reasoning
-        self._skip_space = strip
+        self._skip_space = leading_space
         self._held = ""
 
     def feed(self, token: int) -> list[Piece]:

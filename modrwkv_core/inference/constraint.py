@@ -6,7 +6,6 @@ V = vocabulary.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +32,8 @@ class Constraint:
     """What one answer may still become. Made by :class:`Constraints`.
 
     It tells a sampler the tokens that may come next, and learns which one came. A token that ends the answer is
-    allowed only where the answer is complete.
+    allowed only where the answer is complete. A sampler works with a copy, so that one constraint may serve any number
+    of answers.
     """
 
     def __init__(self, matcher: LLMatcher) -> None:
@@ -62,7 +62,7 @@ class Constraint:
         """Whether the answer is complete and nothing but its end may follow."""
         return self._matcher.is_stopped()
 
-    def fork(self) -> Constraint:
+    def copy(self) -> Constraint:
         """Return a constraint that goes on from here by itself."""
         return Constraint(self._matcher.deep_copy())
 
@@ -73,20 +73,41 @@ class Constraints:
     Args:
         tokenizer: That of the model.
         ends: Ids that end an answer; by default the tokenizer's ``turn_end``.
+        reasoning: Whether an answer begins within a ``<think`` of the prompt: then anything may stand before
+            ``</think>``, and the constraint applies to what follows.
+        leading_space: Whether a space may stand before what is constrained, as in templates that put one between a role
+            and what it says.
 
     Source: the masks are those of PyPI ``llguidance``.
     """
 
-    def __init__(self, tokenizer: Tokenizer, ends: Collection[int] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        ends: Collection[int] | None = None,
+        *,
+        reasoning: bool = False,
+        leading_space: bool = False,
+    ) -> None:
         self._vocabulary = _vocabulary(tokenizer, sorted(ends or {tokenizer.special.turn_end}))
+        if reasoning:
+            self._start = "start: thought space @answer\nthought[lazy]: /(?s:.*)<\\/think>/\nspace: /\\s?/"
+        elif leading_space:
+            self._start = "start: space @answer\nspace: / ?/"
+        else:
+            self._start = "start: @answer"
 
-    def json_schema(self, schema: Mapping[str, Any] | bool) -> Constraint:
+    def json_schema(self, schema: Mapping[str, Any]) -> Constraint:
         """Return a constraint to JSON that ``schema`` describes.
+
+        Between its elements may stand one space, or a line break and an indentation: no model can go on with white
+        space forever.
 
         Raises:
             ModRWKVError: The schema is not valid, or uses a keyword that cannot be enforced.
         """
-        return self._compiled(LLMatcher.grammar_from_json_schema(json.dumps(schema)), "JSON schema")
+        layout = {"whitespace_pattern": r"(\n[ \t]{0,24}| )?"}
+        return self._compiled({"json_schema": {**schema, "x-guidance": layout}}, "JSON schema")
 
     def regex(self, pattern: str) -> Constraint:
         """Return a constraint to text that ``pattern`` matches as a whole, in the syntax of Rust's crate ``regex``.
@@ -94,7 +115,8 @@ class Constraints:
         Raises:
             ModRWKVError: The pattern is not valid.
         """
-        return self._compiled(LLMatcher.grammar_from_regex(pattern), "regular expression")
+        [grammar] = json.loads(LLMatcher.grammar_from_regex(pattern))["grammars"]
+        return self._compiled({"lark_grammar": grammar["lark_grammar"]}, "regular expression")
 
     def choices(self, choices: Sequence[str]) -> Constraint:
         """Return a constraint to one of ``choices``.
@@ -104,10 +126,11 @@ class Constraints:
         """
         if not choices or "" in choices:
             raise ModRWKVError("the choices are empty, or one of them is", hint="give at least one text to choose")
-        return self.regex("|".join(re.escape(choice) for choice in choices))
+        return self._compiled({"lark_grammar": f"start: {' | '.join(map(json.dumps, choices))}"}, "list of choices")
 
-    def _compiled(self, grammar: str, what: str) -> Constraint:
-        matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
+    def _compiled(self, answer: Mapping[str, Any], what: str) -> Constraint:
+        grammars = [{"name": "start", "lark_grammar": self._start}, {"name": "answer", **answer}]
+        matcher = LLMatcher(self._vocabulary, json.dumps({"grammars": grammars}), log_level=0)
         if matcher.is_error():
             raise ModRWKVError(f"the {what} cannot be enforced: {matcher.get_error()}", hint="write it in another way")
         return Constraint(matcher)

@@ -50,17 +50,18 @@ class Job:
     def start(self, session: Session, prefill: Prefill) -> None:
         """Make ready for reading and drawing, in a slot."""
         request, model = self.request, session.model
-        # A request is a value, which may be submitted again.
-        self._constraint = None if request.constraint is None else request.constraint.fork()
         self.sampler = Sampler(
             request.sampling,
             vocab_size=model.backbone.vocab_size,
             banned=session.banned,
-            constraint=self._constraint,
+            constraint=request.constraint,
             top_logprobs=request.top_logprobs,
         )
-        self._text = AnswerText(model.tokenizer, request.stop)
-        self._stop_token = session.stop_token
+        # A text that is continued as it is has no template.
+        self._text = (
+            session.answer_text(request.stop) if request.prompt is None else AnswerText(model.tokenizer, request.stop)
+        )
+        self._ends = session.ends
         self.prefill = prefill
 
     @property
@@ -81,11 +82,12 @@ class Job:
         """Deliver a token; return why it is the last one, or None."""
         self.last = drawn.token
         self._drawn += 1
-        if drawn.token == self._stop_token:
+        if drawn.token in self._ends:
             return "stop"
         pieces = tuple(self._text.feed(drawn.token))
         self.generation.deliver(TokenEvent(drawn.token, pieces, drawn.logprob, drawn.top_logprobs))
-        if self._text.stopped is not None or (self._constraint is not None and self._constraint.finished):
+        constraint = self.sampler.constraint
+        if self._text.stopped is not None or (constraint is not None and constraint.finished):
             return "stop"
         return "length" if self._drawn == self.request.max_tokens else None
 

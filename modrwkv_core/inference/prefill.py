@@ -44,23 +44,25 @@ class Prompt:
         Raises:
             DataError: It cannot be read, or there is nothing to read.
         """
-        special = session.model.tokenizer.special
+        tokenizer = session.model.tokenizer
+        closing = session.model.template.closing(tokenizer)
         before = list(request.state.pending) if request.state is not None else []
         media: tuple[PlacedMedia, ...] = ()
         if request.prompt is not None:
-            with guard(session.model.tokenizer.origin, "encode()"):
-                ids = session.model.tokenizer.encode(request.prompt)
+            with guard(tokenizer.origin, "encode()"):
+                ids = tokenizer.encode(request.prompt)
         else:
             sample = session.conversations.prompt(request.turns)
             ids = sample.ids.tolist()
-            if before and before[-1] != special.turn_end:
-                before.append(special.turn_end)
+            if before:  # an answer, which is a turn to be closed
+                before = [token for token in before if token not in session.ends] + closing
             media = tuple(placed.shifted(len(before)) for placed in sample.media)
         ids = before + ids
         if not ids:
             raise DataError("the prompt is empty", hint="give at least one character to continue")
-        ends = [index + 1 for index, token in enumerate(ids) if token in (special.turn_end, special.media_end)]
-        return cls(torch.tensor(ids), media, tuple(sorted({*ends, len(ids)})))
+        ends = {tokenizer.special.media_end, *closing}
+        boundaries = {index + 1 for index, token in enumerate(ids) if token in ends}
+        return cls(torch.tensor(ids), media, tuple(sorted(boundaries | {len(ids)})))
 
 
 class Prefill:

@@ -46,7 +46,7 @@ class Sampler:
         sampling: How tokens are drawn.
         vocab_size: The number of logits.
         banned: Ids that are never drawn ``[number]``, on the device of the logits.
-        constraint: What the answer must be; None lets it be anything.
+        constraint: What the answer must be, of which the sampler makes a copy; None lets it be anything.
         top_logprobs: How many of the likeliest tokens are reported with each draw; 0 reports the drawn one's
             log-probability alone, None reports none.
 
@@ -75,7 +75,7 @@ class Sampler:
             )
         self.sampling = sampling
         self.banned = banned
-        self.constraint = constraint
+        self.constraint = None if constraint is None else constraint.copy()
         self.top_logprobs = top_logprobs
         # On the CPU, so that a seed draws the same numbers whatever the device of the logits.
         self._generator = torch.Generator()

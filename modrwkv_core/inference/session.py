@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import ComponentError, ModRWKVError
-from modrwkv_core.inference.answer_text import AnswerText
+from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
@@ -32,6 +32,9 @@ from modrwkv_core.model.assemble import assemble, conversation_encoder
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
+
+if TYPE_CHECKING:
+    from modrwkv_core.inference.constraint import Constraint, Constraints
 
 __all__ = ["Session", "load"]
 
@@ -85,9 +88,9 @@ class Session:
         if len(model.token_heads()) == 1:
             self.token_head(None)  # so that weights that cannot be stored are refused now
         self.conversations = conversation_encoder(model, max_tokens=None)
-        special = model.tokenizer.special
-        self.stop_token = special.turn_end
-        self.banned = torch.tensor(sorted({0} | special.all() - {self.stop_token}), device=model.device)
+        self.ends = model.template.ends(model.tokenizer)
+        banned = ({0} | model.tokenizer.special.all()) - self.ends
+        self.banned = torch.tensor(sorted(banned), device=model.device)
 
     @classmethod
     def load(
@@ -111,6 +114,8 @@ class Session:
         *,
         max_tokens: int = 256,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
         head: str | None = None,
     ) -> str:
         """Answer one user turn.
@@ -119,13 +124,21 @@ class Session:
             parts: Texts (plain strings) and media (:class:`~modrwkv_core.interfaces.record.Media`), in order.
             max_tokens: Stop after this many tokens.
             sampling: How tokens are drawn; by default greedily.
+            stop: Strings that end the answer, which does not hold them.
+            constraint: What the answer must be, as :attr:`constraints` makes it; it may serve any number of answers.
             head: Name of the token head that answers; None takes the only one.
 
+        Returns:
+            The answer, without what a reasoning model thinks before it.
+
         Raises:
-            ModRWKVError: The model has no token head, or several and none was named.
+            ModRWKVError: The model has no token head, or several and none was named; the constraint allows no token of
+                the model's vocabulary.
             DataError: A medium cannot be read, its modality is not the model's, or the text names one not given.
         """
-        return "".join(self.stream(parts, max_tokens=max_tokens, sampling=sampling, head=head))
+        return "".join(
+            self.stream(parts, max_tokens=max_tokens, sampling=sampling, stop=stop, constraint=constraint, head=head)
+        )
 
     def stream(
         self,
@@ -133,33 +146,53 @@ class Session:
         *,
         max_tokens: int = 256,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
         head: str | None = None,
     ) -> Iterator[str]:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
-        text = AnswerText(self.model.tokenizer)
-        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head):
-            if token == self.stop_token:
+        text = self.answer_text(stop)
+        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
+            if token in self.ends:
                 break
-            yield from (piece.text for piece in text.feed(token))
-        yield from (piece.text for piece in text.finish())
+            yield from _content(text.feed(token))
+            if text.stopped is not None:
+                return
+        yield from _content(text.finish())
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
-        answers: list[list[int]] = [[] for _ in conversations]
+        texts = [self.answer_text() for _ in conversations]
+        answers: list[list[str]] = [[] for _ in conversations]
         open_answers = set(range(len(conversations)))
         for tokens in self._tokens(conversations, max_tokens, Sampling(), head):
             for index in sorted(open_answers):
-                if tokens[index] == self.stop_token:
+                if tokens[index] in self.ends:
                     open_answers.discard(index)
                 else:
-                    answers[index].append(tokens[index])
+                    answers[index].extend(_content(texts[index].feed(tokens[index])))
             if not open_answers:
                 break
-        return [self._decode(ids).decode("utf-8", errors="replace") for ids in answers]
+        return ["".join([*answer, *_content(text.finish())]) for answer, text in zip(answers, texts, strict=True)]
 
-    def _decode(self, ids: list[int]) -> bytes:
-        with guard(self.model.tokenizer.origin, "decode()"):
-            return self.model.tokenizer.decode(ids)
+    @cached_property
+    def constraints(self) -> Constraints:
+        """Makes constraints of this model's answers.
+
+        Raises:
+            ModRWKVError: The extra ``modrwkv[grammar]`` is not installed.
+        """
+        from modrwkv_core.inference.constraint import Constraints
+
+        template = self.model.template
+        return Constraints(
+            self.model.tokenizer, self.ends, reasoning=template.thinks, leading_space=not template.markers
+        )
+
+    def answer_text(self, stop: Sequence[str] = ()) -> AnswerText:
+        """Return what turns the tokens of an answer into text, as the chat template has it."""
+        template = self.model.template
+        return AnswerText(self.model.tokenizer, stop, template.thinks, leading_space=not template.markers)
 
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         """Ask a query head at the end of each conversation, all of them together.
@@ -270,13 +303,21 @@ class Session:
                 return token_head.predict(last), state
 
     def _tokens(
-        self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling, head: str | None
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        max_tokens: int,
+        sampling: Sampling,
+        head: str | None,
+        constraint: Constraint | None = None,
     ) -> Iterator[list[int]]:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
         _, decoder = self.token_head(head)
         logits_BV, state = self.prefill(conversations, head)
-        samplers = [Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned) for _ in conversations]
+        samplers = [
+            Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned, constraint=constraint)
+            for _ in conversations
+        ]
         with decoder.start(state) as decoding:
             for step in range(max_tokens):
                 self._require_finite(logits_BV)
@@ -294,6 +335,10 @@ class Session:
                 component=f"backbone/{self.loaded.manifest.backbone.type}",
                 hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
             )
+
+
+def _content(pieces: Sequence[Piece]) -> Iterator[str]:
+    return (piece.text for piece in pieces if piece.channel == "content")
 
 
 def _user_turn(parts: Sequence[Part | str] | str) -> tuple[Turn]:

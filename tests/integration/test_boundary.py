@@ -107,6 +107,6 @@ def test_a_decoders_steps_name_the_backbone(
     decoder = session.decoders["lm"]
     monkeypatch.setattr(type(decoder), "start", lambda self, state: Broken())
     session.model.backbone.origin = Origin("backbone/rwkv7", "a-stranger")
-    session.banned = session.banned.new_tensor([session.stop_token])  # so that an answer has a second token
+    session.banned = session.banned.new_tensor([*session.ends])  # so that an answer has a second token
     with pytest.raises(PluginError, match=r"step\(\) failed: RuntimeError: no more"):
         session.generate("Say yes.", max_tokens=3)

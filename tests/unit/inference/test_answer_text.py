@@ -31,11 +31,11 @@ class Chunks(Tokenizer):
         return b"".join(self.chunks[index] for index in ids)
 
 
-def pieces(data: st.DataObject, text: str, stop: Sequence[str], reasoning: bool, strip: bool) -> list[Piece]:
+def pieces(data: st.DataObject, text: str, stop: Sequence[str], reasoning: bool, leading_space: bool) -> list[Piece]:
     whole = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
     chunks = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    answer = AnswerText(Chunks(chunks), stop, reasoning, strip=strip)
+    answer = AnswerText(Chunks(chunks), stop, reasoning, leading_space=leading_space)
     given = [piece for token in range(len(chunks)) for piece in answer.feed(token)]
     return given + answer.finish()
 
@@ -55,12 +55,12 @@ def cut(text: str, stop: Sequence[str]) -> str:
 stops = st.lists(st.text(st.sampled_from("ab \n<é語"), min_size=1, max_size=4), max_size=3)
 
 
-@given(text=texts, stop=stops, strip=st.booleans(), data=st.data())
+@given(text=texts, stop=stops, leading_space=st.booleans(), data=st.data())
 def test_content_ends_before_the_first_stop_string(
-    text: str, stop: list[str], strip: bool, data: st.DataObject
+    text: str, stop: list[str], leading_space: bool, data: st.DataObject
 ) -> None:
-    given = pieces(data, text, stop, reasoning=False, strip=strip)
-    assert read(given, "content") == cut(text.lstrip() if strip else text, stop)
+    given = pieces(data, text, stop, reasoning=False, leading_space=leading_space)
+    assert read(given, "content") == cut(text.lstrip() if leading_space else text, stop)
     assert not read(given, "reasoning")
     assert all(piece.text for piece in given)
 
@@ -70,7 +70,7 @@ def test_reasoning_ends_at_its_tag_and_stop_strings_count_only_after_it(
     thought: str, text: str, stop: list[str], closed: bool, data: st.DataObject
 ) -> None:
     answer = f">{thought}</think>{text}" if closed else f">{thought}"
-    given = pieces(data, answer, stop, reasoning=True, strip=False)
+    given = pieces(data, answer, stop, reasoning=True, leading_space=False)
     if match := re.fullmatch(r">\s*(.*?)\s*</think>\s*(.*)", answer, re.DOTALL):
         assert (read(given, "reasoning"), read(given, "content")) == (match[1], cut(match[2], stop))
     else:

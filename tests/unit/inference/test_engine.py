@@ -82,7 +82,7 @@ def test_a_request_that_cannot_be_read_ends_alone(session: Session) -> None:
 
 
 def endless(session: Session) -> None:
-    session.banned = session.banned.new_tensor([*session.banned.tolist(), session.stop_token])
+    session.banned = session.banned.new_tensor([*session.banned.tolist(), *session.ends])
 
 
 def test_a_cancelled_request_frees_its_slot(session: Session) -> None:
@@ -181,7 +181,7 @@ def test_an_answer_goes_on_from_a_snapshot(session: Session) -> None:
         following = Request(second, max_tokens=6, state=generation.snapshot())
         twice = [engine.submit(following) for _ in range(2)]
         found = [generation.result(PATIENCE).tokens for generation in twice]
-    ids = [*prompt_ids(session, first), *answer.tokens, session.stop_token, *prompt_ids(session, second)]
+    ids = [*prompt_ids(session, first), *answer.tokens, *session.ends, *prompt_ids(session, second)]
     assert found == [tuple(greedy(session, ids, 6))] * 2
     assert twice[0].snapshot().tokens_read == len(ids) + 5
 
