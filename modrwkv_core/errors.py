@@ -16,6 +16,7 @@ __all__ = [
     "ModRWKVError",
     "PluginError",
     "QueueFullError",
+    "SessionBusyError",
     "WiringError",
     "WriteError",
 ]
@@ -91,6 +92,10 @@ class HubError(ModRWKVError):
 
 class EngineError(ModRWKVError):
     """An engine takes no requests: it is closed, or it has failed."""
+
+
+class SessionBusyError(ModRWKVError):
+    """A conversation cannot be gone on with while an answer to it is on its way."""
 
 
 class QueueFullError(EngineError):

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -136,9 +136,8 @@ def _keys(text: str | None) -> tuple[str, ...]:
 def _limits(given: Sequence[str]) -> Limits:
     from modrwkv_core.serving.settings import Limits
 
-    default = Limits()
-    kinds = {field.name: type(getattr(default, field.name)) for field in dataclasses.fields(Limits)}
-    changed: dict[str, float] = {}
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(Limits)}
+    changed: dict[str, Any] = {}
     for text in given:
         key, _, number = text.partition("=")
         if key not in kinds:
@@ -147,4 +146,4 @@ def _limits(given: Sequence[str]) -> Limits:
             changed[key] = kinds[key](number)
         except ValueError:
             raise ModRWKVError(f"the limit {key} is {number!r}", hint="give a number") from None
-    return dataclasses.replace(default, **changed)
+    return Limits(**changed)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.sessions import SessionStore
 from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.serving.auth import Authentication
 from modrwkv_core.serving.chat import chat_router
@@ -28,6 +29,7 @@ from modrwkv_core.serving.models import Model, Models
 from modrwkv_core.serving.probes import probes_router
 from modrwkv_core.serving.realtime import realtime_router
 from modrwkv_core.serving.responses import responses_router
+from modrwkv_core.serving.sessions import sessions_router
 from modrwkv_core.serving.settings import ServeSettings
 from modrwkv_core.serving.transcriptions import transcriptions_router
 from modrwkv_core.serving.web import page_router
@@ -51,8 +53,9 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     settings = settings or ServeSettings()
     metrics = Metrics(models)
     media = MediaReader(settings)
+    served = {name: Model(name, engine, _sessions(engine, name, settings), metrics) for name, engine in models.items()}
     context = Context(
-        models=Models({name: Model(name, engine, metrics) for name, engine in models.items()}),
+        models=Models(served),
         settings=settings,
         metrics=metrics,
         media=media,
@@ -78,6 +81,7 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         transcriptions_router,
         forecast_router,
         realtime_router,
+        sessions_router,
         probes_router,
     ):
         app.include_router(router(context))
@@ -88,6 +92,11 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     app.add_middleware(Authentication, keys=settings.api_keys)
     app.add_middleware(RequestMetrics, metrics=metrics)
     return app
+
+
+def _sessions(engine: Engine, name: str, settings: ServeSettings) -> SessionStore:
+    folder = settings.sessions_folder
+    return SessionStore(engine, None if folder is None else folder / name, settings.limits.sessions)
 
 
 def _warm_up(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.serving.answers import Answers, Collected, EventStream, sse, started, total_usage, unless_disconnected
-from modrwkv_core.serving.context import Context, make_router, stop_texts
+from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.logprobs import chat_logprobs
 from modrwkv_core.serving.models import Model, sampling
@@ -37,13 +37,12 @@ __all__ = ["chat_router", "format_schema", "prepare"]
 def chat_router(context: Context) -> APIRouter:
     """Return the route."""
     router = make_router()
-    content = {200: {"content": {"text/event-stream": {}}, "description": "An answer, or its stream."}}
 
-    @router.post("/v1/chat/completions", response_model=ChatResponse, responses=content)
+    @router.post("/v1/chat/completions", response_model=ChatResponse, responses=content_types("text/event-stream"))
     async def complete(body: ChatRequest, http: HTTPRequest) -> Response:
         """Answer a conversation."""
         asked = await prepare(context, body)
-        answers = Answers(asked.model, asked.requests)
+        answers = Answers(asked.model, asked.requests, body.session)
         if body.stream:
             events = await started(http, answers)
             return EventStream(_stream(asked, body, events), answers)
@@ -84,6 +83,8 @@ async def prepare(context: Context, body: ChatRequest) -> Asked:
     """
     model = context.models[body.model]
     context.check_choices(body.n)
+    if body.session is not None and (context.models.of_session(body.session) is not model or body.n > 1):
+        raise APIError(400, "a session takes one answer at a time, of its own model", param="session")
     if body.max_tokens is not None and body.max_completion_tokens is not None:
         raise APIError(400, "give one of max_tokens and max_completion_tokens", param="max_tokens")
     choice: ToolChoice = body.tool_choice or ("auto" if body.tools else "none")

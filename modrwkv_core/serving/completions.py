@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.serving.answers import Answers, EventStream, sse, started, total_usage, unless_disconnected
-from modrwkv_core.serving.context import Context, make_router, stop_texts
+from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.logprobs import completion_logprobs
 from modrwkv_core.serving.models import Model, sampling
 from modrwkv_core.serving.schemas.completions import CompletionChoice, CompletionRequest, CompletionResponse
@@ -25,9 +25,8 @@ __all__ = ["completions_router"]
 def completions_router(context: Context) -> APIRouter:
     """Return the route."""
     router = make_router()
-    content = {200: {"content": {"text/event-stream": {}}, "description": "Continuations, or their stream."}}
 
-    @router.post("/v1/completions", response_model=CompletionResponse, responses=content)
+    @router.post("/v1/completions", response_model=CompletionResponse, responses=content_types("text/event-stream"))
     async def complete(body: CompletionRequest, http: HTTPRequest) -> Response:
         """Continue a text."""
         model = context.models[body.model]

@@ -14,7 +14,7 @@ from modrwkv_core.serving.metrics import Metrics
 from modrwkv_core.serving.models import Models
 from modrwkv_core.serving.settings import ServeSettings
 
-__all__ = ["Context", "make_router", "stop_texts"]
+__all__ = ["Context", "content_types", "make_router", "stop_texts"]
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": ErrorBody, "description": "The request is at fault."},
@@ -67,6 +67,11 @@ class Context:
 def make_router() -> APIRouter:
     """Return a router whose routes document errors in OpenAI's shape."""
     return APIRouter(responses=_ERRORS)
+
+
+def content_types(*names: str) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of a route that answers in these formats besides its model's JSON."""
+    return {200: {"content": {name: {} for name in names}, "description": "The answer, in the format asked for."}}
 
 
 def stop_texts(stop: str | list[str] | None) -> tuple[str, ...]:

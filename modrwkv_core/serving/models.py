@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.sampling import Sampling
+from modrwkv_core.inference.sessions import SessionStore
 from modrwkv_core.serving.errors import APIError, not_found
 from modrwkv_core.serving.metrics import Metrics
 from modrwkv_core.serving.schemas.common import SamplingFields, StructuredOutputs
@@ -32,12 +33,14 @@ class Model:
     Attributes:
         name: What requests call it.
         engine: Answers.
+        sessions: Keeps conversations.
         metrics: Counts.
         created: When it was loaded, in seconds of Unix time.
     """
 
     name: str
     engine: Engine
+    sessions: SessionStore
     metrics: Metrics
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -94,6 +97,17 @@ class Models:
         if name not in self._models:
             raise not_found("model", name, "model")
         return self._models[name]
+
+    def of_session(self, identifier: str) -> Model:
+        """Return the model whose conversation this is.
+
+        Raises:
+            APIError: There is no such conversation.
+        """
+        for model in self:
+            if identifier in model.sessions:
+                return model
+        raise not_found("session", identifier, "session")
 
 
 def sampling(fields: SamplingFields, choice: int = 0) -> Sampling:

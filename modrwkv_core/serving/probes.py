@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from modrwkv_core.serving.context import Context, make_router
+from modrwkv_core.serving.context import Context, content_types, make_router
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.models import Model
 
@@ -60,7 +60,7 @@ def probes_router(context: Context) -> APIRouter:
             raise APIError(503, "the server is not ready", code="not_ready", headers={"Retry-After": "5"})
         return Status()
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @router.get("/metrics", response_class=Response, responses=content_types("text/plain"))
     async def metrics() -> Response:
         """Return the metrics for Prometheus."""
         return Response(context.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -73,7 +73,7 @@ class Windows:
 
 
 def _waveform(pcm: bytes) -> Waveform:
-    return Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / 2**15, RATE)
+    return Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) * np.float32(2**-15), RATE)
 
 
 def realtime_router(context: Context) -> APIRouter:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.serving.answers import Answers, EventStream, sse, started, unless_disconnected
 from modrwkv_core.serving.chat import Asked, prepare
-from modrwkv_core.serving.context import Context, make_router
+from modrwkv_core.serving.context import Context, content_types, make_router
 from modrwkv_core.serving.errors import invalid_value
 from modrwkv_core.serving.response_items import ResponseWriter
 from modrwkv_core.serving.schemas.chat import ChatRequest
@@ -32,9 +32,8 @@ __all__ = ["responses_router"]
 def responses_router(context: Context) -> APIRouter:
     """Return the route."""
     router = make_router()
-    content = {200: {"content": {"text/event-stream": {}}, "description": "A response, or its stream."}}
 
-    @router.post("/v1/responses", response_model=ResponseBody, responses=content)
+    @router.post("/v1/responses", response_model=ResponseBody, responses=content_types("text/event-stream"))
     async def respond(body: ResponsesRequest, http: HTTPRequest) -> Response:
         """Answer a text or a conversation."""
         asked = await prepare(context, _as_chat(body))

@@ -15,7 +15,7 @@ from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.record import Media, Text, Turn
 from modrwkv_core.serving.answers import Answers, EventStream, sse, started, unless_disconnected
-from modrwkv_core.serving.context import Context, make_router
+from modrwkv_core.serving.context import Context, content_types, make_router
 
 __all__ = ["transcriptions_router"]
 
@@ -48,12 +48,11 @@ class Transcription(BaseModel):
 def transcriptions_router(context: Context) -> APIRouter:
     """Return the route."""
     router = make_router()
-    types = {"text/event-stream": {}, "text/plain": {}}
 
     @router.post(
         "/v1/audio/transcriptions",
         response_model=Transcription,
-        responses={200: {"content": types, "description": "The words, or their stream."}},
+        responses=content_types("text/event-stream", "text/plain"),
     )
     async def transcribe(
         http: HTTPRequest,

@@ -86,6 +86,23 @@ class Served:
         """Ask."""
         return httpx.get(f"{self.url}{path}", timeout=120, **options)
 
+    def delete(self, path: str) -> httpx.Response:
+        """Delete."""
+        return httpx.delete(f"{self.url}{path}", timeout=120)
+
+    @contextmanager
+    def stream(self, path: str, body: Any) -> Iterator[Iterator[str]]:
+        """Send JSON and read the lines of the answer; the connection is closed at the end."""
+        with httpx.stream("POST", f"{self.url}{path}", json=body, timeout=120) as response:
+            yield response.iter_lines()
+
+    def wait_until_idle(self) -> None:
+        """Wait until the engine has nothing to do."""
+        deadline = time.monotonic() + 60
+        while (stats := self.engine.stats()).running + stats.waiting:
+            assert time.monotonic() < deadline, f"slots are still taken: {stats}"
+            time.sleep(0.01)
+
 
 @pytest.fixture(scope="session")
 def make_session(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Session]:

@@ -1,0 +1,72 @@
+"""Conversations whose past the server keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+SETTINGS = {"model": "tiny", "temperature": 0, "max_tokens": 6}
+
+
+def begin(server: Any) -> str:
+    response = server.post("/v1/sessions", {"model": "tiny"})
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+def ask(server: Any, session: str, question: str) -> str:
+    messages = [{"role": "user", "content": question}]
+    response = server.post("/v1/chat/completions", {**SETTINGS, "session": session, "messages": messages})
+    assert response.status_code == 200, response.text
+    return str(response.json()["choices"][0]["message"]["content"])
+
+
+def answers(server: Any, session: str) -> int:
+    return int(server.get(f"/v1/sessions/{session}").json()["answers"])
+
+
+def test_the_past_is_read_and_undo_and_fork_go_back_to_it(server: Any) -> None:
+    session = begin(server)
+    first = ask(server, session, "Say yes.")
+    second = ask(server, session, "And no?")
+    assert first == ask(server, begin(server), "Say yes.")
+    assert second != ask(server, begin(server), "And no?"), "the past matters"
+    fork = server.post(f"/v1/sessions/{session}/fork", None).json()["id"]
+    assert server.post(f"/v1/sessions/{session}/undo", None).json()["answers"] == 1
+    assert ask(server, session, "And no?") == second
+    assert answers(server, fork) == 2
+    assert server.post(f"/v1/sessions/{fork}/undo", None).status_code == 200
+    assert ask(server, fork, "And no?") == second
+    assert server.post(f"/v1/sessions/{begin(server)}/undo", None).status_code == 400
+
+
+def test_a_deleted_session_and_a_guessed_one_are_not_there(server: Any) -> None:
+    session = begin(server)
+    response = server.delete(f"/v1/sessions/{session}")
+    assert response.json() == {"id": session, "object": "session.deleted", "deleted": True}
+    for gone in (session, "sess_guessed"):
+        assert server.get(f"/v1/sessions/{gone}").status_code == 404
+        messages = [{"role": "user", "content": "Hello"}]
+        body = {**SETTINGS, "session": gone, "messages": messages}
+        assert server.post("/v1/chat/completions", body).status_code == 404
+
+
+def test_an_answer_that_nobody_waited_for_is_no_past(server: Any) -> None:
+    session = begin(server)
+    body = {**SETTINGS, "session": session, "max_tokens": 4096, "stream": True, "logit_bias": {"1": -100}}
+    with server.stream("/v1/chat/completions", {**body, "messages": [{"role": "user", "content": "Hi"}]}) as lines:
+        next(lines)
+        busy = server.post(
+            "/v1/chat/completions", {**SETTINGS, "session": session, "messages": [{"role": "user", "content": "Hi"}]}
+        )
+        assert busy.status_code == 409
+    server.wait_until_idle()
+    assert answers(server, session) == 0
+    assert ask(server, session, "Say yes.") == ask(server, begin(server), "Say yes.")
+
+
+@pytest.mark.parametrize("question", [{"n": 2}, {"model": "other"}])
+def test_a_session_takes_one_answer_of_its_own_model(server: Any, question: Any) -> None:
+    body = {**SETTINGS, "session": begin(server), "messages": [{"role": "user", "content": "Hi"}], **question}
+    assert server.post("/v1/chat/completions", body).status_code in (400, 404)
