@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -72,11 +73,13 @@ class Served:
         url: Where it listens.
         engine: What answers.
         app: The application.
+        stop: Tells it to stop, as a signal does.
     """
 
     url: str
     engine: Engine
     app: Any
+    stop: Callable[[], None]
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         """Send JSON."""
@@ -135,7 +138,7 @@ def running(session: Session, settings: ServeSettings, sizes: EngineSettings | N
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", engine, app)
+        yield Served(f"http://127.0.0.1:{port}", engine, app, partial(setattr, server, "should_exit", True))
     finally:
         server.should_exit = True
         thread.join()

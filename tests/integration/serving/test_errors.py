@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from modrwkv_core.inference.engine import EngineSettings
 from modrwkv_core.serving.settings import Limits, ServeSettings
 
+PATH = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -87,6 +94,11 @@ def test_keys_are_asked_for(serve: Callable[..., Any]) -> None:
         for key in ("alpha", "beta"):
             assert server.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
         assert server.get("/metrics").status_code == 401
+        address = server.url.replace("http", "ws") + "/v1/realtime?model=tiny"
+        with pytest.raises(InvalidStatus, match="403"), connect(address):
+            pass
+        with connect(address, subprotocols=["realtime", "openai-insecure-api-key.beta"]) as socket:  # type: ignore[list-item]
+            assert json.loads(socket.recv())["type"] == "session.created"
 
 
 def test_large_bodies_are_refused_announced_or_not(serve: Callable[..., Any]) -> None:
@@ -109,3 +121,40 @@ def test_a_full_queue_says_when_to_come_again(serve: Callable[..., Any]) -> None
             assert response.status_code == 429
             assert response.headers["Retry-After"] == "3"
             assert response.json()["error"]["type"] == "rate_limit_error"
+
+
+def test_a_stream_is_finished_when_the_server_stops(serve: Callable[..., Any]) -> None:
+    body = {"model": "tiny", "messages": HELLO, "stream": True, "max_tokens": 300, "logit_bias": {"1": -100}}
+    with serve(ServeSettings()) as server, server.stream("/v1/chat/completions", body) as lines:
+        next(lines)
+        server.stop()
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+        with pytest.raises(httpx.ConnectError):
+            server.get("/healthz")
+
+
+def test_a_client_that_leaves_at_random_leaves_nothing_behind(serve: Callable[..., Any]) -> None:
+    generator = np.random.default_rng(0)
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 4096, "logit_bias": {"1": -100}}
+
+    def leave(patience: float, stream: bool) -> None:
+        try:
+            timeout = httpx.Timeout(60, read=patience)
+            with httpx.stream("POST", f"{server.url}{PATH}", json={**body, "stream": stream}, timeout=timeout) as got:
+                time.sleep(patience)
+                got.close()
+        except httpx.ReadTimeout:
+            pass
+
+    with serve(ServeSettings(), EngineSettings(slots=4, queue=64)) as server:
+        clients = [
+            threading.Thread(target=leave, args=(generator.uniform(0.01, 0.5), bool(generator.integers(2))))
+            for _ in range(40)
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        server.wait_until_idle()
+        assert server.engine.stats().free_slots == 4
+        assert server.post(PATH, {**body, "max_tokens": 2}).status_code == 200
