@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,6 +22,7 @@ from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.generation import FinishReason, Generation
 from modrwkv_core.inference.job import Job, not_finite
 from modrwkv_core.inference.prefill import Prefill, Prompt
+from modrwkv_core.inference.prefix_cache import PrefixCache
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampler import draw
 from modrwkv_core.inference.session import Session
@@ -41,18 +43,27 @@ class EngineSettings:
         queue: Requests that wait for a slot at most.
         prefill_chunk: Tokens of prompts that are read between two steps of the answers.
         processors: Threads that decode and process media.
+        prefix_cache_bytes: Memory for states of the beginnings of prompts, which are then not read again; 0 keeps none.
+            States that grow with what was read, as those of a Transformer, are never kept.
+        prefix_cache_dir: Folder in which such states outlive the engine; None writes none.
+        prefix_cache_disk_bytes: What they may take there.
 
     Raises:
-        ModRWKVError: A value is below 1.
+        ModRWKVError: A value is out of its range.
     """
 
     slots: int = 16
     queue: int = 256
     prefill_chunk: int = 512
     processors: int = 2
+    prefix_cache_bytes: int = 2**28
+    prefix_cache_dir: Path | None = None
+    prefix_cache_disk_bytes: int = 2**32
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        if self.prefix_cache_bytes < 0:
+            raise ModRWKVError(f"prefix_cache_bytes is {self.prefix_cache_bytes}", hint="it must be 0 or more")
+        for name in ("slots", "queue", "prefill_chunk", "processors", "prefix_cache_disk_bytes"):
             if getattr(self, name) < 1:
                 raise ModRWKVError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")
 
@@ -67,6 +78,10 @@ class EngineStats:
         free_slots: Requests that could start now.
         finished: Requests that have ended, for whatever reason.
         prompt_tokens: Tokens of prompts that were read.
+        cached_tokens: Tokens of prompts that were not read because of the prefix cache.
+        prefix_hits: Prompts of which the prefix cache had a beginning.
+        prefix_misses: Prompts of which it had none.
+        prefix_bytes: Bytes of states in the prefix cache.
         completion_tokens: Tokens that were drawn.
         steps: Steps of the batch.
     """
@@ -76,6 +91,10 @@ class EngineStats:
     free_slots: int
     finished: int
     prompt_tokens: int
+    cached_tokens: int
+    prefix_hits: int
+    prefix_misses: int
+    prefix_bytes: int
     completion_tokens: int
     steps: int
 
@@ -109,7 +128,9 @@ class Engine:
         self._draining = False
         self._closing = False
         self._failure: Exception | None = None
+        self._cache = self._prefix_cache()
         self._finished = self._prompt_tokens = self._completion_tokens = self._steps = 0
+        self._cached_tokens = self._prefix_hits = self._prefix_misses = 0
         self._processors = ThreadPoolExecutor(self.settings.processors, "modrwkv-processor")
         self._thread = threading.Thread(target=self._run, name="modrwkv-engine", daemon=True)
         self._thread.start()
@@ -176,6 +197,10 @@ class Engine:
                 free_slots=self.settings.slots - running,
                 finished=self._finished,
                 prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens,
+                prefix_hits=self._prefix_hits,
+                prefix_misses=self._prefix_misses,
+                prefix_bytes=0 if self._cache is None else self._cache.nbytes,
                 completion_tokens=self._completion_tokens,
                 steps=self._steps,
             )
@@ -200,6 +225,8 @@ class Engine:
             self._changed.notify_all()
         self._thread.join()
         self._processors.shutdown()
+        if self._cache is not None:
+            self._cache.close()
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +235,15 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _prefix_cache(self) -> PrefixCache | None:
+        settings, backbone = self.settings, self.session.model.backbone
+        state_type = type(backbone.init_state(1))
+        if settings.prefix_cache_bytes == 0 or not state_type.constant_size:
+            return None
+        return PrefixCache(
+            state_type, settings.prefix_cache_bytes, settings.prefix_cache_dir, settings.prefix_cache_disk_bytes
+        )
 
     def _jobs(self) -> list[Job]:
         answering = [job for batch in self._batches.values() for job in batch.jobs]
@@ -225,7 +261,10 @@ class Engine:
         """Make the prompt of a job, on a thread for that."""
         try:
             if job.reason_to_end() is None:
-                job.prompt = Prompt.of(self.session, job.request)
+                prompt = Prompt.of(self.session, job.request)
+                if self._cache is not None:
+                    self._cache.load([prompt.keys[position] for position in sorted(prompt.keys, reverse=True)])
+                job.prompt = prompt
         except Exception as error:
             job.error = error
         self._notify()
@@ -261,12 +300,13 @@ class Engine:
     def _wait(self) -> bool:
         """Wait until there is something to do; return whether to go on."""
         with self._changed:
-            if not self._running() and not self._wake and not self._closing:
+            if not (self._running() or self._waiting or self._wake or self._closing):
                 remaining = [left for job in self._jobs() if (left := job.remaining_s) is not None]
                 self._changed.wait(max(min(remaining), 0) if remaining else None)
             self._wake = False
-            self._waiting += [job for job in self._submitted if job.prompt is not None]
-            self._submitted = [job for job in self._submitted if job.prompt is None]
+            prepared = {job for job in self._submitted if job.prompt is not None}  # more may be at any moment
+            self._waiting += prepared
+            self._submitted = [job for job in self._submitted if job not in prepared]
             return not self._closing
 
     def _drop(self) -> None:
@@ -292,11 +332,12 @@ class Engine:
     def _start(self, job: Job) -> None:
         assert job.prompt is not None
         given = job.request.state
-        state = None if given is None else given.state.to(self.session.model.device)
+        model = self.session.model
+        state = None if given is None else given.state.to(model.device)
         if job.head not in self._batches:
-            decoder, backbone = self.session.token_head(job.head)[1], self.session.model.backbone
-            self._batches[job.head] = DecodeBatch(decoder, self.session.model.device, backbone.origin)
-        job.start(self.session, Prefill(self.session.model, job.prompt, self.settings.prefill_chunk, state=state))
+            _, decoder = self.session.token_head(job.head)
+            self._batches[job.head] = DecodeBatch(decoder, model.device, model.backbone.origin)
+        job.start(self.session, Prefill(model, job.prompt, self.settings.prefill_chunk, state, self._cache))
 
     def _read(self) -> None:
         """Prefill chunks of prompts, of the highest priority in turns."""
@@ -317,6 +358,7 @@ class Engine:
             self._reading.remove(job)
             self._reading.append(job)
         if job.prefill.is_complete:
+            self._count_cached(job)
             assert job.prefill.hidden is not None
             assert job.prefill.state is not None
             head = self.session.token_head(job.head)[0]
@@ -328,6 +370,14 @@ class Engine:
                 with self._changed:
                     self._reading.remove(job)
         return tokens
+
+    def _count_cached(self, job: Job) -> None:
+        assert job.prefill is not None
+        job.cached_tokens = job.prefill.cached_tokens
+        self._cached_tokens += job.cached_tokens
+        if job.prompt is not None and job.prompt.keys:
+            self._prefix_hits += job.cached_tokens > 0
+            self._prefix_misses += job.cached_tokens == 0
 
     def _decode(self) -> None:
         """Continue all answers by one token."""
@@ -373,6 +423,12 @@ class Engine:
             self._end(job, reason)
         return bool(done)
 
+    def _keep(self, job: Job, state: State) -> None:
+        """Put the state of an answer into the prefix cache, where the next turn of the conversation finds it."""
+        assert job.prompt is not None
+        if self._cache is not None and job.prompt.hash is not None and job.last in self.session.ends:
+            self._cache.put(job.prompt.hash.key(), state)
+
     def _end(self, job: Job, reason: FinishReason) -> None:
         """Free what a job holds, and deliver its last event."""
         batch = self._batches.get(job.head)
@@ -382,6 +438,7 @@ class Engine:
                 state = job.prefill.state
             elif batch is not None:
                 state = batch.state(job)
+                self._keep(job, state)
         with self._changed:
             for jobs in (self._submitted, self._waiting, self._reading):
                 if job in jobs:

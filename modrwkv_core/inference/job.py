@@ -31,7 +31,7 @@ class Job:
         error: What ends the request; None as long as nothing does.
         prefill: Reads the prompt; None until a slot is free.
         last: The token that was drawn last; None before the first.
-        cached_tokens: Tokens of the prompt that the prefix cache had read.
+        cached_tokens: Tokens of the prompt that were not read because of the prefix cache.
     """
 
     def __init__(self, number: int, request: Request, head: str, generation: Generation) -> None:
@@ -80,6 +80,9 @@ class Job:
 
     def take(self, drawn: Drawn) -> FinishReason | None:
         """Deliver a token; return why it is the last one, or None."""
+        assert self.prompt is not None, "nothing was read"
+        if self.last is not None and self.prompt.hash is not None:
+            self.prompt.hash.read_token(self.last)
         self.last = drawn.token
         self._drawn += 1
         if drawn.token in self._ends:

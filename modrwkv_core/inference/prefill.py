@@ -5,7 +5,7 @@ T = tokens of a chunk, D = hidden size of the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from modrwkv_core.data.batch import PlacedMedia
 from modrwkv_core.errors import DataError
+from modrwkv_core.inference.prefix_cache import PrefixCache
+from modrwkv_core.inference.prefix_hash import PrefixHash
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.guard import guard
@@ -31,11 +33,17 @@ class Prompt:
         ids: ``[tokens]``, int64; at least one.
         media: In the order of their positions.
         boundaries: Numbers of tokens after which a turn or a medium has ended, and that of all tokens at last.
+        keys: By numbers of tokens, the keys of the states after them in the prefix cache: those of the boundaries, and
+            of the places before the ends of turns, where answers that this model has given end. Empty if the prompt
+            follows a state.
+        hash: Of the whole prompt; None if it follows a state.
     """
 
     ids: Tensor
     media: tuple[PlacedMedia, ...]
     boundaries: tuple[int, ...]
+    keys: Mapping[int, str]
+    hash: PrefixHash | None
 
     @classmethod
     def of(cls, session: Session, request: Request) -> Prompt:
@@ -60,39 +68,58 @@ class Prompt:
         ids = before + ids
         if not ids:
             raise DataError("the prompt is empty", hint="give at least one character to continue")
-        ends = {tokenizer.special.media_end, *closing}
-        boundaries = {index + 1 for index, token in enumerate(ids) if token in ends}
-        return cls(torch.tensor(ids), media, tuple(sorted(boundaries | {len(ids)})))
+        boundaries, before_ends = {len(ids)}, set()
+        for position, token in enumerate(ids):
+            if token == tokenizer.special.media_end or token in closing:
+                boundaries.add(position + 1)
+            if token in closing and position:
+                before_ends.add(position)
+        tokens = torch.tensor(ids, dtype=torch.int64)
+        keys: dict[int, str] = {}
+        prefix_hash = None
+        if request.state is None:
+            prefix_hash = PrefixHash(session.model_digest)
+            keys = prefix_hash.read(tokens, media, boundaries | before_ends)
+        return cls(tokens, media, tuple(sorted(boundaries)), keys, prefix_hash)
 
 
 class Prefill:
     """Reads a prompt, chunk by chunk.
 
     A chunk ends at each boundary of the prompt, and after ``chunk`` tokens from the boundary before: chunks, and so the
-    state to the last bit, depend on nothing but the prompt.
+    state to the last bit, depend on nothing but the prompt. States at boundaries are put into the cache. Before the
+    first chunk after one, the cache is asked, which another prompt may have filled meanwhile.
 
     Args:
         model: Reads it.
         prompt: What to read.
         chunk: Tokens of a chunk at most.
-        position: Tokens of the prompt that ``state`` has read, 0 or a boundary.
         state: What was read before; None begins anew.
+        cache: States of the beginnings of prompts.
 
     Attributes:
         position: Tokens of the prompt that were read.
         state: After these.
         hidden: The last hidden vector, ``[1, D]``; None before the first chunk.
+        cached_tokens: Tokens of the prompt that were not read because the cache had the state after them.
     """
 
     def __init__(
-        self, model: MultimodalModel, prompt: Prompt, chunk: int, position: int = 0, state: State | None = None
+        self,
+        model: MultimodalModel,
+        prompt: Prompt,
+        chunk: int,
+        state: State | None = None,
+        cache: PrefixCache | None = None,
     ) -> None:
         self.prompt = prompt
-        self.position = position
+        self.position = 0
         self.state = state
         self.hidden: Tensor | None = None
+        self.cached_tokens = 0
         self._model = model
         self._chunk = chunk
+        self._cache = cache
         self._rows: tuple[Tensor, Tensor | None] | None = None
 
     @property
@@ -100,14 +127,11 @@ class Prefill:
         """Whether the whole prompt was read."""
         return self.position == len(self.prompt.ids)
 
-    @property
-    def is_at_boundary(self) -> bool:
-        """Whether a turn or a medium ends here."""
-        return self._rows is None
-
     def advance(self) -> int:
         """Read the next chunk and return its number of tokens."""
         device = self._model.device
+        if self._rows is None and self._cache is not None:
+            self._skip(self._cache)
         end = next(boundary for boundary in self.prompt.boundaries if boundary > self.position)
         if self._rows is None:
             self._rows = _features(self._model, self.prompt.media, self.position, end)
@@ -121,7 +145,19 @@ class Prefill:
         self.position = stop
         if stop == end:
             self._rows = None
+            if self._cache is not None and stop in self.prompt.keys and not self.is_complete:
+                self._cache.put(self.prompt.keys[stop], self.state)
         return tokens
+
+    def _skip(self, cache: PrefixCache) -> None:
+        """Go on from the longest beginning whose state is known. The last token is read in any case."""
+        ahead = [position for position in self.prompt.keys if self.position < position < len(self.prompt.ids)]
+        for position in sorted(ahead, reverse=True):
+            state = cache.get(self.prompt.keys[position])
+            if state is not None:
+                self.cached_tokens += position - self.position
+                self.position, self.state = position, state
+                return
 
 
 def _features(

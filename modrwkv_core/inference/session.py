@@ -19,7 +19,7 @@ from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
-from modrwkv_core.inference.snapshot import digest_of_modules
+from modrwkv_core.inference.snapshot import Snapshot, digest_of
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
@@ -261,8 +261,16 @@ class Session:
 
     @cached_property
     def model_digest(self) -> str:
-        """Digest of the model's weights, by which its states are known."""
-        return digest_of_modules(self.model)
+        """The model's name and a digest of its weights, by which its states are known."""
+        return digest_of(self.loaded.manifest.name, self.model)
+
+    def load_snapshot(self, path: Path | str) -> Snapshot:
+        """Read a conversation's state that was saved, to go on from.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, no snapshot, or another model's.
+        """
+        return Snapshot.load(path, type(self.model.backbone.init_state(1)), self.model_digest)
 
     def _chosen(self, names: Sequence[str], what: str, wanted: str | None) -> str:
         """Return the head that is wanted, or the only one.

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError, EngineError, QueueFullError
 from modrwkv_core.inference.engine import Engine, EngineSettings
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 
@@ -195,3 +198,45 @@ def test_a_text_is_continued_as_it_is(session: Session) -> None:
     with Engine(session) as engine:
         answer = engine.submit(Request(prompt="Once upon", max_tokens=6)).result(PATIENCE)
     assert list(answer.tokens) == greedy(session, session.model.tokenizer.encode("Once upon"), 6)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_tokens_do_not_depend_on_the_neighbors(session: Session, data: st.DataObject) -> None:
+    slots = data.draw(st.integers(1, 5), "slots")
+    chunk = data.draw(st.sampled_from([16, 64, 512]), "chunk")
+    alone = EngineSettings(slots=1, prefill_chunk=chunk, prefix_cache_bytes=0)
+    cache = data.draw(st.sampled_from([0, 2**28]), "cache")
+    requests = [
+        Request(
+            user(*data.draw(st.sampled_from(QUESTIONS))),
+            max_tokens=data.draw(st.integers(1, 20)),
+            priority=data.draw(st.integers(0, 1)),
+            sampling=Sampling(temperature=data.draw(st.sampled_from([0.0, 1.0])), seed=data.draw(st.integers(0, 9))),
+        )
+        for _ in range(data.draw(st.integers(2, 7), "requests"))
+    ]
+    leaving = [data.draw(st.none() | st.integers(0, 5), "leaves after") for _ in requests]
+    with Engine(session, alone) as engine:
+        expected = [engine.submit(request).result(PATIENCE).tokens for request in requests]
+    with Engine(session, EngineSettings(slots=slots, prefill_chunk=chunk, prefix_cache_bytes=cache)) as engine:
+        found: list[tuple[int, ...]] = [()] * len(requests)
+
+        def follow(index: int) -> None:
+            generation = engine.submit(requests[index])
+            for event in generation:
+                if isinstance(event, TokenEvent):
+                    found[index] += (event.token,)
+                if leaving[index] is not None and len(found[index]) >= leaving[index]:
+                    generation.cancel()
+
+        threads = [threading.Thread(target=follow, args=(index,)) for index in range(len(requests))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        stats = engine.stats()
+    for tokens, whole, left_after in zip(found, expected, leaving, strict=True):
+        assert tokens == whole[: len(tokens)]
+        assert len(tokens) == len(whole) or left_after is not None
+    assert (stats.running, stats.waiting, stats.free_slots) == (0, 0, slots)
