@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
 from fastapi import Request as HTTPRequest
@@ -71,22 +70,20 @@ class Answers:
     Args:
         model: What answers.
         requests: One for each answer.
-        session: The conversation that the one request goes on with, and its answer joins.
 
     Raises:
         QueueFullError: The engine's queue has no place for all of them; then none is queued.
         ModRWKVError: The model cannot answer one of them.
     """
 
-    def __init__(self, model: Model, requests: Sequence[Request], session: str | None = None) -> None:
+    def __init__(self, model: Model, requests: Sequence[Request]) -> None:
         self._model = model
-        self._session = session
         self._began = time.perf_counter()
         self.generations: list[Generation] = []
         try:
             for request in requests:
-                ask = model.engine.submit if session is None else partial(model.sessions.ask, session)
-                self.generations.append(ask(request))
+                submit = model.engine.submit if request.session is None else model.sessions.submit
+                self.generations.append(submit(request))
         except BaseException:
             self.cancel()
             raise
@@ -118,8 +115,6 @@ class Answers:
             else:
                 _check(event)
                 self._model.metrics.finished(self._model.name, event)
-                if self._session is not None:
-                    self._model.sessions.keep(self._session)
             yield index, event
 
     async def collect(self) -> list[Collected]:

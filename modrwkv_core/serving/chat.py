@@ -42,7 +42,7 @@ def chat_router(context: Context) -> APIRouter:
     async def complete(body: ChatRequest, http: HTTPRequest) -> Response:
         """Answer a conversation."""
         asked = await prepare(context, body)
-        answers = Answers(asked.model, asked.requests, body.session)
+        answers = Answers(asked.model, asked.requests)
         if body.stream:
             events = await started(http, answers)
             return EventStream(_stream(asked, body, events), answers)
@@ -105,6 +105,7 @@ async def prepare(context: Context, body: ChatRequest) -> Asked:
             constraint=constraint,
             top_logprobs=top,
             priority=body.priority,
+            session=body.session,
             deadline_s=context.settings.limits.request_seconds,
         )
         for index in range(body.n)

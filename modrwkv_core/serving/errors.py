@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from modrwkv_core.errors import DataError, EngineError, ModRWKVError, QueueFullError, SessionBusyError
+from modrwkv_core.errors import CheckpointError, DataError, EngineError, ModRWKVError, QueueFullError, SessionBusyError
 
 __all__ = [
     "APIError",
@@ -119,6 +119,10 @@ def as_api_error(error: BaseException, retry_after_seconds: int = 1) -> APIError
         return busy(retry_after_seconds)
     if isinstance(error, SessionBusyError):
         return APIError(409, error.message, param="session", code="session_busy")
+    if isinstance(error, CheckpointError):
+        logger.error("a saved session cannot be read", exc_info=error)
+        message = "the saved session is damaged or another model's; begin a new one"
+        return APIError(409, message, param="session", code="session_unreadable")
     if isinstance(error, EngineError):
         logger.error("an engine refuses a request", exc_info=error)
         return APIError(503, "the server is about to stop", code="shutting_down", headers={"Retry-After": "5"})

@@ -84,6 +84,8 @@ class _Engines(Collector):
             running.add_metric((name,), stats.running)
             waiting.add_metric((name,), stats.waiting)
             free.add_metric((name,), stats.free_slots)
+            prefix.add_metric((name, "hit"), stats.prefix_hits)
+            prefix.add_metric((name, "miss"), stats.prefix_misses)
         return (running, waiting, free, prefix)
 
 

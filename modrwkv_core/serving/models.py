@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import to_thread
 
+from modrwkv_core.errors import DataError
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.sessions import SessionStore
@@ -103,9 +105,11 @@ class Models:
 
         Raises:
             APIError: There is no such conversation.
+            CheckpointError: It was saved, and cannot be read.
         """
         for model in self:
-            if identifier in model.sessions:
+            with suppress(DataError):
+                model.sessions.get(identifier)
                 return model
         raise not_found("session", identifier, "session")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from anyio import to_thread
 from fastapi import APIRouter
 
 from modrwkv_core.inference.sessions import Conversation
@@ -15,41 +12,41 @@ __all__ = ["sessions_router"]
 
 
 def sessions_router(context: Context) -> APIRouter:
-    """Return the routes."""
+    """Return the routes; they run on threads, for they may read and write files."""
     router = make_router()
 
     @router.post("/v1/sessions", status_code=201)
-    async def create(body: SessionRequest) -> SessionBody:
+    def create(body: SessionRequest) -> SessionBody:
         """Begin a conversation."""
         model = context.models[body.model]
         return _body(model.name, model.sessions.create())
 
     @router.get("/v1/sessions/{session}")
-    async def read(session: str) -> SessionBody:
+    def read(session: str) -> SessionBody:
         """Describe a conversation."""
         model = context.models.of_session(session)
         return _body(model.name, model.sessions.get(session))
 
     @router.post("/v1/sessions/{session}/fork", status_code=201)
-    async def fork(session: str) -> SessionBody:
+    def fork(session: str) -> SessionBody:
         """Begin another conversation with the same past."""
         model = context.models.of_session(session)
         return _body(model.name, model.sessions.fork(session))
 
     @router.post("/v1/sessions/{session}/undo")
-    async def undo(session: str) -> SessionBody:
+    def undo(session: str) -> SessionBody:
         """Take the last question and its answer back."""
         model = context.models.of_session(session)
         return _body(model.name, model.sessions.undo(session))
 
     @router.post("/v1/sessions/{session}/save")
-    async def save(session: str) -> SessionBody:
+    def save(session: str) -> SessionBody:
         """Keep a conversation on disk, so that it survives a restart."""
         model = context.models.of_session(session)
-        return _body(model.name, await to_thread.run_sync(partial(model.sessions.save, session)))
+        return _body(model.name, model.sessions.save(session))
 
     @router.delete("/v1/sessions/{session}")
-    async def delete(session: str) -> DeletedSession:
+    def delete(session: str) -> DeletedSession:
         """Forget a conversation."""
         context.models.of_session(session).sessions.delete(session)
         return DeletedSession(id=session)
@@ -58,11 +55,10 @@ def sessions_router(context: Context) -> APIRouter:
 
 
 def _body(model: str, conversation: Conversation) -> SessionBody:
-    past = conversation.past
     return SessionBody(
-        id=conversation.id,
-        created=conversation.created,
+        id=conversation.name,
         model=model,
-        answers=len(past),
-        tokens=past[-1].tokens_read if past else 0,
+        answers=conversation.turns,
+        tokens=conversation.tokens_read,
+        saved=conversation.is_saved,
     )

@@ -195,14 +195,30 @@ export class Chat {
       const seconds = (performance.now() - began) / 1000;
       if (usage) this.say(`${usage.completion_tokens} tokens, ${(usage.completion_tokens / seconds).toFixed(1)} a second`);
     } catch (error) {
-      asked.remove();
-      answered.remove();
-      this.say(error.name === "AbortError" ? "Stopped; the question stays yours." : error.message, error.name !== "AbortError");
+      const stopped = error.name === "AbortError";
+      if (stopped && (await this.grew(branch))) {
+        branch.messages.push({ role: "user", text: question }, { role: "assistant", text: text.trim() });
+        this.keep();
+      } else {
+        asked.remove();
+        answered.remove();
+      }
+      this.say(stopped ? "Stopped." : error.message, !stopped);
     } finally {
       this.abort = null;
       this.busy(false);
       byId("question").focus();
     }
+  }
+
+  // Whether an answer that was stopped joined the conversation: it does once the question was read.
+  async grew({ session, messages }) {
+    for (let trial = 0; trial < 10; trial++) {
+      const { answers } = await json(`v1/sessions/${session}`);
+      if (answers > messages.length / 2) return true;
+      await new Promise((done) => setTimeout(done, 100));
+    }
+    return false;
   }
 
   busy(is) {

@@ -24,14 +24,15 @@ class SessionBody(BaseModel):
         id: Nobody else can guess it; who knows it, can go on with the conversation.
         answers: Number of answers in its past.
         tokens: Number of tokens that were read and written.
+        saved: Whether it survives a restart.
     """
 
     id: str
     object: Literal["session"] = "session"
-    created: int
     model: str
     answers: int
     tokens: int
+    saved: bool
 
 
 class DeletedSession(BaseModel):

@@ -29,6 +29,8 @@ ROUTES = [
     ("POST", "/v1/responses"),
     ("POST", "/v1/audio/transcriptions"),
     ("POST", "/v1/forecast"),
+    ("POST", "/v1/sessions"),
+    ("GET", "/v1/sessions/{session}"),
     ("GET", "/v1/models/{name}"),
     ("GET", "/metrics"),
 ]
