@@ -20,6 +20,7 @@ from modrwkv_core.benchmarking.multimodal_cases import Case, LoaderCase, NanoVLM
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
 from modrwkv_core.benchmarking.report import Report
 from modrwkv_core.model.assemble import assemble
+from modrwkv_core.training.attention import no_cudnn_attention
 from modrwkv_core.training.denormals import flush_denormals
 from modrwkv_core.training.flops import device_peak
 from modrwkv_core.training.metrics import peak_memory
@@ -144,7 +145,7 @@ def bench_multimodal_train(
     }
     report = ThroughputReport("multimodal-train", settings, fingerprint(device))
     precision = str(dtype).removeprefix("torch.")
-    with tempfile.TemporaryDirectory() as folder, flush_denormals():
+    with tempfile.TemporaryDirectory() as folder, flush_denormals(), no_cudnn_attention():
         loaded = write_run(Path(folder), size, modality=modality, train=train, precision=precision, workers=workers)
         turns: dict[str, _Turns] = {}
         cases: dict[str, Case] = {}

@@ -72,11 +72,19 @@ def _option(name: str, summary: str) -> click.Option:
 @click.option("--temperature", default=0.0, show_default=True, help="0 always takes the likeliest token.")
 @click.option("--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens of this probability.")
 @click.option("--top-k", default=0, show_default=True, help="Draw among this many of the likeliest tokens; 0: all.")
-@click.option("--min-p", default=0.0, show_default=True, help="Draw tokens of this share of the likeliest one's.")
-@click.option("--typical-p", default=1.0, show_default=True, help="Draw among the most typical of this probability.")
-@click.option("--repetition-penalty", default=1.0, show_default=True, help="Above 1, avoid tokens of the answer.")
-@click.option("--presence-penalty", default=0.0, show_default=True, help="Above 0, avoid tokens of the answer.")
-@click.option("--frequency-penalty", default=0.0, show_default=True, help="The same, for each time one was drawn.")
+@click.option(
+    "--min-p", default=0.0, show_default=True, help="Draw tokens at least this share as likely as the likeliest."
+)
+@click.option(
+    "--typical-p", default=1.0, show_default=True, help="Draw among the most typical tokens of this probability."
+)
+@click.option(
+    "--repetition-penalty", default=1.0, show_default=True, help="Above 1, repeat fewer tokens of the answer."
+)
+@click.option(
+    "--presence-penalty", default=0.0, show_default=True, help="Above 0, prefer tokens that the answer lacks."
+)
+@click.option("--frequency-penalty", default=0.0, show_default=True, help="Above 0, repeat frequent tokens less.")
 @click.option("--seed", type=int, help="Make a drawn answer repeatable.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; may be repeated.")
 @click.option(

@@ -26,6 +26,7 @@ from modrwkv_core.inference.prefix_cache import PrefixCache
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampler import draw
 from modrwkv_core.inference.session import Session
+from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.state import State
 
@@ -135,10 +136,15 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="modrwkv-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> Generation:
+    def submit(self, request: Request, *, on_finish: Callable[[Snapshot | None], None] | None = None) -> Generation:
         """Ask for an answer; returns at once. Thread-safe.
 
         What is wrong with the conversation or its media ends the generation with that error.
+
+        Args:
+            request: What to answer.
+            on_finish: Called on the engine's thread before the last event, with the state after the answer; None if it
+                ended with an error or before its prompt was read. It must be quick.
 
         Raises:
             QueueFullError: As many requests are waiting as may.
@@ -159,7 +165,7 @@ class Engine:
                 raise QueueFullError(
                     f"{self.settings.queue} requests are waiting already", hint="try again in a moment"
                 )
-            job = Job(next(self._numbers), request, head, Generation(self._notify))
+            job = Job(next(self._numbers), request, head, Generation(self._notify), on_finish)
             self._submitted.append(job)
             self._processors.submit(self._prepare, job)
         return job.generation
@@ -293,6 +299,8 @@ class Engine:
             future.cancel()
         for job in left:
             job.error = job.error or self._failure
+            if job.on_finish is not None:
+                job.on_finish(None)
             job.finish("cancelled" if job.error is None else "error", None)
         for batch in batches.values():
             batch.close()
@@ -439,6 +447,9 @@ class Engine:
             elif batch is not None:
                 state = batch.state(job)
                 self._keep(job, state)
+        snapshot = None if state is None else job.snapshot(state, self.session.model_digest)
+        if job.on_finish is not None:
+            job.on_finish(snapshot)
         with self._changed:
             for jobs in (self._submitted, self._waiting, self._reading):
                 if job in jobs:
@@ -446,5 +457,5 @@ class Engine:
             if batch is not None:
                 batch.leave([job])
             self._finished += 1
-            job.finish(reason, None if state is None else job.snapshot(state, self.session.model_digest))
+            job.finish(reason, snapshot)
             self._changed.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.answer_text import AnswerText
@@ -25,6 +26,7 @@ class Job:
         request: What is asked.
         head: Name of the token head that answers.
         generation: Where the answer goes.
+        on_finish: Receives the state after the answer, or None, before the last event is delivered.
 
     Attributes:
         prompt: What is to be read; None until it was made.
@@ -34,11 +36,19 @@ class Job:
         cached_tokens: Tokens of the prompt that were not read because of the prefix cache.
     """
 
-    def __init__(self, number: int, request: Request, head: str, generation: Generation) -> None:
+    def __init__(
+        self,
+        number: int,
+        request: Request,
+        head: str,
+        generation: Generation,
+        on_finish: Callable[[Snapshot | None], None] | None = None,
+    ) -> None:
         self.number = number
         self.request = request
         self.head = head
         self.generation = generation
+        self.on_finish = on_finish
         self.prompt: Prompt | None = None
         self.error: Exception | None = None
         self.prefill: Prefill | None = None

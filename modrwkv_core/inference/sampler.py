@@ -98,14 +98,15 @@ class Sampler:
         return self.sampling.is_greedy and self.constraint is None and self.top_logprobs is None
 
     def probabilities(self, logits_V: Tensor) -> Tensor:
-        """Return the distribution from which the next token is drawn ``[vocabulary]``, in float64."""
+        """Return the distribution from which the next token is drawn ``[vocabulary]``, in float32 or better."""
         scores_V = self._adjusted(self._allowed(logits_V))
         if self.sampling.temperature == 0.0:
             return torch.zeros_like(scores_V).index_fill(0, scores_V.argmax(), 1.0)
         return self._distribution(scores_V)
 
     def _allowed(self, logits_V: Tensor) -> Tensor:
-        return logits_V.double().index_fill(0, self.banned, float("-inf"))
+        precise = torch.promote_types(logits_V.dtype, torch.float32)
+        return logits_V.to(precise).index_fill(0, self.banned, float("-inf"))
 
     def _choose(self, logits_V: Tensor) -> Tensor:
         """Return the drawn token, and the log-probabilities that are reported with it, in one tensor."""
@@ -114,7 +115,7 @@ class Sampler:
         token = scores_V.argmax() if self.sampling.temperature == 0.0 else self._random(self._distribution(scores_V))
         if self.top_logprobs is None:
             return token[None].double()
-        logprobs_V = logits_V.log_softmax(0)
+        logprobs_V = logits_V.log_softmax(0, dtype=torch.float64)
         top = logprobs_V.topk(self.top_logprobs)
         return torch.cat([token[None].double(), logprobs_V.gather(0, token[None]), top.indices.double(), top.values])
 
@@ -137,14 +138,16 @@ class Sampler:
         return logits_V
 
     def _distribution(self, scores_V: Tensor) -> Tensor:
-        # Below the largest logit everything is negative, so that the smallest temperature leaves no NaN.
-        scores_V = (scores_V - scores_V.amax()) / self.sampling.temperature
+        # Below the largest logit everything is negative, and the factor is neither infinite nor 0: nothing becomes NaN.
+        limits = torch.finfo(scores_V.dtype)
+        factor = min(max(1.0 / self.sampling.temperature, limits.tiny), limits.max)
+        scores_V = (scores_V - scores_V.amax()) * factor
         return _filtered(scores_V, self.sampling).softmax(0)
 
     def _random(self, probabilities_V: Tensor) -> Tensor:
         # The inverse of the cumulative distribution. Tokens without probability hold 0, which is never reached: a
         # parallel sum need not be monotone, and an excluded token must not be drawn by a rounding error.
-        cumulative_V = probabilities_V.cumsum(0).masked_fill(probabilities_V == 0.0, 0.0)
+        cumulative_V = probabilities_V.cumsum(0, dtype=torch.float64).masked_fill(probabilities_V == 0.0, 0.0)
         share = 1.0 - float(torch.rand((), dtype=torch.float64, generator=self._generator))
         return (cumulative_V >= cumulative_V.amax() * share).byte().argmax()
 
@@ -222,5 +225,5 @@ def _beyond(keys_V: Tensor, probabilities_V: Tensor, share: float) -> Tensor:
     order = keys_V.topk(few, largest=False).indices
     if few < len(keys_V) and probabilities_V[order].sum() < share:
         order = keys_V.argsort()
-    before = probabilities_V[order].cumsum(0) - probabilities_V[order]
+    before = probabilities_V[order].cumsum(0, dtype=torch.float64) - probabilities_V[order]
     return torch.ones_like(keys_V, dtype=torch.bool).scatter(0, order, before >= share)

@@ -5,6 +5,7 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,9 @@ from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 
 if TYPE_CHECKING:
     from modrwkv_core.inference.constraint import Constraint, Constraints
+    from modrwkv_core.inference.engine import EngineSettings
+    from modrwkv_core.inference.generation import Answer, Generation
+    from modrwkv_core.inference.request import Request
 
 __all__ = ["Session", "load"]
 
@@ -159,6 +163,32 @@ class Session:
             if text.stopped is not None:
                 return
         yield from _content(text.finish())
+
+    def generate_batch(self, requests: Sequence[Request], settings: EngineSettings | None = None) -> list[Answer]:
+        """Answer any number of requests in an engine, as many at a time as it has slots.
+
+        Args:
+            requests: What is asked.
+            settings: Of the engine.
+
+        Returns:
+            An answer for each request.
+
+        Raises:
+            ModRWKVError: A request cannot be answered; the others are cancelled.
+        """
+        from modrwkv_core.inference.engine import Engine, EngineSettings
+
+        settings = settings or EngineSettings()
+        answers: list[Answer] = []
+        waiting: deque[Generation] = deque()
+        with Engine(self, settings) as engine:
+            for request in requests:
+                if len(waiting) == settings.queue:
+                    answers.append(waiting.popleft().result())
+                waiting.append(engine.submit(request))
+            answers += [generation.result() for generation in waiting]
+        return answers
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""

@@ -28,15 +28,12 @@ class GridLength(int):
 
     Attributes:
         grids: In the order of the vectors.
-
-    Args:
-        grids: Rows and columns of each grid.
     """
 
     grids: tuple[Grid, ...]
 
     def __new__(cls, *grids: tuple[int, int]) -> Self:
-        """Add up the sizes of ``grids``."""
+        """Add up the sizes of ``grids``: rows and columns of each."""
         length = super().__new__(cls, sum(rows * columns for rows, columns in grids))
         length.grids = tuple(Grid(*grid) for grid in grids)
         return length

@@ -70,6 +70,7 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         yield
         context.ready = False
         for model in context.models:
+            await to_thread.run_sync(model.sessions.close)
             await to_thread.run_sync(model.engine.close)
 
     app = FastAPI(title="ModRWKV", version=version("modrwkv"), lifespan=lifespan, docs_url=None, redoc_url=None)

@@ -18,6 +18,7 @@ from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, load_checkpoint
 from modrwkv_core.model.train_state import TrainState
 from modrwkv_core.storage.files import sha256, write_json, write_text
+from modrwkv_core.training.attention import no_cudnn_attention
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.denormals import flush_denormals
 from modrwkv_core.training.loggers import truncate_metrics
@@ -58,7 +59,12 @@ def train(loaded: LoadedManifest, run: Path, *, resume: bool, device: str, progr
         WriteError: The disk is full, or the folder cannot be written.
     """
     folder = RunFolder(run)
-    with flush_denormals(), joined(device) as world, folder.locked() if world.is_main else nullcontext():
+    with (
+        flush_denormals(),
+        no_cudnn_attention(),
+        joined(device) as world,
+        folder.locked() if world.is_main else nullcontext(),
+    ):
         checkpoint = _checkpoint_to_resume(folder, resume)
         state = None if checkpoint is None else TrainState.read(checkpoint)
         manifest_changed = state is not None and check_manifest(folder, loaded, state)

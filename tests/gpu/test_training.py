@@ -18,6 +18,7 @@ from modrwkv_core.model.assemble import assemble, conversation_encoder, open_sou
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.storage.tensors import read_tensors
+from modrwkv_core.training.attention import no_cudnn_attention
 from modrwkv_core.training.loggers import read_metrics
 from modrwkv_core.training.loop import train
 from modrwkv_core.training.metrics import MetricsAccumulator, StepMetrics
@@ -119,3 +120,15 @@ def test_a_loss_that_is_not_finite_is_named_and_never_saved(tiny_manifest: Manif
     for checkpoint in RunFolder(tmp_path / "run").steps():
         for path in checkpoint.glob("*.safetensors"):
             assert all(tensor.isfinite().all() for tensor in read_tensors(path).values())
+
+
+def test_gradients_of_attention_are_finite_at_a_length_at_which_those_of_cudnn_are_not() -> None:
+    heads, length, width = 2, 64, 64
+    torch.manual_seed(0)
+    query, key, value = (0.1 * torch.randn(1, heads, length, width, device="cuda") for _ in range(3))
+    query[..., 0], key[..., 0] = 1.0, -120.0 * width**0.5  # all scores are near -120
+    leaves = [each.bfloat16().requires_grad_() for each in (query, key, value)]
+    mask = torch.ones(length, length, dtype=torch.bool, device="cuda")
+    with no_cudnn_attention():
+        torch.nn.functional.scaled_dot_product_attention(*leaves, attn_mask=mask).square().sum().backward()
+    assert all(leaf.grad is not None and bool(leaf.grad.isfinite().all()) for leaf in leaves)

@@ -15,14 +15,14 @@ from modrwkv_core.data.tokenizers.config import BytesConfig, WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.heads.config import LanguageModelConfig
-from modrwkv_core.interfaces.record import Record, Role, Text, Turn
+from modrwkv_core.interfaces.record import Media, Record, Role, Text, Turn
 from modrwkv_core.manifest.schema import Manifest
 
 WORLD = WorldTokenizer(WorldConfig())
 BLANK_LINE = 261
 
 
-def encoder(template: str) -> ConversationEncoder:
+def template_encoder(template: str) -> ConversationEncoder:
     return ConversationEncoder(WORLD, {}, {"lm": LanguageModelConfig()}, template=TEMPLATES[template])
 
 
@@ -45,22 +45,41 @@ def test_world_and_g1_are_the_text_of_rwkvs_data(system: str, question: str, ans
         f"System: {written(system)}\n\nUser: {written(question)}\n\nAssistant: {written(answer)}\n\n"
         f"User: {written(more)}\n\nAssistant:"
     )
-    assert encoder("world").prompt(turns).ids.tolist() == WORLD.encode(text)
-    assert encoder("g1").prompt(turns).ids.tolist() == WORLD.encode(f"{text} <think")
+    assert template_encoder("world").prompt(turns).ids.tolist() == WORLD.encode(text)
+    assert template_encoder("g1").prompt(turns).ids.tolist() == WORLD.encode(f"{text} <think")
 
 
 @pytest.mark.parametrize("template", ["world", "g1"])
 def test_the_answer_and_its_blank_line_are_learned(template: str) -> None:
-    sample = encoder(template).sample(Record("r", (turn("user", "Hi."), turn("assistant", "Hello\n\nthere. "))))
+    sample = template_encoder(template).sample(
+        Record("r", (turn("user", "Hi."), turn("assistant", "Hello\n\nthere. ")))
+    )
     learned = [index for index in sample.targets.tolist() if index != IGNORE]
     assert learned == [*WORLD.encode(" Hello\nthere."), BLANK_LINE]
+
+
+def test_media_and_queries_stand_in_the_turns(encoder: ConversationEncoder) -> None:
+    special = WORLD.special
+    heads = {"lm": LanguageModelConfig(), **encoder.heads}
+    g1 = ConversationEncoder(WORLD, encoder.preprocessors, heads, template=TEMPLATES["g1"])
+    turns = [Turn("user", (Media("image", [7]), Text("and"), Media("sound", [1, 2]), Text(" what? ")))]
+    asked = [
+        *WORLD.encode("User:"),
+        *[special.media_start, special.media_pad, special.media_end],
+        *WORLD.encode("and"),
+        *[special.media_start, special.media_pad, special.media_end],
+        *WORLD.encode(" what?"),
+        *[BLANK_LINE, *WORLD.encode("Assistant:")],
+    ]
+    assert g1.prompt(turns).ids.tolist() == [*asked, *WORLD.encode(" <think")]
+    assert g1.query(turns).ids.tolist() == [*asked, special.query], "a head that answers queries does not think"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @given(texts=st.lists(st.text(st.sampled_from("a \n語"), max_size=6), min_size=1, max_size=3), answer=words)
 def test_records_have_the_number_of_tokens_that_is_counted(template: str, texts: list[str], answer: str) -> None:
     record = Record("r", (turn("user", "?", *texts), turn("assistant", answer, *texts)))
-    assert encoder(template).num_tokens(record) == len(encoder(template).sample(record).ids)
+    assert template_encoder(template).num_tokens(record) == len(template_encoder(template).sample(record).ids)
 
 
 @pytest.mark.parametrize(("template", "ends"), [("modrwkv", {24}), ("world", {0, BLANK_LINE}), ("g1", {0, BLANK_LINE})])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 
 PATIENCE = 120
+Greedy = Callable[[list[int], int], list[int]]
 
 
 def user(*parts: Part | str) -> tuple[Turn]:
@@ -48,6 +49,16 @@ def test_requests_together_are_answered_as_each_alone(session: Session) -> None:
         stats = engine.stats()
     assert (stats.running, stats.waiting, stats.free_slots, stats.finished) == (0, 0, 3, 4)
     assert stats.completion_tokens == sum(generation.finished.usage.completion_tokens for generation in generations)
+
+
+def test_a_batch_may_be_larger_than_slots_and_queue(session: Session) -> None:
+    requests = [Request(user(*QUESTIONS[index % 4]), max_tokens=1 + index % 3) for index in range(13)]
+    answers = session.generate_batch(requests, EngineSettings(slots=2, queue=3))
+    assert [len(answer.tokens) for answer in answers] == [request.max_tokens for request in requests]
+    assert [answer.text for answer in answers[:4]] == [
+        session.generate(parts, max_tokens=request.max_tokens)
+        for parts, request in zip(QUESTIONS, requests, strict=False)
+    ]
 
 
 def test_events_come_one_by_one_and_end(session: Session) -> None:
@@ -164,18 +175,7 @@ def test_a_deadline_ends_an_answer_as_it_is(session: Session) -> None:
         assert generation.result(PATIENCE).finish_reason == "deadline"
 
 
-def greedy(session: Session, ids: list[int], max_tokens: int) -> list[int]:
-    """Continue ids with the backbone's forward pass, which reads all of them for each token."""
-    backbone, drawn = session.model.backbone, []
-    for _ in range(max_tokens):
-        with torch.no_grad():
-            hidden, _ = backbone(backbone.embed(torch.tensor([[*ids, *drawn]])))
-            logits = backbone.logits(hidden[0, -1]).index_fill(0, session.banned, float("-inf"))
-        drawn.append(int(logits.argmax()))
-    return drawn
-
-
-def test_an_answer_goes_on_from_a_snapshot(session: Session) -> None:
+def test_an_answer_goes_on_from_a_snapshot(session: Session, greedy: Greedy) -> None:
     endless(session)
     first, second = user("Say yes."), user("And again?")
     with Engine(session) as engine:
@@ -185,7 +185,7 @@ def test_an_answer_goes_on_from_a_snapshot(session: Session) -> None:
         twice = [engine.submit(following) for _ in range(2)]
         found = [generation.result(PATIENCE).tokens for generation in twice]
     ids = [*prompt_ids(session, first), *answer.tokens, *session.ends, *prompt_ids(session, second)]
-    assert found == [tuple(greedy(session, ids, 6))] * 2
+    assert found == [tuple(greedy(ids, 6))] * 2
     assert twice[0].snapshot().tokens_read == len(ids) + 5
 
 
@@ -193,11 +193,11 @@ def prompt_ids(session: Session, turns: tuple[Turn, ...]) -> list[int]:
     return session.conversations.prompt(turns).ids.tolist()
 
 
-def test_a_text_is_continued_as_it_is(session: Session) -> None:
+def test_a_text_is_continued_as_it_is(session: Session, greedy: Greedy) -> None:
     endless(session)
     with Engine(session) as engine:
         answer = engine.submit(Request(prompt="Once upon", max_tokens=6)).result(PATIENCE)
-    assert list(answer.tokens) == greedy(session, session.model.tokenizer.encode("Once upon"), 6)
+    assert list(answer.tokens) == greedy(session.model.tokenizer.encode("Once upon"), 6)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -240,3 +240,25 @@ def test_tokens_do_not_depend_on_the_neighbors(session: Session, data: st.DataOb
         assert tokens == whole[: len(tokens)]
         assert len(tokens) == len(whole) or left_after is not None
     assert (stats.running, stats.waiting, stats.free_slots) == (0, 0, slots)
+
+
+def test_a_long_prompt_does_not_hold_up_a_short_one(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=2, prefill_chunk=16)) as engine:
+        long = engine.submit(Request(user("x" * 200_000), max_tokens=1))
+        short = engine.submit(Request(user("Say yes."), max_tokens=3))
+        assert len(short.result(PATIENCE).tokens) == 3
+        assert long.finished is None
+
+
+def test_a_higher_priority_goes_first(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=1)) as engine:
+        running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        low = engine.submit(Request(user("Say no."), max_tokens=10**9))
+        high = engine.submit(Request(user("Say no."), max_tokens=2, priority=1))
+        while len(engine._waiting) < 2:
+            next(iter(running))
+        running.cancel()
+        high.result(PATIENCE)
+        assert low.finished is None

@@ -175,6 +175,7 @@ def test_no_arithmetic_breaks_a_draw(logits: list[float], **settings: Any) -> No
     scores = torch.tensor([*logits, 2.0**99])
     drawing = sampler(Sampling(seed=1, **settings), scores, banned=torch.tensor([len(logits)]), top_logprobs=1)
     for _ in range(2):
+        assert float(drawing.probabilities(scores).sum()) == pytest.approx(1.0, abs=1e-5)
         drawn = drawing.draw(scores)
         assert drawn.token < len(logits), "a banned token is never drawn"
         assert drawn.logprob is not None

@@ -24,7 +24,7 @@ KEY_NORM_EPS = 1e-12
 class ValueResidual(NamedTuple):
     """How far values move towards those of the first layer: ``v + (v_first - v) sigmoid(logit)``.
 
-    Args:
+    Attributes:
         v_first: Values of the first layer, `[batch, tokens, hidden]`.
         logit: `[batch, tokens, hidden]`.
     """

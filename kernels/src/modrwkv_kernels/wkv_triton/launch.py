@@ -52,7 +52,7 @@ def _on(x: Tensor) -> contextlib.AbstractContextManager[object]:
 class SavedTensors(NamedTuple):
     """What the forward pass saves for the backward pass besides the inputs, as :mod:`.forward` names it.
 
-    Args:
+    Attributes:
         chunk_states: The states at the starts of blocks, `[blocks, heads, value, key]`.
         u: What the state held in the removal directions, shaped like the output.
         tiles: W, B', R'' and T^T B' of all chunks, `[4, blocks, heads, chunks of a block, chunk, key]`.
