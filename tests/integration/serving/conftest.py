@@ -21,7 +21,7 @@ from modrwkv_core.inference.session import Session
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.serving.app import create_app
-from modrwkv_core.serving.settings import ServeSettings
+from modrwkv_core.serving.settings import Limits, ServeSettings
 
 SIZES = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32}
 MANIFEST = {
@@ -152,6 +152,6 @@ def serve(make_session: Callable[[], Session]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def server(make_session: Callable[[], Session]) -> Iterator[Served]:
-    """A server with ordinary settings."""
-    with running(make_session(), ServeSettings(ui=True)) as served:
+    """A server whose answers, which never end by themselves, are short."""
+    with running(make_session(), ServeSettings(ui=True, limits=Limits(tokens=64))) as served:
         yield served

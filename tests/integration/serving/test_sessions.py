@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from modrwkv_core.serving.settings import ServeSettings
 
 SETTINGS = {"model": "tiny", "temperature": 0, "max_tokens": 6}
 
@@ -52,7 +55,12 @@ def test_a_deleted_session_and_a_guessed_one_are_not_there(server: Any) -> None:
         assert server.post("/v1/chat/completions", body).status_code == 404
 
 
-def test_an_answer_that_nobody_waited_for_is_no_past(server: Any) -> None:
+def test_an_answer_that_was_stopped_is_past_and_can_be_undone(serve: Callable[..., Any]) -> None:
+    with serve(ServeSettings()) as server:
+        stop_an_answer(server)
+
+
+def stop_an_answer(server: Any) -> None:
     session = begin(server)
     body = {**SETTINGS, "session": session, "max_tokens": 4096, "stream": True, "logit_bias": {"1": -100}}
     with server.stream("/v1/chat/completions", {**body, "messages": [{"role": "user", "content": "Hi"}]}) as lines:
@@ -62,7 +70,8 @@ def test_an_answer_that_nobody_waited_for_is_no_past(server: Any) -> None:
         )
         assert busy.status_code == 409
     server.wait_until_idle()
-    assert answers(server, session) == 0
+    assert answers(server, session) == 1
+    assert server.post(f"/v1/sessions/{session}/undo", None).json()["answers"] == 0
     assert ask(server, session, "Say yes.") == ask(server, begin(server), "Say yes.")
 
 
