@@ -30,6 +30,12 @@ KEYS_VARIABLE = "MODRWKV_API_KEYS"
     metavar="FOLDER",
     help="Where saved conversations are kept; without it, they end with the server.",
 )
+@click.option(
+    "--prefix-cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where the states of prompts' beginnings outlive the server; without it, they are kept in memory only.",
+)
 @click.option("--slots", default=16, show_default=True, type=click.IntRange(1), help="Answers written at a time.")
 @click.option("--queue", default=256, show_default=True, type=click.IntRange(1), help="Requests that may wait.")
 @click.option("--remote-media", is_flag=True, help="Fetch images that requests name by public addresses on the web.")
@@ -68,6 +74,7 @@ def serve(
     port: int,
     ui: bool,
     sessions: Path | None,
+    prefix_cache: Path | None,
     slots: int,
     queue: int,
     remote_media: bool,
@@ -106,7 +113,8 @@ def serve(
     engines = {}
     for name, run in named.items():
         session = load(run, checkpoint=checkpoint, device=device, weights=weights)
-        engines[name] = Engine(session, EngineSettings(slots=slots, queue=queue))
+        folder = None if prefix_cache is None else prefix_cache / name
+        engines[name] = Engine(session, EngineSettings(slots=slots, queue=queue, prefix_cache_dir=folder))
     click.echo(f"serving {', '.join(engines)} at http://{host}:{port}/{'' if ui else 'v1'}", err=True)
     run_server(engines, settings, host=host, port=port, drain_seconds=drain_seconds)
 
@@ -136,7 +144,7 @@ def _keys(text: str | None) -> tuple[str, ...]:
 def _limits(given: Sequence[str]) -> Limits:
     from modrwkv_core.serving.settings import Limits
 
-    kinds = {field.name: type(field.default) for field in dataclasses.fields(Limits)}
+    kinds = {field.name: int if field.type == "int" else float for field in dataclasses.fields(Limits)}
     changed: dict[str, Any] = {}
     for text in given:
         key, _, number = text.partition("=")
