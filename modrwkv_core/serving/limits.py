@@ -1,4 +1,4 @@
-"""Limits that hold before a request is read: the size of its body, and the number of open requests."""
+"""Limits that hold while a request is read: the size of its body, and the number and size of all open requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RequestLimits"]
 
 
 class RequestLimits:
-    """Middleware that refuses large bodies with 413, and requests beyond the number of open ones with 429.
+    """Middleware that refuses large bodies with 413, and what is more than the server can hold with 429.
 
     Probes and metrics are always answered.
     """
@@ -21,6 +21,7 @@ class RequestLimits:
         self._app = app
         self._limits = limits
         self._open = 0
+        self._open_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and its body as long as it is not too large."""
@@ -47,26 +48,36 @@ class RequestLimits:
             await error_response(too_large)(scope, receive, send)
             return
         received = 0
+        refusal: APIError | None = None
         refused = False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, refusal
             message = await receive()
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            received += size
+            self._open_bytes += size
             if received > limit:
-                raise too_large
+                refusal = too_large
+            elif self._open_bytes > self._limits.open_bytes:
+                refusal = busy(self._limits.retry_after_seconds)
+            if refusal is not None:
+                raise refusal
             return message
 
         async def replaced(message: Message) -> None:
             nonlocal refused
             # The application takes the body for one that it cannot read, and would say so.
-            if received > limit and message["type"] == "http.response.start":
+            if refusal is not None and message["type"] == "http.response.start":
                 refused = True
-                await error_response(too_large)(scope, receive, send)
+                await error_response(refusal)(scope, receive, send)
             elif not refused:
                 await send(message)
 
-        await self._app(scope, counted, replaced)
+        try:
+            await self._app(scope, counted, replaced)
+        finally:
+            self._open_bytes -= received
 
     async def _refuse(self, error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -27,6 +27,7 @@ class Limits:
         horizon: Points of one forecast.
         request_seconds: Seconds until an answer must be complete.
         open_requests: Requests that are read or answered at a time; more are told to come again.
+        open_bytes: Bytes of the bodies of all open requests together.
         retry_after_seconds: When they should.
         sessions: Conversations that are kept for each model.
 
@@ -45,6 +46,7 @@ class Limits:
     horizon: int = 4096
     request_seconds: float = 300.0
     open_requests: int = 512
+    open_bytes: int = 2**30
     retry_after_seconds: int = 1
     sessions: int = 1024
 

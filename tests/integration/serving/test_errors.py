@@ -110,6 +110,15 @@ def test_large_bodies_are_refused_announced_or_not(serve: Callable[..., Any]) ->
             assert response.json()["error"]["code"] == "request_too_large"
 
 
+def test_bodies_that_are_too_much_together_are_put_off(serve: Callable[..., Any]) -> None:
+    with serve(ServeSettings(limits=Limits(body_bytes=10_000, open_bytes=1_000))) as server:
+        for _ in range(2):  # what was refused is not counted forever
+            response = httpx.post(f"{server.url}{PATH}", content=b"x" * 2_000)
+            assert response.status_code == 429
+            assert response.headers["Retry-After"] == "1"
+        assert server.post(PATH, {"model": "tiny", "messages": HELLO, "max_tokens": 1}).status_code == 200
+
+
 def test_a_full_queue_says_when_to_come_again(serve: Callable[..., Any]) -> None:
     limits = Limits(tokens=200_000, retry_after_seconds=3)
     with serve(ServeSettings(limits=limits), EngineSettings(slots=1, queue=1)) as server:
