@@ -153,5 +153,5 @@ def serve(make_session: Callable[[], Session]) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def server(make_session: Callable[[], Session]) -> Iterator[Served]:
     """A server whose answers, which never end by themselves, are short."""
-    with running(make_session(), ServeSettings(ui=True, limits=Limits(tokens=64))) as served:
+    with running(make_session(), ServeSettings(ui=True, limits=Limits(tokens=128))) as served:
         yield served
