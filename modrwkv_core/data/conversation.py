@@ -7,11 +7,11 @@ swallow or forge one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from numpy.random import Generator
@@ -19,7 +19,7 @@ from numpy.random import Generator
 from modrwkv_core.data.augmenting import Draw, SignalAugmenter
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
 from modrwkv_core.data.error_context import error_context
-from modrwkv_core.data.feature_cache import CacheableItem, FeatureCache
+from modrwkv_core.data.feature_cache import FeatureCache, cacheable
 from modrwkv_core.data.templates import MODRWKV, ChatTemplate
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
@@ -28,10 +28,13 @@ from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHea
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
-from modrwkv_core.interfaces.tokenizer import Tokenizer
+from modrwkv_core.interfaces.tokenizer import SpecialIds, Tokenizer
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["ConversationEncoder"]
+
+_SEGMENT_BYTES: Final = 32 * 2**20
+"""Tensors of media that a segment of a prompt holds at most, except for the last medium."""
 
 
 @dataclass(slots=True)
@@ -46,10 +49,21 @@ class _Stream:
     queries: dict[str, list[Query]] = field(default_factory=dict)
     signals: dict[str, Callable[[], Any]] = field(default_factory=dict)
     targets: dict[str, Iterator[Any]] = field(default_factory=dict)
+    media_bytes: int = 0
 
     def write(self, ids: Sequence[int], supervised: bool = False) -> None:
         self.ids.extend(ids)
         self.supervised.extend([supervised] * len(ids))
+
+    def place(self, modality: str, item: MediaItem, count: int, special: SpecialIds, seed: int | None = None) -> None:
+        self.media.append(PlacedMedia(modality, item, len(self.ids) + 1, count, self.key, seed))
+        self.write([special.media_start, *[special.media_pad] * count, special.media_end])
+        self.media_bytes += sum(tensor.nbytes for tensor in item.tensors.values())
+
+    def take_segment(self) -> Sample:
+        segment = self.sample()
+        self.ids, self.supervised, self.media, self.media_bytes = [], [], [], 0
+        return segment
 
     def sample(self) -> Sample:
         ids = torch.tensor(self.ids, dtype=torch.int64)
@@ -116,7 +130,7 @@ class ConversationEncoder:
             if not any(turn.role == "assistant" for turn in record.turns):
                 raise DataError("the assistant has no turn", hint="there is nothing to learn without an answer")
             stream = _Stream(record.key, draw)
-            self._write(stream, record.turns)
+            self._fill(stream, self._write(stream, record.turns))
             if any(query.target is None for queries in stream.queries.values() for query in queries):
                 raise DataError("a target has no value", hint="give the true value; only prompts may leave it open")
             if not self.predicts_tokens and not stream.queries:
@@ -144,19 +158,28 @@ class ConversationEncoder:
                         case Text(text):
                             count += len(self._text(text, turn, place))
                         case Media():
-                            count += 2 + self._count(part)
+                            count += self._count(part)
                         case Target():
                             count += 1
             return count
 
     def _count(self, part: Media) -> int:
-        """Count the vectors of a medium."""
+        """Count the tokens of a medium."""
         preprocessor = self._preprocessor(part.modality)
         length = preprocessor.encoder.fixed_length
-        if length is None:
-            with error_context(_origin(part)):
-                length = preprocessor.process(preprocessor.decode(part.media)).length
-        return self._out_length(part, preprocessor, length)
+        if length is not None:
+            return 2 + self._out_length(part, preprocessor, length)
+        count = 0
+        for portion in self._parts(part, preprocessor, preprocessor.decode(part.media)):
+            match portion:
+                case Text(text):
+                    count += len(self._ids(text))
+                case Media():
+                    other = self._preprocessor(portion.modality)
+                    count += 2 + self._out_length(portion, other, self._item(portion, other).length)
+                case MediaItem():
+                    count += 2 + self._out_length(part, preprocessor, portion.length)
+        return count
 
     def prompt(self, turns: Sequence[Turn]) -> Sample:
         """Encode ``turns``, the last of which is the user's, and open the assistant's turn for a token head.
@@ -165,9 +188,31 @@ class ConversationEncoder:
             DataError: The turns are not a conversation that this model can answer.
         """
         with error_context("prompt"):
-            stream = self._prompt(turns)
+            stream = _Stream("prompt")
+            self._fill(stream, self._write_prompt(stream, turns))
             stream.write(self.template.answer_opening(self.tokenizer))
             return self._finish(stream)
+
+    def prompt_segments(self, turns: Sequence[Turn], max_tokens: int) -> Iterator[Sample]:
+        """Encode as :meth:`prompt`, segment by segment: together, they are the prompt.
+
+        Media are decoded when their segment is asked for, so that a film needs no more memory than a clip.
+
+        Args:
+            turns: In order; the last is the user's.
+            max_tokens: A segment ends after the text or medium with which it has so many tokens, or with which its
+                media fill 32 MiB.
+
+        Raises:
+            DataError: The turns are not a conversation that this model can answer.
+        """
+        with error_context("prompt"):
+            stream = _Stream("prompt")
+            for _ in self._write_prompt(stream, turns):
+                if len(stream.ids) >= max_tokens or stream.media_bytes >= _SEGMENT_BYTES:
+                    yield stream.take_segment()
+            stream.write(self.template.answer_opening(self.tokenizer))
+            yield stream.take_segment()
 
     def query(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
         """Encode ``turns``, the last of which is the user's, and a query after them.
@@ -180,27 +225,36 @@ class ConversationEncoder:
             DataError: The turns are not a conversation that the head can answer, or several heads could.
         """
         with error_context("prompt"):
-            stream = self._prompt(turns)
+            stream = _Stream("prompt")
+            self._fill(stream, self._write_prompt(stream, turns))
             stream.write(self.template.opening("assistant", self.tokenizer))
             self._query(stream, Target(head, None))
             return self._finish(stream)
 
-    def _prompt(self, turns: Sequence[Turn]) -> _Stream:
+    def _write_prompt(self, stream: _Stream, turns: Sequence[Turn]) -> Iterator[None]:
         if not turns or turns[-1].role != "user":
             raise DataError("the last turn is not the user's", hint="end the conversation with a question")
-        stream = _Stream("prompt")
-        self._write(stream, turns)
-        return stream
+        yield from self._write(stream, turns)
+
+    def _fill(self, stream: _Stream, steps: Iterator[None]) -> None:
+        """Write a stream to its end, or until it is too long and large: a long film would fill the memory."""
+        for _ in steps:
+            if stream.media_bytes > _SEGMENT_BYTES:
+                self._check_length(stream, "tokens and goes on")
 
     def _finish(self, stream: _Stream) -> Sample:
-        if self.max_tokens is not None and len(stream.ids) > self.max_tokens:
-            raise DataError(
-                f"the conversation has {len(stream.ids)} tokens, more than the {self.max_tokens} allowed",
-                hint="shorten it, compress its media more, or allow more tokens",
-            )
+        self._check_length(stream, "tokens")
         return stream.sample()
 
-    def _write(self, stream: _Stream, turns: Sequence[Turn]) -> None:
+    def _check_length(self, stream: _Stream, tokens: str) -> None:
+        if self.max_tokens is not None and len(stream.ids) > self.max_tokens:
+            raise DataError(
+                f"the conversation has {len(stream.ids)} {tokens}, more than the {self.max_tokens} allowed",
+                hint="shorten it, compress its media more, or allow more tokens",
+            )
+
+    def _write(self, stream: _Stream, turns: Sequence[Turn]) -> Iterator[None]:
+        """Write turns; pause after each part, so that what has been written can be taken out."""
         _check_order(turns)
         parts = [part for turn in turns for part in turn.parts]
         seen = 0
@@ -215,7 +269,7 @@ class ConversationEncoder:
                     case Text(text):
                         stream.write(self._text(text, turn, place), supervised=assistant)
                     case Media():
-                        self._medium(stream, part, parts[seen:])
+                        yield from self._medium(stream, part, parts[seen:])
                     case Target() if assistant:
                         self._query(stream, part)
                     case Target():
@@ -225,50 +279,76 @@ class ConversationEncoder:
                             f"a {type(part).__name__} is not a part of a turn",
                             hint="parts are Text, Media and Target; wrap an image or array in Media(modality, it)",
                         )
+                yield
             stream.write(self._closing, supervised=assistant)
 
     def _text(self, text: str, turn: Turn, place: int) -> list[int]:
-        text = self.template.text(text, first=place == 0, last=place == len(turn.parts) - 1)
+        return self._ids(self.template.text(text, first=place == 0, last=place == len(turn.parts) - 1))
+
+    def _ids(self, text: str) -> list[int]:
         with guard(self.tokenizer.origin, "encode()"):
             return self.tokenizer.encode(text)
 
-    def _medium(self, stream: _Stream, part: Media, following: Sequence[Part]) -> None:
-        pipeline = self._preprocessor(part.modality)
+    def _medium(self, stream: _Stream, part: Media, following: Sequence[Part]) -> Iterator[None]:
+        preprocessor = self._preprocessor(part.modality)
         augmenter = None if stream.draw is None else self.augmenters.get(part.modality)
-        seed: int | None = None
+        rng = None if augmenter is None or stream.draw is None else stream.draw.generator(len(stream.media))
+        portions: Iterable[MediaItem | Text | Media]
         if augmenter is None or augmenter.is_identity:
-            item, stream.signals[part.modality] = self._item(part, pipeline)
-            if augmenter is not None and stream.draw is not None:
-                seed = int(stream.draw.generator(len(stream.media)).integers(2**63))
+            portions, stream.signals[part.modality] = self._unchanged(part, preprocessor)
         else:
             assert stream.draw is not None, "without a draw, there is no augmenter"
-            signal = pipeline.decode(part.media)
+            assert rng is not None, "an augmenter draws"
+            signal = preprocessor.decode(part.media)
             with error_context(_origin(part)):
-                rng = stream.draw.generator(len(stream.media))
                 sample = LabeledSignal(signal, self._targets_about(part.modality, following))
                 sample = augmenter.augment(sample, rng, self._others(part.modality, stream.draw, rng))
-                stream.signals[part.modality] = partial(_identity, sample.signal)
-                stream.targets[part.modality] = iter(sample.targets)
-                item = augmenter.augment_item(pipeline.process(sample.signal), rng)
-                seed = int(rng.integers(2**63))
-        count = self._out_length(part, pipeline, item.length)
+            stream.signals[part.modality] = partial(_identity, sample.signal)
+            stream.targets[part.modality] = iter(sample.targets)
+            portions = self._parts(part, preprocessor, sample.signal)
         special = self.tokenizer.special
-        position = len(stream.ids) + 1
-        stream.write([special.media_start, *[special.media_pad] * count, special.media_end])
-        stream.media.append(PlacedMedia(part.modality, item, position, count, stream.key, seed))
+        for portion in portions:
+            match portion:
+                case Text(text):
+                    stream.write(self._ids(text))
+                case Media():
+                    other = self._preprocessor(portion.modality)
+                    item = self._item(portion, other)
+                    stream.place(portion.modality, item, self._out_length(portion, other, item.length), special)
+                case MediaItem():
+                    seed = None
+                    if augmenter is not None and rng is not None:
+                        with error_context(_origin(part)):
+                            portion = augmenter.augment_item(portion, rng)
+                        seed = int(rng.integers(2**63))
+                    count = self._out_length(part, preprocessor, portion.length)
+                    stream.place(part.modality, portion, count, special, seed)
+            yield
 
-    def _item(self, part: Media, preprocessor: MediaPreprocessor) -> tuple[MediaItem, Callable[[], Any]]:
-        """Return a medium as it is, with its features if they are cached, and what gives its signal."""
+    def _unchanged(
+        self, part: Media, preprocessor: MediaPreprocessor
+    ) -> tuple[Iterable[MediaItem | Text | Media], Callable[[], Any]]:
+        """Return the parts of a medium as it is, with their features if they are cached, and what gives its signal."""
         cache = self.caches.get(part.modality)
         digest = None if cache is None else cache.digest(part.media)
-        if cache is not None and digest is not None and (cached := cache.read(digest)) is not None:
-            return cached, partial(preprocessor.decode, part.media)
+        if cache is None or digest is None:
+            signal = preprocessor.decode(part.media)
+            return self._parts(part, preprocessor, signal), partial(_identity, signal)
+        if not preprocessor.divides and (cached := cache.read(digest)) is not None:
+            return [cached], partial(preprocessor.decode, part.media)
         signal = preprocessor.decode(part.media)
+        parts = self._parts(part, preprocessor, signal)
+        parts = cacheable(parts, cache, digest, divided=preprocessor.divides)
+        return parts, partial(_identity, signal)
+
+    def _parts(self, part: Media, preprocessor: MediaPreprocessor, signal: Any) -> Iterator[MediaItem | Text | Media]:
         with error_context(_origin(part)):
-            item = preprocessor.process(signal)
-        if digest is not None:
-            item = CacheableItem(item.tensors, item.length, digest)
-        return item, partial(_identity, signal)
+            yield from preprocessor.parts(signal)
+
+    def _item(self, part: Media, preprocessor: MediaPreprocessor) -> MediaItem:
+        """Decode and process a medium that stands for a part of another one."""
+        with error_context(_origin(part)):
+            return preprocessor.process(preprocessor.decode(part.media))
 
     def _preprocessor(self, modality: str) -> MediaPreprocessor:
         if modality not in self.preprocessors:

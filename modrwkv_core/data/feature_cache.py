@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +22,11 @@ from torch import Tensor
 
 from modrwkv_core.interfaces.grids import GridLength, grids_of
 from modrwkv_core.interfaces.modality import media_path
+from modrwkv_core.interfaces.record import Media, Text
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.storage.files import temporary_name
 
-__all__ = ["CacheableItem", "FeatureCache", "cached_features"]
+__all__ = ["CacheableItem", "FeatureCache", "cacheable", "cached_features"]
 
 _DIGEST: Final = 32
 """Bytes of a digest."""
@@ -147,6 +148,28 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
                 used -= size
         return max(needed, min(self._max_bytes - used, self._max_bytes // _SCANS))
+
+
+def cacheable(
+    parts: Iterable[MediaItem | Text | Media], cache: FeatureCache, digest: str, *, divided: bool
+) -> Iterator[MediaItem | Text | Media]:
+    """Yield the parts of a medium, with their features if these are cached.
+
+    Args:
+        parts: What stands for it in the token stream.
+        cache: That of its modality.
+        digest: Names its entry.
+        divided: Whether there may be several parts, each with an entry of its own.
+    """
+    for number, part in enumerate(parts):
+        if not isinstance(part, MediaItem):
+            yield part
+            continue
+        own, cached = digest, None
+        if divided:
+            own = hashlib.blake2b(f"{digest}|{number}".encode(), digest_size=_DIGEST).hexdigest()
+            cached = cache.read(own)
+        yield CacheableItem(part.tensors, part.length, own) if cached is None else cached
 
 
 def _length(tensors: Mapping[str, Tensor]) -> int:

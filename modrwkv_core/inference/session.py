@@ -18,6 +18,7 @@ from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import ComponentError, ModRWKVError
 from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
+from modrwkv_core.inference.prompts import prefill_segments
 from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.snapshot import Snapshot, digest_of
@@ -31,7 +32,7 @@ from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder
 from modrwkv_core.model.device import choose_device
-from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.model.multimodal import PREFILL_CHUNK, MultimodalModel
 from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 
 if TYPE_CHECKING:
@@ -333,9 +334,9 @@ class Session:
             Logits of the first token of each answer ``[B, V]``, and the state of the conversations, which can be
             forked, saved and gone on from.
         """
-        batch = pack([self.conversations.prompt(turns) for turns in conversations])
+        prompts = [self.conversations.prompt_segments(turns, PREFILL_CHUNK) for turns in conversations]
         with torch.inference_mode():
-            last, state = self.model.prefill(batch)
+            last, state = prefill_segments(self.model, prompts)
             token_head = self.token_head(head)[0]
             with guard(token_head.origin, "predict()"):
                 return token_head.predict(last), state

@@ -10,7 +10,7 @@ N = media items, L = the longest, B = batch size, T = tokens, D = hidden size of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -30,6 +30,7 @@ from modrwkv_core.interfaces.config import (
 )
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interfaces.guard import Origin
+from modrwkv_core.interfaces.record import Media, Text
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.interfaces.values import Features, MediaItem
 
@@ -79,6 +80,19 @@ class Processor(ABC, Generic[EncoderConfigT, SignalT]):
         Raises:
             DataError: The signal cannot be used with this encoder (too short, wrong number of channels, ...).
         """
+
+    def parts(self, signal: SignalT) -> Iterator[MediaItem | Text | Media]:
+        """Yield what stands for ``signal`` in the token stream, in order.
+
+        That is one item, unless a processor overrides this to divide long signals: into items, each a medium of its
+        own; texts, such as times, which no head learns to say; and media of the configuration's ``other_modalities``,
+        such as the sound of a film, which are read as if they stood in the conversation, without augmentations.
+        Yield each part when it is asked for, so that a long prompt needs the memory of a few.
+
+        Raises:
+            DataError: See :meth:`__call__`.
+        """
+        yield self(signal)
 
 
 class Component(nn.Module):

@@ -172,6 +172,11 @@ class EncoderConfig(ComponentConfig, ABC):
         """
         return None
 
+    @property
+    def other_modalities(self) -> Sequence[str]:
+        """Modalities of the media that the processor's ``parts`` holds beside its own; the manifest must have them."""
+        return ()
+
 
 def encoder_sections(config: EncoderConfig) -> dict[str, EncoderConfig | Mapping[str, EncoderConfig]]:
     """Return the configurations of the encoders that one is made of, by the names of its fields.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
 from modrwkv_core.interfaces.guard import Origin, guard, length_after
 from modrwkv_core.interfaces.modality import Modality
+from modrwkv_core.interfaces.record import Media, Text
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["MediaPreprocessor"]
+
+_END: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +59,48 @@ class MediaPreprocessor:
             PluginError: The processor failed.
             ComponentError: It returned something else than a media item.
         """
-        origin = self.processor.origin
-        with guard(origin, "the processor"):
+        with guard(self.processor.origin, "the processor"):
             item = self.processor(signal)
+        self._check(item)
+        return item
+
+    @property
+    def divides(self) -> bool:
+        """Whether a signal may become several parts of the token stream."""
+        return type(self.processor).parts is not Processor.parts
+
+    def parts(self, signal: Any) -> Iterator[MediaItem | Text | Media]:
+        """Yield what stands for a signal in the token stream.
+
+        Raises:
+            DataError: The processor refuses the signal.
+            PluginError: The processor failed.
+            ComponentError: It yielded something else.
+        """
+        if not self.divides:
+            yield self.process(signal)
+            return
+        with guard(self.processor.origin, "the processor"):
+            parts = iter(self.processor.parts(signal))
+        while True:
+            # Not around the whole loop: what takes the parts is not the plugin's code.
+            with guard(self.processor.origin, "the processor"):
+                part: Any = next(parts, _END)
+            if part is _END:
+                return
+            if not isinstance(part, Text | Media):
+                self._check(part)
+            yield part
+
+    def _check(self, item: object) -> None:
         if not isinstance(item, MediaItem) or not isinstance(item.length, int):
+            origin = self.processor.origin
             raise ComponentError(
                 f"the processor returned {type(item).__name__}, not a MediaItem whose length is an int",
                 component=origin.component if origin else f"encoder/{self.encoder.type}",
                 distribution=origin.distribution if origin else None,
                 hint="`modrwkv plugins check` shows the contract",
             )
-        return item
 
     def out_length(self, length: int) -> int:
         """Number of vectors that an item of ``length`` puts into the token stream."""

@@ -119,6 +119,7 @@ def _chain(loaded: LoadedManifest, modality: str, pipeline: ModalityConfig, hidd
     path = f"modalities.{modality}"
     with _located(loaded, f"{path}.encoder"):
         _refuse_other_signals(loaded, modality, pipeline)
+        _refuse_missing_modalities(loaded, pipeline.encoder)
         encoder, compressor = pipeline.encoder, pipeline.compressor
         widths = {"encoder": _dim(loaded, "encoder", encoder, "out_dim", lambda: encoder.out_dim)}
     if compressor is not None:
@@ -154,6 +155,18 @@ def _refuse_other_signals(loaded: LoadedManifest, modality: str, pipeline: Modal
             f"{_called(loaded, 'encoder', encoder)} reads '{reads}', but stands under the modality '{modality}'",
             hint=f"encoders of '{modality}': {', '.join(fitting) or 'none is installed'}",
         )
+
+
+def _refuse_missing_modalities(loaded: LoadedManifest, encoder: EncoderConfig) -> None:
+    with guard(_origin(loaded, "encoder", encoder), "other_modalities"):
+        others = encoder.other_modalities
+    for other in others:
+        if other not in loaded.manifest.modalities:
+            raise WiringError(
+                f"{_called(loaded, 'encoder', encoder)} also reads {other}, but the model has these modalities: "
+                f"{', '.join(loaded.manifest.modalities)}",
+                hint=f"add modalities.{other}, or set {encoder.type} to read no {other}",
+            )
 
 
 def _refuse_augmentation_of_others(loaded: LoadedManifest, modality: str, augmentation: AugmentationConfig) -> None:

@@ -113,30 +113,34 @@ class MultimodalModel(nn.Module):
             hidden, state = self.backbone(x, state=state, cu_seqlens=batch.cu_seqlens)
         return hidden, state
 
-    def prefill(self, batch: Batch) -> tuple[Tensor, State]:
+    def prefill(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Prefill a packed batch; return the last hidden vector ``[B, D]`` and the state of each conversation.
 
         A long batch is read conversation by conversation in chunks, so that memory does not grow with its length.
+
+        Args:
+            batch: B conversations, or the next segments of them.
+            state: What the segments before left, of batch size B; None begins anew.
         """
         batch = batch.to(self.device)
         if batch.ids.shape[1] <= PREFILL_CHUNK:
             x = self.embed(batch)
             with guard(self.backbone.origin, "prefill()"):
-                return self.backbone.prefill(x, cu_seqlens=batch.cu_seqlens)
+                return self.backbone.prefill(x, state=state, cu_seqlens=batch.cu_seqlens)
         index_N, rows_ND = placed_features(batch.media, batch.media_positions, self.media_features(batch.media))
         last: list[Tensor] = []
         states: list[State] = []
         assert batch.cu_seqlens.host is not None, "batches are made on the host"
-        for begin, end in pairwise(batch.cu_seqlens.host.tolist()):
-            state: State | None = None
+        for row, (begin, end) in enumerate(pairwise(batch.cu_seqlens.host.tolist())):
+            after = None if state is None else state.select([row])
             for start in range(begin, end, PREFILL_CHUNK):
                 stop = min(start + PREFILL_CHUNK, end)
                 chosen_N = (index_N >= start) & (index_N < stop)
                 rows = None if rows_ND is None else rows_ND[chosen_N]
-                hidden_1D, state = self.prefill_chunk(batch.ids[:, start:stop], index_N[chosen_N] - start, rows, state)
-            assert state is not None, "no conversation is empty"
+                hidden_1D, after = self.prefill_chunk(batch.ids[:, start:stop], index_N[chosen_N] - start, rows, after)
+            assert after is not None, "no conversation is empty"
             last.append(hidden_1D)
-            states.append(state)
+            states.append(after)
         return torch.cat(last), type(states[0]).stack(states)
 
     def prefill_chunk(

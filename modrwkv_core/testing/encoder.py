@@ -14,6 +14,7 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Encoder, Processor
 from modrwkv_core.interfaces.config import EncoderConfig, build_sections
 from modrwkv_core.interfaces.grids import grids_of
+from modrwkv_core.interfaces.record import Media, Text
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.model.build import build_encoder, build_processor
 from modrwkv_core.testing.features import assert_features
@@ -152,6 +153,29 @@ class EncoderContract(NeuralContract):
                 assert tensor.device.type == "cpu", f"the processor of {self.name} puts {name} on {tensor.device}"
                 assert not tensor.requires_grad, f"the processor of {self.name} gives {name} a gradient"
                 assert_near(again.tensors[name], tensor, 0.0, f"{name} from the pickled processor differs")
+
+    def test_parts_can_stand_in_the_token_stream(self, settings: Mapping[str, Any]) -> None:
+        """``parts`` gives items, texts, and media of ``other_modalities``; one item if its length is fixed.
+
+        Remedy: yield ``MediaItem``, ``Text`` or ``Media`` only, and name the modalities of media in
+        ``other_modalities`` of the configuration.
+        """
+        module = self.made(settings)
+        processor = self.processor(module.config)
+        for signal in self._signals(module.config):
+            parts = list(processor.parts(signal))
+            items = [part for part in parts if isinstance(part, MediaItem)]
+            others = {part.modality for part in parts if isinstance(part, Media)}
+            strange = {type(part).__name__ for part in parts if not isinstance(part, MediaItem | Text | Media)}
+            assert not strange, f"the processor of {self.name} yields {', '.join(sorted(strange))}"
+            assert others <= set(module.config.other_modalities), (
+                f"the processor of {self.name} yields media of {', '.join(sorted(others))}, but other_modalities has "
+                f"{', '.join(module.config.other_modalities) or 'none'}"
+            )
+            assert module.config.fixed_length is None or len(items) == len(parts) == 1, (
+                f"items of {self.name} have a fixed length, but a signal becomes {len(parts)} parts"
+            )
+            self.encoded(module, items)
 
     def test_processing_leaves_the_signal_alone(self, settings: Mapping[str, Any]) -> None:
         """A signal is used again: it is the context of a forecast, or shown in a report.

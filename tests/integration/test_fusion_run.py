@@ -71,6 +71,8 @@ def test_the_example_joins_three_towers() -> None:
     loaded = load_manifest(EXAMPLES / "visualrwkv7.yaml")
     encoder = loaded.manifest.modalities["image"].encoder
     assert (encoder.out_dim, encoder.typical_length) == (768 + 768 + 256, 576)
+    [shapes] = check_wiring(loaded)
+    assert shapes.links[-1].lengths == (144,), "squares of four are one token"
 
 
 def test_a_film_is_read_by_fused_towers() -> None:

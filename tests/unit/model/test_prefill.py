@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from modrwkv_core.data.packing import pack
+from modrwkv_core.inference.prompts import prefill_segments
 from modrwkv_core.interfaces.record import Media, Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model import multimodal
@@ -36,6 +37,33 @@ def test_chunks_give_what_one_go_gives(
         again = model.backbone.embed(torch.tensor([[5], [6], [7]]))
         torch.testing.assert_close(
             model.backbone.prefill(again, state=chunked_state)[0],
+            model.backbone.prefill(again, state=state)[0],
+            atol=1e-5,
+            rtol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("tokens", [1, 9, 30, 1000])
+def test_segments_give_what_whole_prompts_give(
+    tiny_manifest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    torch.manual_seed(0)
+    model = assemble(load_manifest(tiny_manifest()), pretrained=False).eval()
+    series = Media("series", np.sin(np.arange(32.0)))
+    turns = [
+        (Turn("user", (Text("Hi"),)),),
+        (Turn("user", (Text("How does it go on?"), series, Text("Tell."), series)),),
+        (Turn("user", (series,)), Turn("assistant", (Text("Up."),)), Turn("user", (series, Text("And now?")))),
+    ]
+    encoder = conversation_encoder(model, max_tokens=None)
+    with torch.inference_mode():
+        hidden, state = model.prefill(pack([encoder.prompt(each) for each in turns]))
+        monkeypatch.setattr(multimodal, "PREFILL_CHUNK", 25)  # so that segments are read in chunks, too
+        found, found_state = prefill_segments(model, [encoder.prompt_segments(each, tokens) for each in turns])
+        torch.testing.assert_close(found, hidden, atol=1e-5, rtol=1e-4)
+        again = model.backbone.embed(torch.tensor([[5], [6], [7]]))
+        torch.testing.assert_close(
+            model.backbone.prefill(again, state=found_state)[0],
             model.backbone.prefill(again, state=state)[0],
             atol=1e-5,
             rtol=1e-4,

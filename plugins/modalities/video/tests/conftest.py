@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.container import OutputContainer
 from numpy.typing import NDArray
 
 torch.set_num_threads(1)
@@ -33,9 +34,23 @@ def write(
     codec: str | None = None,
     moments: list[int] | None = None,
     rotation: int = 0,
+    sound: tuple[NDArray[np.float32], int] | None = None,
+    sound_begins: float = 0.0,
     **options: str,
 ) -> Path:
-    """Write a video; ``moments`` are the frames' times in hundredths of a second, if their steps are not equal."""
+    """Write a video.
+
+    Args:
+        path: Its suffix is the format.
+        frames: ``[count, height, width, 3]``.
+        rate: Frames a second.
+        codec: By default that of the format.
+        moments: The frames' times in hundredths of a second, if their steps are not equal.
+        rotation: Of the camera, in degrees.
+        sound: Samples ``[channels, samples]`` and their rate.
+        sound_begins: When the sound begins, in seconds.
+        options: Of the codec.
+    """
     gif = path.suffix == ".gif"
     with av.open(str(path), "w") as file:
         chosen = {"g": "6", **options} if not gif else options
@@ -46,6 +61,8 @@ def write(
             stream.set_display_rotation(rotation)
         if moments is not None:
             stream.codec_context.time_base = Fraction(1, 100)
+        if sound is not None:
+            add_sound(file, *sound, sound_begins)
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=stream.pix_fmt)
             if moments is not None:
@@ -53,6 +70,18 @@ def write(
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
     return path
+
+
+def add_sound(file: OutputContainer, samples: NDArray[np.float32], rate: int, begins: float) -> None:
+    """Write a sound track, losslessly where the format allows it, in packets of a tenth of a second."""
+    layout = "mono" if len(samples) == 1 else "stereo"
+    track: Any = file.add_stream("aac" if file.format.name == "mp4" else "pcm_f32le", rate=rate, layout=layout)
+    for begin in range(0, samples.shape[1], rate // 10):
+        chunk = np.ascontiguousarray(samples[:, begin : begin + rate // 10])
+        frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), begin + round(begins * rate)
+        file.mux(track.encode(frame))
+    file.mux(track.encode())
 
 
 @pytest.fixture

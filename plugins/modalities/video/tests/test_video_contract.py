@@ -41,8 +41,12 @@ class TestVideoModality(ModalityContract):
     def bad_media(self, folder: Path) -> Sequence[Any]:
         text = folder / "text.mp4"
         text.write_text("not a video")
+        empty = folder / "empty.mp4"
+        empty.touch()
         return [
             text,
+            empty,
+            b"",
             folder,
             b"not a video",
             {"frames": 3},
@@ -63,17 +67,22 @@ class TestVideoFrames(EncoderContract):
         {"encoder": SIGLIP2},
         {"encoder": SIGLIP2, "frames": 5, "window": 3},
         {"encoder": SIGLIP2, "frames": 1, "window": 1},
+        {"encoder": SIGLIP2, "static_threshold": 20.0},
     )
     unreached = frozenset({"encoder.tower.encoder.layers.0.self_attn.k_proj.bias"})
     """Softmax does not see what all keys share."""
 
 
 class TestFilmsFromFiles(TestVideoFrames):
-    configs = ({"encoder": SIGLIP2, "fps": 5.0, "max_frames": 7},)
+    configs = (
+        {"encoder": SIGLIP2, "fps": 5.0, "max_frames": 7},
+        {"encoder": SIGLIP2, "fps": 5.0, "timestamps": True, "sound": True, "static_threshold": 3.0},
+    )
 
     @pytest.fixture(autouse=True)
     def _films(self, video_file: Callable[..., Path]) -> None:
-        self.films = [VideoModality().decode(video_file(f"{count}.mp4", count)) for count in (1, 4, 40)]
+        sound = (np.full((1, 8000), 0.1, np.float32), 8000)
+        self.films = [VideoModality().decode(video_file(f"{count}.mp4", count, sound=sound)) for count in (1, 4, 40)]
 
     def signals(self, config: Any) -> Sequence[Video]:
         return self.films

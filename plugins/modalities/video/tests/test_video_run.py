@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -23,6 +24,12 @@ SIGLIP2 = {
     "num_heads": 2,
     "intermediate_size": 16,
 }
+
+WAVLM = {
+    "type": "wavlm", "init": "scratch", "rate": 8000, "conv_dim": [8, 8], "conv_kernel": [400, 4],
+    "conv_stride": [400, 4], "hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 16,
+    "position_kernel": 4, "position_groups": 2,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_a_model_that_sees_videos_is_checked_trained_and_asked(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_program(["check", str(manifest)]) == 0
-    assert "item of 6 -> video_frames [12, 12] -> mlp [12, 64] -> 12 tokens" in capsys.readouterr().out
+    assert "item of 4 -> video_frames [4, 12] -> mlp [4, 64] -> 4 tokens" in capsys.readouterr().out
     run = tmp_path / "run"
     assert run_program(["train", str(manifest), "--run", str(run), "--quiet"]) == 0
     assert [line["step"] for line in read_metrics(run)] == [1, 2]
@@ -98,3 +105,41 @@ def test_mistakes_are_found_when_the_manifest_is_checked(
     said = capsys.readouterr().err
     for words in ("modalities.", *expected):
         assert words in said
+
+
+def test_a_model_that_sees_and_hears_films_is_trained_and_asked(
+    manifest: Path, tmp_path: Path, video_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hum = np.full((1, 12000), 0.1, np.float32)
+    video_file("dusk.mp4", 30, sound=(hum, 8000))  # whose sound is half as long as its pictures
+    overrides = [
+        "modalities.video.encoder.timestamps=true",
+        "modalities.video.encoder.sound=true",
+        "modalities.video.encoder.static_threshold=4",
+        f"modalities.audio={json.dumps({'encoder': WAVLM, 'adapter': {'type': 'mlp', 'expansion': 1}})}",
+        "data.feature_cache={path: cache}",
+        "phases.0.train=[adapter, backbone]",
+        "phases.0.steps=3",
+    ]
+    run = tmp_path / "run"
+    assert run_program(["train", str(manifest), *overrides, "--run", str(run), "--quiet"]) == 0, capsys.readouterr().err
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3]
+    for film in ("dusk.mp4", "dawn.webm"):
+        asked = ["generate", str(run), "What <video> is it?", "--video", str(tmp_path / film), "--max-tokens", "3"]
+        assert run_program(asked) == 0, capsys.readouterr().err
+
+
+def test_sound_without_the_modality_audio_is_found_when_the_manifest_is_checked(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(["check", str(manifest), "modalities.video.encoder.sound=true"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "encoder 'video_frames' (modrwkv-video) also reads audio, but the model has these modalities: image" in said
+    assert "add modalities.audio, or set video_frames to read no audio" in said
+
+
+def test_grid_compressors_need_all_patches(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["modalities.video.compressor={type: pool2d}"]
+    assert run_program(["check", str(manifest), *overrides]) == 0
+    assert run_program(["check", str(manifest), *overrides, "modalities.video.encoder.static_threshold=1"]) == 2
+    assert "have no grid" in capsys.readouterr().err

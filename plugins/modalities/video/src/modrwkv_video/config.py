@@ -8,7 +8,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.config import EncoderConfig
-from modrwkv_core.interfaces.grids import joined_length
+from modrwkv_core.interfaces.grids import Grid, grids_of
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = ["VideoFramesConfig"]
@@ -18,7 +18,8 @@ class VideoFramesConfig(EncoderConfig):
     """Frames of a video, each read by an image encoder, averaged patch by patch over windows of frames.
 
     ``frames: n`` takes what is shown in the middle of n equal stretches of the video, or all frames if it has fewer;
-    ``fps`` makes n grow with the video. The length of an item is its number of frames.
+    ``fps`` makes n grow with the video. Each window is a medium of its own in the token stream; the length of an item
+    is its number of features.
 
     Source: the spatial features of Maaz et al., Video-ChatGPT, arXiv 2306.05424, which average each patch over time,
     here in windows.
@@ -41,8 +42,19 @@ class VideoFramesConfig(EncoderConfig):
     window: int = Field(default=2, ge=1)
     """Frames that are averaged, patch by patch; the last window of a video may be partial."""
 
+    timestamps: bool = False
+    """Whether a text such as ``<12.0s>`` before each window says when its first frame is shown."""
+
+    sound: bool = False
+    """Whether each window is followed by the sound until the next one, read as ``audio``; videos without a sound track
+    are pictures only."""
+
+    static_threshold: float | None = Field(default=None, ge=0.0, le=255.0)
+    """Leaves out patches that changed by at most this much since they were last shown: the mean absolute difference of
+    8-bit values; None keeps all."""
+
     @model_validator(mode="after")
-    def _says_how_many(self) -> Self:
+    def _check(self) -> Self:
         if self.frames is not None and self.fps is not None:
             raise ValueError("give either frames or fps")
         if self.frames is None and self.fps is None:
@@ -53,6 +65,11 @@ class VideoFramesConfig(EncoderConfig):
                 component="encoder/video_frames",
                 hint="use an encoder of fixed resolution",
             )
+        if self.static_threshold is not None and len(grids_of(self.patches) or ()) != 1:
+            raise ValueError(
+                f"static_threshold needs to know the place of each patch, but the features of '{self.encoder.type}' "
+                "do not form one grid"
+            )
         return self
 
     def resolved(self) -> Self:
@@ -61,10 +78,17 @@ class VideoFramesConfig(EncoderConfig):
 
     @property
     def patches(self) -> int:
-        """Features of one frame."""
+        """Features of one frame, with their grid if they have one."""
         length = self.encoder.typical_length
         assert length is not None, "refused by the validator"
         return self.encoder.out_length(length)
+
+    @property
+    def grid(self) -> Grid:
+        """Rows and columns of the features of one frame, with ``static_threshold``."""
+        grids = grids_of(self.patches)
+        assert grids is not None, "refused by the validator"
+        return grids[0]
 
     @property
     def out_dim(self) -> int:
@@ -72,10 +96,15 @@ class VideoFramesConfig(EncoderConfig):
         return self.encoder.out_dim
 
     @property
-    def typical_length(self) -> int | None:
-        """Number of frames, unless it depends on the video."""
-        return self.frames
+    def typical_length(self) -> int:
+        """Number of features of a window, which have no grid if some may be left out."""
+        return self.patches if self.static_threshold is None else int(self.patches)
 
     def out_length(self, length: int) -> int:
-        """Number of features of ``length`` frames: the patches of each window, in their grids."""
-        return joined_length([self.patches] * -(-length // self.window))
+        """Number of features: the length of an item is that already."""
+        return length
+
+    @property
+    def other_modalities(self) -> tuple[str, ...]:
+        """``audio``, if the sound is read."""
+        return ("audio",) if self.sound else ()

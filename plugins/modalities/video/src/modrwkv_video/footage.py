@@ -5,32 +5,27 @@ F = frames.
 
 from __future__ import annotations
 
-import io
+from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Image
+from modrwkv_core.interfaces.signals import Image, Waveform
+from modrwkv_video.container import AGAIN, name_of, opened, picture_stream
 from modrwkv_video.signal import Video
+from modrwkv_video.sound import waveforms
 
 __all__ = ["Footage", "probe"]
-
-FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
-"""Containers that are read. FFmpeg knows others that open further files or even the network."""
-
-AGAIN: Final = "save it again from its source, or leave it out"
 
 WHOLE: Final = 0.98
 """Part of the announced frames and duration that a file must hold; headers round."""
@@ -45,19 +40,21 @@ class Footage(Video):
         stamps: When each frame is shown first, ``[F]``, rising, in units of the file.
         keys: Which frames can be decoded without those before them, ``[F]``.
         end: When the last frame ends.
-        unit: Seconds of a unit.
+        seconds_per_unit: Seconds of a unit.
+        sound_end: When the sound track ends, in seconds after the first frame; 0 without one.
     """
 
     content: Path | bytes
     stamps: NDArray[np.int64]
     keys: NDArray[np.bool_]
     end: int
-    unit: float
+    seconds_per_unit: float
+    sound_end: float
 
     @property
     def name(self) -> str:
         """What to call it in a message."""
-        return _name(self.content)
+        return name_of(self.content)
 
     @property
     def moments(self) -> NDArray[np.int64]:
@@ -65,9 +62,19 @@ class Footage(Video):
         return self.stamps
 
     @property
+    def unit(self) -> float:
+        """Seconds of a unit of moments."""
+        return self.seconds_per_unit
+
+    @property
     def seconds(self) -> float:
         """How long it lasts."""
         return float(self.end - self.stamps[0]) * self.unit
+
+    @property
+    def sound_seconds(self) -> float:
+        """When its sound track ends."""
+        return self.sound_end
 
     def check(self) -> None:
         """Refuse an index that has no frames or does not rise."""
@@ -76,22 +83,29 @@ class Footage(Video):
 
     def pictures(self, frames: Sequence[int]) -> Iterator[Image]:
         """Decode the frames of these numbers, which rise, and turn them as the camera was turned."""
-        with _opened(self.content) as container:
-            for frame in self._decoded(container, _picture_stream(container, self.name), frames):
+        with opened(self.content) as container:
+            for frame in self._decoded(container, picture_stream(container, self.name), frames):
                 # FFmpeg gives degrees counterclockwise, as np.rot90 turns.
                 turned = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
                 yield Image(np.ascontiguousarray(turned))
+
+    def sounds(self, spans: Sequence[tuple[float, float]]) -> Iterator[Waveform]:
+        """Decode the sound of these stretches, which follow one another."""
+        return waveforms(self.content, float(self.stamps[0]) * self.unit, spans)
 
     def _decoded(self, container: InputContainer, stream: VideoStream, frames: Sequence[int]) -> Iterator[VideoFrame]:
         decoder: Iterator[VideoFrame] = iter(())
         last = -1
         frame: VideoFrame | None = None
         for number in frames:
-            if self.keys[last + 1 : number + 1].any():
-                decoder = self._decoder_at(container, stream, number)
-                frame = next(decoder, None)
-            while frame is not None and (frame.pts is None or frame.pts < self.stamps[number]):
-                frame = next(decoder, None)
+            try:
+                if self.keys[last + 1 : number + 1].any():
+                    decoder = self._decoder_at(container, stream, number)
+                    frame = next(decoder, None)
+                while frame is not None and (frame.pts is None or frame.pts < self.stamps[number]):
+                    frame = next(decoder, None)
+            except av.FFmpegError as error:
+                raise self._undecodable(number) from error
             if frame is None or frame.is_corrupt:
                 raise self._undecodable(number)
             last = number
@@ -124,9 +138,9 @@ def probe(content: Path | bytes, max_pixels: int) -> Footage:
     Raises:
         DataError: It cannot be read, is no video, has no frames, is damaged or truncated, or has larger frames.
     """
-    name = _name(content)
-    with _opened(content) as container:
-        stream = _picture_stream(container, name)
+    name = name_of(content)
+    with opened(content) as container:
+        stream = picture_stream(container, name)
         pixels = stream.codec_context.width * stream.codec_context.height
         if pixels > max_pixels:
             raise DataError(
@@ -139,76 +153,54 @@ def probe(content: Path | bytes, max_pixels: int) -> Footage:
 
 
 def _index(container: InputContainer, stream: VideoStream, content: Path | bytes) -> Footage:
-    name = _name(content)
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    shown = [packet for packet in packets if not packet.is_discard]
-    if not shown:
+    """Go through the packets of a file without keeping them: those of a long film would fill the memory."""
+    name = name_of(content)
+    pts, keys, durations = array("q"), array("b"), array("q")
+    held = 0
+    ends = {other.index: 0.0 for other in container.streams}
+    for packet in container.demux():
+        if not packet.size:
+            continue
+        if packet.pts is not None and packet.time_base is not None:
+            index = packet.stream_index
+            ends[index] = max(ends[index], float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != stream.index:
+            continue
+        held += 1
+        if packet.is_discard:
+            continue
+        if packet.pts is None:
+            raise DataError(f"{name} does not say when its frames are shown", hint="convert it to MP4")
+        pts.append(packet.pts)
+        keys.append(packet.is_keyframe)
+        durations.append(packet.duration or 0)
+    if not pts:
         raise DataError(f"{name} has no frames", hint=AGAIN)
-    if any(packet.pts is None for packet in shown):
-        raise DataError(f"{name} does not say when its frames are shown", hint="convert it to MP4")
-    stamps, first = np.unique([packet.pts for packet in shown], return_index=True)
-    last = shown[first[-1]]
-    step = last.duration or (int(np.diff(stamps).mean()) if len(stamps) > 1 else 0)
     assert stream.time_base is not None, "streams that are read have a unit of time"
+    unit = float(stream.time_base)
+    stamps, first = np.unique(np.array(pts, dtype=np.int64), return_index=True)
+    step = durations[first[-1]] or (int(np.diff(stamps).mean()) if len(stamps) > 1 else 0)
+    sound = container.streams.audio[0].index if container.streams.audio else None
     footage = Footage(
         content=content,
         stamps=stamps,
-        keys=np.array([shown[index].is_keyframe for index in first]),
+        keys=np.array(keys, dtype=np.bool_)[first],
         end=int(stamps[-1]) + step,
-        unit=float(stream.time_base),
+        seconds_per_unit=unit,
+        sound_end=0.0 if sound is None else max(0.0, ends[sound] - float(stamps[0]) * unit),
     )
-    if len(packets) < WHOLE * stream.frames:
-        raise _truncated(name, f"{len(packets)} of {stream.frames} frames")
-    announced = _announced_seconds(container, stream)
-    if announced is not None and footage.seconds < WHOLE * announced:
-        raise _truncated(name, f"{footage.seconds:.2f} of {announced:.2f} s")
+    if held < WHOLE * stream.frames:
+        raise _truncated(name, f"{held} of {stream.frames} frames")
+    if stream.duration is not None and "matroska" not in container.format.name:
+        seconds, announced = footage.seconds, stream.duration * unit
+    else:
+        # Only the whole file says how long it lasts, and any of its streams may be the longest. For Matroska, FFmpeg
+        # may take that for the duration of the images.
+        seconds, announced = max(footage.seconds, *ends.values()), (container.duration or 0) / av.time_base
+    if seconds < WHOLE * announced:
+        raise _truncated(name, f"{seconds:.2f} of {announced:.2f} s")
     return footage
-
-
-def _announced_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return how long the images last by the file's header, if it says so; sound may last longer."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if container.duration is not None and len(container.streams) == 1:
-        return container.duration / av.time_base
-    return None
 
 
 def _truncated(name: str, what: str) -> DataError:
     return DataError(f"{name} is truncated: it holds {what}", hint=AGAIN)
-
-
-def _picture_stream(container: InputContainer, name: str) -> VideoStream:
-    """Return the first stream of images that is not the cover of a recording."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise DataError(f"{name} is in a format that FFmpeg has no decoder for", hint="convert it to MP4")
-            return stream
-    kinds = sorted({stream.type for stream in container.streams})
-    raise DataError(f"{name} holds no moving images, only {', '.join(kinds) or 'nothing'}", hint="give a video")
-
-
-@contextmanager
-def _opened(content: Path | bytes) -> Iterator[InputContainer]:
-    """Open a file for decoding; what FFmpeg raises meanwhile becomes an error that names the file."""
-    name = _name(content)
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "", "fflags": "+genpts"}
-    file: Any = None
-    try:
-        file = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-        with av.open(
-            file, container_options=options, options={"err_detect": "explode"}, metadata_errors="replace"
-        ) as container:
-            yield container
-    except av.FFmpegError as error:
-        raise DataError(f"{name} is not a video, or a damaged one: {error.strerror}", hint=AGAIN) from error
-    except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror}", hint="check the path") from error
-    finally:
-        if file is not None:
-            file.close()
-
-
-def _name(content: Path | bytes) -> str:
-    return "the given bytes" if isinstance(content, bytes) else str(content)

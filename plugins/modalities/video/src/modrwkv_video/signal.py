@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.signals import Image
+from modrwkv_core.interfaces.signals import Image, Waveform
 
 __all__ = ["Clip", "Video"]
 
 
 class Video(ABC):
-    """A moving image."""
+    """A moving image, with or without a sound track."""
 
     __slots__ = ()
 
@@ -30,8 +30,18 @@ class Video(ABC):
 
     @property
     @abstractmethod
+    def unit(self) -> float | None:
+        """Seconds of a unit of moments; None if nobody said."""
+
+    @property
+    @abstractmethod
     def seconds(self) -> float | None:
         """How long it lasts; None if nobody said."""
+
+    @property
+    def sound_seconds(self) -> float:
+        """When its sound track ends, in seconds after the first frame; 0 without one."""
+        return 0.0
 
     @abstractmethod
     def check(self) -> None:
@@ -48,6 +58,18 @@ class Video(ABC):
         Raises:
             DataError: One cannot be decoded.
         """
+
+    def sounds(self, spans: Sequence[tuple[float, float]]) -> Iterator[Waveform]:
+        """Yield the sound of each stretch, silence where there is none.
+
+        Args:
+            spans: Begin and end of each in seconds after the first frame; they follow one another, and each begins
+                before ``sound_seconds``.
+
+        Raises:
+            DataError: It cannot be decoded.
+        """
+        return iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,11 @@ class Clip(Video):
     def moments(self) -> NDArray[np.int64]:
         """The frames' numbers: they follow one another at equal steps."""
         return np.arange(len(self.pixels))
+
+    @property
+    def unit(self) -> float | None:
+        """Seconds from frame to frame; None if nobody said how fast it is."""
+        return None if self.rate is None else 1 / self.rate
 
     @property
     def seconds(self) -> float | None:
