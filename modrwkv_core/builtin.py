@@ -346,6 +346,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
+            ("export", "write a run's language model for llama.cpp or transformers"),
             ("pull", "fetch a run from the Hugging Face Hub"),
             ("push", "publish a run on the Hugging Face Hub"),
             ("bench", "measure speed, next to baselines and the machine's limits"),
