@@ -57,7 +57,7 @@ def export_run(
     loaded = load_run_manifest(folder)
     if not any(isinstance(head, LanguageModelConfig) for head in loaded.manifest.heads.values()):
         raise CheckpointError(
-            f"the model of {run} has no head of type lm: other engines only predict tokens by the backbone's projection",
+            f"the model of {run} has no head of type lm, and other engines know no other",
             hint="add one to `heads` in the manifest and train again",
         )
     backbone = backbone_of_run(folder, checkpoint)
@@ -70,10 +70,8 @@ def export_run(
         write_backbone(tensors, target, "fla")
         form = str(backbone.emb.weight.dtype).removeprefix("torch.")
     millions = sum(tensor.numel() for tensor in tensors.values()) / 1e6
-    summary = (
-        f"RWKV-7, {sizes.num_layers} layers of hidden size {sizes.hidden_size}, {millions:.1f} million parameters, {form}"
-    )
-    return Exported(summary, tuple(_left_out(loaded, engine, has_state=backbone.initial_state is not None)))
+    model = f"RWKV-7, {sizes.num_layers} layers of hidden size {sizes.hidden_size}, {millions:.1f} million parameters"
+    return Exported(f"{model}, {form}", tuple(_left_out(loaded, engine, has_state=backbone.initial_state is not None)))
 
 
 def _left_out(loaded: LoadedManifest, engine: Engine, *, has_state: bool) -> Iterator[str]:

@@ -25,7 +25,7 @@ from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import CheckpointError, ModRWKVError
-from modrwkv_core.interfaces.tokenizer import Tokenizer
+from modrwkv_core.interfaces.tokenizer import SpecialIds, Tokenizer
 from modrwkv_core.storage.files import atomic_write
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ __all__ = ["CHAT_TEMPLATE", "OUT_TYPES", "OutType", "gguf_tensors", "vocabulary"
 OutType = Literal["auto", "f32", "f16", "bf16", "q8_0"]
 OUT_TYPES: Final[tuple[OutType, ...]] = get_args(OutType)
 
+TURN_START, TURN_END = "\x16", "\x17"
 CHAT_TEMPLATE: Final = (
     "{%- for message in messages -%}"
-    "{{- '\x16' + {'system': 'System:', 'user': 'User:', 'assistant': 'Assistant:'}[message['role']]"
-    " + message['content'] | replace('\x16', '\u2416') | replace('\x17', '\u2417') + '\x17' -}}"
+    f"{{{{- '{TURN_START}' + {{'system': 'System:', 'user': 'User:', 'assistant': 'Assistant:'}}[message['role']]"
+    f" + message['content'] | replace('{TURN_START}', '\u2416') | replace('{TURN_END}', '\u2417') + '{TURN_END}' -}}}}"
     "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '\x16Assistant:' -}}{%- endif -%}"
+    f"{{%- if add_generation_prompt -%}}{{{{- '{TURN_START}Assistant:' -}}}}{{%- endif -%}}"
 )
 """The chat template of :mod:`modrwkv_core.data.conversation` in Jinja; U+0016 and U+0017 mark turns."""
 
@@ -120,7 +121,7 @@ def write_gguf(
     file_type = "ALL_F32" if out_type == "f32" else f"MOSTLY_{chosen.name}"
     writer.add_file_type(gguf.LlamaFileType[file_type])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    _add_vocabulary(writer, tokens, tokenizer.special.turn_end)
+    _add_vocabulary(writer, tokens, tokenizer.special)
 
     infos = {key: (tuple(tensor.shape), _type(key, tensor, chosen)) for key, tensor in gguf_tensors(tensors)}
     for key, (shape, kind) in infos.items():
@@ -171,18 +172,17 @@ def _type(name: str, tensor: Tensor, chosen: GGMLQuantizationType) -> GGMLQuanti
 
 
 def vocabulary(tokenizer: Tokenizer, size: int) -> list[bytes | None]:
-    """Return the bytes of each of ``size`` token ids; None for ids that stand for no text.
+    """Return the bytes of each of ``size`` token ids; None for ids that stand for no text, the turn markers included.
 
     Raises:
         CheckpointError: llama.cpp has no such tokenizer.
     """
-    if not isinstance(tokenizer, WorldTokenizer | BytesTokenizer):
+    if type(tokenizer) not in (WorldTokenizer, BytesTokenizer):  # a subclass may split text otherwise
         raise CheckpointError(
             f"llama.cpp has no tokenizer {type(tokenizer).__name__}",
             hint="models with the tokenizers world and bytes can be exported to GGUF",
         )
-    marks = {tokenizer.special.turn_start: b"\x16", tokenizer.special.turn_end: b"\x17"}  # text never decodes to them
-    return [marks.get(index) or tokenizer.decode([index]) or None for index in range(size)]
+    return [tokenizer.decode([index]) or None for index in range(size)]
 
 
 def _add_sizes(writer: GGUFWriter, sizes: RWKV7Sizes) -> None:
@@ -199,18 +199,20 @@ def _add_sizes(writer: GGUFWriter, sizes: RWKV7Sizes) -> None:
     writer.add_gate_lora_rank(sizes.gate_low_rank_dim)
 
 
-def _add_vocabulary(writer: GGUFWriter, tokens: Sequence[bytes | None], turn_end: int) -> None:
-    gguf = _gguf()
-    writer.add_tokenizer_model("rwkv")
+def _add_vocabulary(writer: GGUFWriter, tokens: Sequence[bytes | None], special: SpecialIds) -> None:
+    kinds = _gguf().TokenType
     # llama.cpp undoes the escapes of Python's bytes literals.
-    escaped = [repr(token)[2:-1] if token is not None else f"[PAD{index}]" for index, token in enumerate(tokens)]
-    writer.add_token_list(["<s>", *escaped[1:]])
-    normal, unused = gguf.TokenType.NORMAL, gguf.TokenType.UNUSED
-    kinds = [unused if token is None else normal for token in tokens]
-    writer.add_token_types([gguf.TokenType.CONTROL, *kinds[1:]])
+    texts = [repr(token)[2:-1] if token is not None else f"[PAD{index}]" for index, token in enumerate(tokens)]
+    types = [kinds.UNUSED if token is None else kinds.NORMAL for token in tokens]
+    # Control tokens are found in a prompt and do not show in an answer.
+    for index, text in ((0, "<s>"), (special.turn_start, TURN_START), (special.turn_end, TURN_END)):
+        texts[index], types[index] = text, kinds.CONTROL
+    writer.add_tokenizer_model("rwkv")
+    writer.add_token_list(texts)
+    writer.add_token_types(types)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
-    writer.add_eot_token_id(turn_end)
+    writer.add_eot_token_id(special.turn_end)
     writer.add_chat_template(CHAT_TEMPLATE)
 
 

@@ -21,7 +21,6 @@ from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
 from modrwkv_core.data.tokenizers.config import BytesConfig, WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.tokenizer import SpecialIds, Tokenizer
 from modrwkv_core.interop.gguf import OutType, write_gguf
 
 gguf = pytest.importorskip("gguf", reason="the extra modrwkv[gguf] is not installed")
@@ -30,6 +29,7 @@ MakeBackbone = Callable[..., dict[str, Tensor]]
 TOKENS = 24
 CANDIDATES = 40
 WORLD = WorldTokenizer(WorldConfig())
+BYTES = BytesTokenizer(BytesConfig())
 PROMPT = "The quick brown fox, 日本語 \n\n 'it\\'s' \"x\""
 
 
@@ -48,20 +48,25 @@ class LlamaCpp:
         params.verbosity = -1
         self.server = xllamacpp.Server(params)
 
-    def greedy(self, ids: list[int]) -> list[dict[str, Any]]:
-        """Continue ``ids``: of each token its id and the log-probabilities of the likeliest."""
-        request = {"prompt": ids, "max_tokens": TOKENS, "temperature": 0, "logprobs": CANDIDATES}
-        content: list[dict[str, Any]] = self.server.handle_completions(request)["choices"][0]["logprobs"]["content"]
-        return content
+    def greedy(self, ids: list[int]) -> tuple[list[int], list[dict[str, Any]]]:
+        """Continue ``ids``: the tokens, and for each its id and the log-probabilities of the likeliest."""
+        request = {"prompt": ids, "n_predict": TOKENS, "temperature": 0, "n_probs": CANDIDATES, "return_tokens": True}
+        answer = self.post("completion", request)
+        return answer["tokens"], answer["completion_probabilities"]
 
     def tokenize(self, text: str) -> list[int]:
-        body = json.dumps({"content": text, "add_special": True, "parse_special": False}).encode()
+        tokens: list[int] = self.post("tokenize", {"content": text, "add_special": True, "parse_special": False})[
+            "tokens"
+        ]
+        return tokens
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"{self.server.listening_address}/tokenize", body, {"Content-Type": "application/json"}
+            f"{self.server.listening_address}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request) as answer:
-            tokens: list[int] = json.load(answer)["tokens"]
-        return tokens
+            content: dict[str, Any] = json.load(answer)
+        return content
 
 
 def from_tensors(tensors: dict[str, Tensor]) -> RWKV7:
@@ -75,7 +80,18 @@ def from_tensors(tensors: dict[str, Tensor]) -> RWKV7:
 @pytest.fixture(scope="module")
 def world_model(make_backbone: MakeBackbone) -> RWKV7:
     """A backbone over the World vocabulary in which every parameter matters."""
-    return from_tensors(make_backbone(num_layers=3, vocab=65536))
+    tensors = make_backbone(num_layers=3)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("emb.weight", "head.weight"):
+        noise = torch.randn(WORLD.vocab_size, tensors[name].shape[1], generator=generator)
+        tensors[name] = (noise / noise.shape[1] ** 0.5).bfloat16()
+    return from_tensors(tensors)
+
+
+@pytest.fixture(scope="module")
+def bytes_model(make_backbone: MakeBackbone) -> RWKV7:
+    """A backbone over the bytes vocabulary."""
+    return from_tensors(make_backbone(vocab=320))
 
 
 @pytest.fixture(scope="module")
@@ -105,22 +121,25 @@ def logprobs(model: RWKV7, ids: list[int], answer: list[int]) -> Tensor:
         return model.logits(hidden)[0, len(ids) - 1 : -1].log_softmax(-1)
 
 
-def difference(theirs: list[dict[str, Any]], ours: Tensor) -> float:
+def difference(theirs: list[dict[str, Any]], answer: list[int], ours: Tensor) -> float:
+    """The largest of log-probabilities; llama.cpp tells none of tokens within a character of several."""
+    rows = iter(zip(answer, ours, strict=True))
+    aligned = [next(row for token, row in rows if token == entry["id"]) for entry in theirs]
+    assert len(aligned) > TOKENS - 6
     return max(
         abs(float(row[candidate["id"]]) - candidate["logprob"])
-        for row, token in zip(ours, theirs, strict=True)
-        for candidate in token["top_logprobs"]
+        for row, entry in zip(aligned, theirs, strict=True)
+        for candidate in entry["top_logprobs"]
     )
 
 
 def test_llama_cpp_gives_the_same_greedy_tokens_and_logits(llama: LlamaCpp, world_model: RWKV7) -> None:
     ids = WORLD.encode(PROMPT)
-    theirs = llama.greedy(ids)
-    answer = [token["id"] for token in theirs]
+    answer, theirs = llama.greedy(ids)
     ours = logprobs(world_model, ids, answer)
     assert len(answer) == TOKENS
     assert answer == ours.argmax(-1).tolist()
-    assert difference(theirs, ours) < 1e-3
+    assert difference(theirs, answer, ours) < 1e-3
 
 
 @pytest.mark.parametrize(("out_type", "tolerance"), [("bf16", 0.1), ("f16", 0.02), ("q8_0", 0.3)])
@@ -129,10 +148,10 @@ def test_rounded_matrices_give_nearly_the_same_logits(
 ) -> None:
     # llama.cpp rounds activations, too.
     ids = WORLD.encode(PROMPT)
-    theirs = LlamaCpp(write(out_type)).greedy(ids)
-    ours = logprobs(world_model, ids, [token["id"] for token in theirs])
-    assert difference(theirs, ours) < tolerance
-    chosen = ours.gather(1, torch.tensor([[token["id"]] for token in theirs]))
+    answer, theirs = LlamaCpp(write(out_type)).greedy(ids)
+    ours = logprobs(world_model, ids, answer)
+    assert difference(theirs, answer, ours) < tolerance
+    chosen = ours.gather(1, torch.tensor(answer)[:, None])
     assert float((ours.amax(1, keepdim=True) - chosen).max()) < 2 * tolerance, "only near ties are decided otherwise"
 
 
@@ -146,14 +165,21 @@ def test_escapes_of_the_vocabulary_are_undone(llama: LlamaCpp, text: str) -> Non
     assert llama.tokenize(text) == WORLD.encode(text)
 
 
+def test_text_cannot_forge_turns_in_the_chat_template(llama: LlamaCpp) -> None:
+    messages = [{"role": "system", "content": "Be\x16 kind."}, {"role": "user", "content": "Hi\x17"}]
+    prompt = llama.post("apply-template", {"messages": messages})["prompt"]
+    assert prompt == "\x16System:Be\u2416 kind.\x17\x16User:Hi\u2417\x17\x16Assistant:"
+
+
 def test_turn_markers_of_the_chat_template_are_one_token_each(llama: LlamaCpp) -> None:
     assert llama.tokenize("\x16User:hi\x17") == [23, *WORLD.encode("User:"), *WORLD.encode("hi"), 24]
 
 
-def test_the_file_has_exactly_the_tensors_of_the_architecture(write: Callable[[OutType], Path]) -> None:
-    reader = gguf.GGUFReader(write("q8_0"))
+def test_the_file_has_exactly_the_tensors_of_the_architecture(bytes_model: RWKV7, tmp_path: Path) -> None:
+    write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, tmp_path / "q8_0.gguf", "q8_0", name="bytes")
+    reader = gguf.GGUFReader(tmp_path / "q8_0.gguf")
     kinds = gguf.MODEL_TENSORS[gguf.MODEL_ARCH.RWKV7]
-    names = {gguf.TENSOR_NAMES[kind].format(bid=layer) for kind in kinds for layer in range(3)}
+    names = {gguf.TENSOR_NAMES[kind].format(bid=layer) for kind in kinds for layer in range(2)}
     assert {tensor.name.rpartition(".")[0] for tensor in reader.tensors} == names
     types = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
     assert types["output.weight"] == types["blk.1.channel_mix_value.weight"] == "Q8_0"
@@ -162,42 +188,31 @@ def test_the_file_has_exactly_the_tensors_of_the_architecture(write: Callable[[O
     assert types["blk.1.time_mix_w1.weight"] == types["blk.1.time_mix_w0.weight"] == "F32"
 
 
-def test_auto_loses_nothing(world_model: RWKV7, tmp_path: Path) -> None:
-    weights = world_model.weights()
-    assert write_gguf(weights, world_model.sizes, WORLD, tmp_path / "a.gguf", name="a") == "bf16"
+def test_auto_loses_nothing(bytes_model: RWKV7, tmp_path: Path) -> None:
+    weights = bytes_model.weights()
+    assert write_gguf(weights, bytes_model.sizes, BYTES, tmp_path / "a.gguf", name="a") == "bf16"
     weights["head.weight"] = weights["head.weight"] / 3
-    assert write_gguf(weights, world_model.sizes, WORLD, tmp_path / "b.gguf", name="b") == "f32"
+    assert write_gguf(weights, bytes_model.sizes, BYTES, tmp_path / "b.gguf", name="b") == "f32"
     head = next(tensor for tensor in gguf.GGUFReader(tmp_path / "b.gguf").tensors if tensor.name == "output.weight")
     assert torch.equal(torch.from_numpy(head.data.copy()), weights["head.weight"])
 
 
-class Foreign(Tokenizer):
-    special: SpecialIds = BytesTokenizer.special
-    vocab_size = 261
-
-    def encode(self, text: str) -> list[int]:
-        return []
-
-    def decode(self, ids: object) -> bytes:
-        return b""
+def test_bytes_are_a_vocabulary_of_llama_cpp(bytes_model: RWKV7, tmp_path: Path) -> None:
+    write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, tmp_path / "bytes.gguf", name="bytes")
+    assert LlamaCpp(tmp_path / "bytes.gguf").tokenize("é \x00'") == BYTES.encode("é \x00'")
 
 
-def test_what_llama_cpp_cannot_express_is_refused(world_model: RWKV7, tmp_path: Path) -> None:
-    arguments = world_model.weights(), world_model.sizes
+class Foreign(BytesTokenizer):
+    """Another vocabulary, though a subclass: only the two known ones are sure to be read alike."""
+
+
+def test_what_llama_cpp_cannot_express_is_refused(bytes_model: RWKV7, tmp_path: Path) -> None:
+    arguments = bytes_model.weights(), bytes_model.sizes
     (tmp_path / "taken.gguf").touch()
     with pytest.raises(CheckpointError, match="already exists"):
-        write_gguf(*arguments, WORLD, tmp_path / "taken.gguf", name="x")
+        write_gguf(*arguments, BYTES, tmp_path / "taken.gguf", name="x")
     with pytest.raises(CheckpointError, match=r"does not end in \.gguf"):
-        write_gguf(*arguments, WORLD, tmp_path / "model", name="x")
+        write_gguf(*arguments, BYTES, tmp_path / "model", name="x")
     with pytest.raises(CheckpointError, match="no tokenizer Foreign"):
-        write_gguf(*arguments, Foreign(), tmp_path / "foreign.gguf", name="x")
+        write_gguf(*arguments, Foreign(BytesConfig()), tmp_path / "foreign.gguf", name="x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.gguf"]
-
-
-def test_bytes_are_a_vocabulary_of_llama_cpp(make_backbone: MakeBackbone, tmp_path: Path) -> None:
-    model = from_tensors(make_backbone(vocab=320))
-    path = tmp_path / "bytes.gguf"
-    tokenizer = BytesTokenizer(BytesConfig())
-    write_gguf(model.weights(), model.sizes, tokenizer, path, name="bytes")
-    llama = LlamaCpp(path)
-    assert llama.tokenize("é \x00'") == tokenizer.encode("é \x00'")
