@@ -345,6 +345,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("sweep", "compare settings of a manifest, seed by seed"),
             ("generate", "ask a trained run about text, images, sounds, series"),
             ("forecast", "continue a series"),
+            ("transcribe", "write what is said in a recording of any length"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
             ("export", "write a run's language model for llama.cpp or transformers"),
             ("pull", "fetch a run from the Hugging Face Hub"),
