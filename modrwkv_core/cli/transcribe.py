@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -80,8 +81,7 @@ def transcribe(
         max_tokens=max_tokens,
     )
     session = load(run, checkpoint=checkpoint, device=device)
-    pipe: BinaryIO = click.get_binary_stream("stdin")
-    blocks = read_pcm16_blocks(pipe, rate) if str(file) == "-" else read_file_blocks(file)
+    blocks = read_pcm16_blocks(sys.stdin.buffer, rate) if str(file) == "-" else read_file_blocks(file)
     for transcript in transcribe_blocks(session, blocks, settings, head):
         _show(transcript, as_json=as_json)
 
@@ -90,7 +90,7 @@ def _show(transcript: Transcript, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(transcript), ensure_ascii=False))
         return
-    is_terminal = click.get_text_stream("stdout").isatty()
+    is_terminal = sys.stdout.isatty()
     text = transcript.text.strip()
     if transcript.final:
         click.echo(f"\r\x1b[2K{text}" if is_terminal else text)
