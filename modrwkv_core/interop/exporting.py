@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.heads.config import LanguageModelConfig
@@ -15,10 +15,9 @@ from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.build import build
 from modrwkv_core.model.run import RunFolder, load_run_manifest
 
-__all__ = ["ENGINES", "Engine", "Exported", "export_run"]
+__all__ = ["Engine", "Exported", "export_run"]
 
 Engine = Literal["gguf", "hf"]
-ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 
 
 @dataclass(frozen=True, slots=True)

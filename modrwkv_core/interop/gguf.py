@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -31,18 +31,17 @@ from modrwkv_core.storage.files import atomic_write
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
-__all__ = ["CHAT_TEMPLATE", "OUT_TYPES", "OutType", "gguf_tensors", "vocabulary", "write_gguf"]
+__all__ = ["OutType", "write_gguf"]
 
 OutType = Literal["auto", "f32", "f16", "bf16", "q8_0"]
-OUT_TYPES: Final[tuple[OutType, ...]] = get_args(OutType)
 
-TURN_START, TURN_END = "\x16", "\x17"
-CHAT_TEMPLATE: Final = (
+_TURN_START, _TURN_END = "\x16", "\x17"
+_CHAT_TEMPLATE: Final = (
     "{%- for message in messages -%}"
-    f"{{{{- '{TURN_START}' + {{'system': 'System:', 'user': 'User:', 'assistant': 'Assistant:'}}[message['role']]"
-    f" + message['content'] | replace('{TURN_START}', '\u2416') | replace('{TURN_END}', '\u2417') + '{TURN_END}' -}}}}"
+    "{{- '\x16' + {'system': 'System:', 'user': 'User:', 'assistant': 'Assistant:'}[message['role']]"
+    " + message['content'] | replace('\x16', '\u2416') | replace('\x17', '\u2417') + '\x17' -}}"
     "{%- endfor -%}"
-    f"{{%- if add_generation_prompt -%}}{{{{- '{TURN_START}Assistant:' -}}}}{{%- endif -%}}"
+    "{%- if add_generation_prompt -%}{{- '\x16Assistant:' -}}{%- endif -%}"
 )
 """The chat template of :mod:`modrwkv_core.data.conversation` in Jinja; U+0016 and U+0017 mark turns."""
 
@@ -111,7 +110,7 @@ def write_gguf(
     if target.suffix != ".gguf":
         raise CheckpointError(f"{target} does not end in .gguf", hint=f"name the target {target.name}.gguf")
     gguf = _gguf()
-    tokens = vocabulary(tokenizer, tensors["emb.weight"].shape[0])
+    tokens = _vocabulary(tokenizer, tensors["emb.weight"].shape[0])
     if out_type == "auto":
         out_type = "bf16" if lossless_format(tensors.values()) == "bfloat16" else "f32"
     chosen = gguf.GGMLQuantizationType[out_type.upper()]
@@ -123,7 +122,7 @@ def write_gguf(
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _add_vocabulary(writer, tokens, tokenizer.special)
 
-    infos = {key: (tuple(tensor.shape), _type(key, tensor, chosen)) for key, tensor in gguf_tensors(tensors)}
+    infos = {key: (tuple(tensor.shape), _type(key, tensor, chosen)) for key, tensor in _gguf_tensors(tensors)}
     for key, (shape, kind) in infos.items():
         block, nbytes = gguf.GGML_QUANT_SIZES[kind]
         writer.add_tensor_info(key, shape, np.dtype(np.float32), math.prod(shape) // block * nbytes, raw_dtype=kind)
@@ -132,14 +131,14 @@ def write_gguf(
             writer.write_header_to_file(temporary)
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            for key, tensor in gguf_tensors(tensors):  # one at a time: no second copy of the model is made
+            for key, tensor in _gguf_tensors(tensors):  # one at a time: no second copy of the model is made
                 writer.write_tensor_data(gguf.quantize(tensor.float().contiguous().numpy(), infos[key][1]))
         finally:
             writer.close()
     return out_type
 
 
-def gguf_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _gguf_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of an RWKV-7 by their names in llama.cpp, turned as it wants them.
 
     Args:
@@ -171,7 +170,7 @@ def _type(name: str, tensor: Tensor, chosen: GGMLQuantizationType) -> GGMLQuanti
     return gguf.GGMLQuantizationType.F32 if is_small or not is_divisible else chosen
 
 
-def vocabulary(tokenizer: Tokenizer, size: int) -> list[bytes | None]:
+def _vocabulary(tokenizer: Tokenizer, size: int) -> list[bytes | None]:
     """Return the bytes of each of ``size`` token ids; None for ids that stand for no text, the turn markers included.
 
     Raises:
@@ -205,7 +204,7 @@ def _add_vocabulary(writer: GGUFWriter, tokens: Sequence[bytes | None], special:
     texts = [repr(token)[2:-1] if token is not None else f"[PAD{index}]" for index, token in enumerate(tokens)]
     types = [kinds.UNUSED if token is None else kinds.NORMAL for token in tokens]
     # Control tokens are found in a prompt and do not show in an answer.
-    for index, text in ((0, "<s>"), (special.turn_start, TURN_START), (special.turn_end, TURN_END)):
+    for index, text in ((0, "<s>"), (special.turn_start, _TURN_START), (special.turn_end, _TURN_END)):
         texts[index], types[index] = text, kinds.CONTROL
     writer.add_tokenizer_model("rwkv")
     writer.add_token_list(texts)
@@ -213,7 +212,7 @@ def _add_vocabulary(writer: GGUFWriter, tokens: Sequence[bytes | None], special:
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     writer.add_eot_token_id(special.turn_end)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(_CHAT_TEMPLATE)
 
 
 def _gguf() -> Any:

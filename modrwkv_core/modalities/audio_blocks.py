@@ -45,7 +45,7 @@ def read_file_blocks(path: Path) -> Iterator[Waveform]:
     except soundfile.LibsndfileError as error:
         raise unreadable(str(path), error) from error
     if frames == 0:
-        raise DataError(f"{path} has no samples", hint="save it again from its source")
+        raise DataError(f"{path} has no samples", hint="save it again; the program that wrote it may have been killed")
 
 
 def read_pcm16_blocks(pipe: BinaryIO, rate: int) -> Iterator[Waveform]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
 from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
 from modrwkv_core.data.tokenizers.config import BytesConfig, WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
-from modrwkv_core.errors import CheckpointError
+from modrwkv_core.errors import CheckpointError, ModRWKVError
 from modrwkv_core.interop.gguf import OutType, write_gguf
 
 gguf = pytest.importorskip("gguf", reason="the extra modrwkv[gguf] is not installed")
@@ -216,3 +217,11 @@ def test_what_llama_cpp_cannot_express_is_refused(bytes_model: RWKV7, tmp_path: 
     with pytest.raises(CheckpointError, match="no tokenizer Foreign"):
         write_gguf(*arguments, Foreign(BytesConfig()), tmp_path / "foreign.gguf", name="x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.gguf"]
+
+
+def test_without_the_package_the_error_says_what_to_install(
+    bytes_model: RWKV7, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ModRWKVError, match=r"(?s)need the package gguf.*pip install 'modrwkv\[gguf\]'"):
+        write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, tmp_path / "model.gguf", name="x")

@@ -53,6 +53,15 @@ def test_a_pipe_may_break_anywhere(samples: list[int], sizes: list[int]) -> None
     assert np.array_equal(heard, np.array(samples, dtype=np.int16) / np.float32(2**15))
 
 
+def test_a_file_whose_writer_did_not_know_its_length_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, sound(20_000), RATE, subtype="PCM_16")
+    content = path.read_bytes()
+    at = content.index(b"data") + 4
+    path.write_bytes(content[:4] + b"\xff" * 4 + content[8:at] + b"\xff" * 4 + content[at + 4 :])
+    assert sum(len(block.samples) for block in read_file_blocks(path)) == 20_000
+
+
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     soundfile.write(path, sound(20_000), RATE)
