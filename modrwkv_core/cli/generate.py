@@ -7,10 +7,12 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from modrwkv_core.cli.options import checkpoint_option
+from modrwkv_core.errors import DataError
 from modrwkv_core.registry import discover
 
 _OPTIONS = "modrwkv_core.cli.generate.options"
@@ -69,7 +71,28 @@ def _option(name: str, summary: str) -> click.Option:
 @click.option("--max-tokens", default=256, show_default=True, help="Stop after this many tokens.")
 @click.option("--temperature", default=0.0, show_default=True, help="0 always takes the likeliest token.")
 @click.option("--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens of this probability.")
+@click.option("--top-k", default=0, show_default=True, help="Draw among this many of the likeliest tokens; 0: all.")
+@click.option(
+    "--min-p", default=0.0, show_default=True, help="Draw tokens at least this share as likely as the likeliest."
+)
+@click.option(
+    "--typical-p", default=1.0, show_default=True, help="Draw among the most typical tokens of this probability."
+)
+@click.option(
+    "--repetition-penalty", default=1.0, show_default=True, help="Above 1, repeat fewer tokens of the answer."
+)
+@click.option(
+    "--presence-penalty", default=0.0, show_default=True, help="Above 0, prefer tokens that the answer lacks."
+)
+@click.option("--frequency-penalty", default=0.0, show_default=True, help="Above 0, repeat frequent tokens less.")
 @click.option("--seed", type=int, help="Make a drawn answer repeatable.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; may be repeated.")
+@click.option(
+    "--json-schema",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Make the answer JSON of the schema in this file; needs modrwkv[grammar].",
+)
 @click.option("--head", metavar="NAME", help="The head that answers, where the model has several that predict tokens.")
 @checkpoint_option
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
@@ -93,7 +116,15 @@ def generate(
     max_tokens: int,
     temperature: float,
     top_p: float,
+    top_k: int,
+    min_p: float,
+    typical_p: float,
+    repetition_penalty: float,
+    presence_penalty: float,
+    frequency_penalty: float,
     seed: int | None,
+    stop: tuple[str, ...],
+    json_schema: Path | None,
     head: str | None,
     checkpoint: str,
     device: str | None,
@@ -112,11 +143,30 @@ def generate(
     from modrwkv_core.interfaces.placeholders import place_media
     from modrwkv_core.interfaces.record import Media
 
-    sampling = Sampling(temperature, top_p, seed)
+    sampling = Sampling(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        typical_p=typical_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        seed=seed,
+    )
+    schema = None if json_schema is None else _read_schema(json_schema)
     session = load(run, checkpoint=checkpoint, device=device, weights=weights, state=state)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
+    constraint = None if schema is None else session.constraints.json_schema(schema)
     began = time.perf_counter()
-    pieces = session.stream(place_media([prompt], given)[0], max_tokens=max_tokens, sampling=sampling, head=head)
+    pieces = session.stream(
+        place_media([prompt], given)[0],
+        max_tokens=max_tokens,
+        sampling=sampling,
+        stop=stop,
+        constraint=constraint,
+        head=head,
+    )
     if as_json:
         text = "".join(pieces)
         click.echo(json.dumps({"text": text, "seconds": round(time.perf_counter() - began, 3)}, ensure_ascii=False))
@@ -124,3 +174,15 @@ def generate(
     for piece in pieces:
         click.echo(piece, nl=False)
     click.echo()
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a JSON schema: {error}", hint="name a file with one JSON object"
+        ) from error
+    if not isinstance(schema, dict):
+        raise DataError(f"{path} holds no JSON object, so it is not a schema", hint="name a file with one JSON object")
+    return schema

@@ -1,9 +1,8 @@
-"""Records to token streams: the chat template, the places of media and queries, and what is supervised.
+"""Records to token streams: turns in a chat template, the places of media and queries, and what is supervised.
 
-A turn is ``turn_start``, its role (``User:``, ``Assistant:``, ``System:``), its content and ``turn_end``, as in the
-published ModRWKV models. A medium is ``media_start``, one ``media_pad`` for each vector that it will become, and
-``media_end``; the target of a query head is one ``query``. Markers enter by id, between
-pieces of text that are tokenized apart, so that no text can swallow or forge one.
+A medium is ``media_start``, one ``media_pad`` for each vector that it will become, and ``media_end``; the target of a
+query head is one ``query``. Markers enter by id, between pieces of text that are tokenized apart, so that no text can
+swallow or forge one.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from numpy.random import Generator
@@ -21,19 +20,18 @@ from modrwkv_core.data.augmenting import Draw, SignalAugmenter
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.data.feature_cache import CacheableItem, FeatureCache
+from modrwkv_core.data.templates import MODRWKV, ChatTemplate
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
 from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
-from modrwkv_core.interfaces.record import Media, Part, Record, Role, Target, Text, Turn
+from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["ConversationEncoder"]
-
-_PREFIXES: Final[dict[Role, str]] = {"system": "System:", "user": "User:", "assistant": "Assistant:"}
 
 
 @dataclass(slots=True)
@@ -72,6 +70,10 @@ class ConversationEncoder:
         origins: Who provides the heads, by name, for errors.
         augmenters: By modality, what augments the signals of training samples.
         caches: By modality, features of its encoder, with which media are not decoded.
+        template: How turns become tokens.
+
+    Raises:
+        ComponentError: The template needs a token that the tokenizer does not have.
     """
 
     def __init__(
@@ -83,8 +85,11 @@ class ConversationEncoder:
         origins: Mapping[str, Origin | None] | None = None,
         augmenters: Mapping[str, SignalAugmenter] | None = None,
         caches: Mapping[str, FeatureCache] | None = None,
+        template: ChatTemplate = MODRWKV,
     ) -> None:
         self.tokenizer = tokenizer
+        self.template = template
+        self._closing = template.closing(tokenizer)
         self.origins = dict(origins or {})
         self.augmenters = dict(augmenters or {})
         self.caches = dict(caches or {})
@@ -133,11 +138,11 @@ class ConversationEncoder:
         with error_context(record.key):
             count = 0
             for turn in record.turns:
-                count += 2 + len(self._ids(_PREFIXES[turn.role]))
-                for part in turn.parts:
+                count += len(self.template.opening(turn.role, self.tokenizer)) + len(self._closing)
+                for place, part in enumerate(turn.parts):
                     match part:
                         case Text(text):
-                            count += len(self._ids(text))
+                            count += len(self._text(text, turn, place))
                         case Media():
                             count += 2 + self._count(part)
                         case Target():
@@ -160,7 +165,9 @@ class ConversationEncoder:
             DataError: The turns are not a conversation that this model can answer.
         """
         with error_context("prompt"):
-            return self._finish(self._prompt(turns))
+            stream = self._prompt(turns)
+            stream.write(self.template.answer_opening(self.tokenizer))
+            return self._finish(stream)
 
     def query(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
         """Encode ``turns``, the last of which is the user's, and a query after them.
@@ -174,6 +181,7 @@ class ConversationEncoder:
         """
         with error_context("prompt"):
             stream = self._prompt(turns)
+            stream.write(self.template.opening("assistant", self.tokenizer))
             self._query(stream, Target(head, None))
             return self._finish(stream)
 
@@ -182,7 +190,6 @@ class ConversationEncoder:
             raise DataError("the last turn is not the user's", hint="end the conversation with a question")
         stream = _Stream("prompt")
         self._write(stream, turns)
-        self._open(stream, "assistant")
         return stream
 
     def _finish(self, stream: _Stream) -> Sample:
@@ -196,19 +203,19 @@ class ConversationEncoder:
     def _write(self, stream: _Stream, turns: Sequence[Turn]) -> None:
         _check_order(turns)
         parts = [part for turn in turns for part in turn.parts]
-        place = 0
+        seen = 0
         for turn in turns:
             if not any(not isinstance(part, Text) or part.text.strip() for part in turn.parts):
                 raise DataError(f"the {turn.role} says nothing in one turn", hint="drop the turn or give it words")
             assistant = turn.role == "assistant"
-            self._open(stream, turn.role)
-            for part in turn.parts:
-                place += 1
+            stream.write(self.template.opening(turn.role, self.tokenizer))
+            for place, part in enumerate(turn.parts):
+                seen += 1
                 match part:
                     case Text(text):
-                        stream.write(self._ids(text), supervised=assistant)
+                        stream.write(self._text(text, turn, place), supervised=assistant)
                     case Media():
-                        self._medium(stream, part, parts[place:])
+                        self._medium(stream, part, parts[seen:])
                     case Target() if assistant:
                         self._query(stream, part)
                     case Target():
@@ -218,12 +225,10 @@ class ConversationEncoder:
                             f"a {type(part).__name__} is not a part of a turn",
                             hint="parts are Text, Media and Target; wrap an image or array in Media(modality, it)",
                         )
-            stream.write([self.tokenizer.special.turn_end], supervised=assistant)
+            stream.write(self._closing, supervised=assistant)
 
-    def _open(self, stream: _Stream, role: Role) -> None:
-        stream.write([self.tokenizer.special.turn_start, *self._ids(_PREFIXES[role])])
-
-    def _ids(self, text: str) -> list[int]:
+    def _text(self, text: str, turn: Turn, place: int) -> list[int]:
+        text = self.template.text(text, first=place == 0, last=place == len(turn.parts) - 1)
         with guard(self.tokenizer.origin, "encode()"):
             return self.tokenizer.encode(text)
 

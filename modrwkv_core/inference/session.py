@@ -6,16 +6,18 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from modrwkv_core.data.packing import pack
-from modrwkv_core.data.tokenizers.stream import Utf8Stream
 from modrwkv_core.errors import ComponentError, ModRWKVError
+from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
+from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
@@ -29,6 +31,9 @@ from modrwkv_core.model.assemble import assemble, conversation_encoder
 from modrwkv_core.model.device import choose_device
 from modrwkv_core.model.multimodal import MultimodalModel
 from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
+
+if TYPE_CHECKING:
+    from modrwkv_core.inference.constraint import Constraint, Constraints
 
 __all__ = ["Session", "load"]
 
@@ -82,9 +87,9 @@ class Session:
         if len(model.token_heads()) == 1:
             self._token_head(None)  # so that weights that cannot be stored are refused now
         self._conversations = conversation_encoder(model, max_tokens=None)
-        special = model.tokenizer.special
-        self._stop = special.turn_end
-        self._banned = torch.tensor(sorted({0} | special.all() - {self._stop}), device=model.device)
+        self._ends = model.template.ends(model.tokenizer)
+        banned = ({0} | model.tokenizer.special.all()) - self._ends
+        self._banned = torch.tensor(sorted(banned), device=model.device)
 
     @classmethod
     def load(
@@ -108,6 +113,8 @@ class Session:
         *,
         max_tokens: int = 256,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
         head: str | None = None,
     ) -> str:
         """Answer one user turn.
@@ -116,13 +123,21 @@ class Session:
             parts: Texts (plain strings) and media (:class:`~modrwkv_core.interfaces.record.Media`), in order.
             max_tokens: Stop after this many tokens.
             sampling: How tokens are drawn; by default greedily.
+            stop: Strings that end the answer, which does not hold them.
+            constraint: What the answer must be, as :attr:`constraints` makes it; it may serve any number of answers.
             head: Name of the token head that answers; None takes the only one.
 
+        Returns:
+            The answer, without what a reasoning model thinks before it.
+
         Raises:
-            ModRWKVError: The model has no token head, or several and none was named.
+            ModRWKVError: The model has no token head, or several and none was named; the constraint allows no token of
+                the model's vocabulary.
             DataError: A medium cannot be read, its modality is not the model's, or the text names one not given.
         """
-        return "".join(self.stream(parts, max_tokens=max_tokens, sampling=sampling, head=head))
+        return "".join(
+            self.stream(parts, max_tokens=max_tokens, sampling=sampling, stop=stop, constraint=constraint, head=head)
+        )
 
     def stream(
         self,
@@ -130,35 +145,52 @@ class Session:
         *,
         max_tokens: int = 256,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
         head: str | None = None,
     ) -> Iterator[str]:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
-        text = Utf8Stream()
-        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head):
-            if token == self._stop:
+        text = self._answer_text(stop)
+        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
+            if token in self._ends:
                 break
-            if piece := text.feed(self._decode([token])):
-                yield piece
-        if piece := text.finish():
-            yield piece
+            yield from _content(text.feed(token))
+            if text.stopped is not None:
+                return
+        yield from _content(text.finish())
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
-        answers: list[list[int]] = [[] for _ in conversations]
+        texts = [self._answer_text() for _ in conversations]
+        answers: list[list[str]] = [[] for _ in conversations]
         open_answers = set(range(len(conversations)))
         for tokens in self._tokens(conversations, max_tokens, Sampling(), head):
             for index in sorted(open_answers):
-                if tokens[index] == self._stop:
+                if tokens[index] in self._ends:
                     open_answers.discard(index)
                 else:
-                    answers[index].append(tokens[index])
+                    answers[index].extend(_content(texts[index].feed(tokens[index])))
             if not open_answers:
                 break
-        return [self._decode(ids).decode("utf-8", errors="replace") for ids in answers]
+        return ["".join([*answer, *_content(text.finish())]) for answer, text in zip(answers, texts, strict=True)]
 
-    def _decode(self, ids: list[int]) -> bytes:
-        with guard(self.model.tokenizer.origin, "decode()"):
-            return self.model.tokenizer.decode(ids)
+    @cached_property
+    def constraints(self) -> Constraints:
+        """Makes constraints of this model's answers.
+
+        Raises:
+            ModRWKVError: The extra ``modrwkv[grammar]`` is not installed.
+        """
+        from modrwkv_core.inference.constraint import Constraints
+
+        template = self.model.template
+        return Constraints(
+            self.model.tokenizer, self._ends, reasoning=template.thinks, leading_space=not template.markers
+        )
+
+    def _answer_text(self, stop: Sequence[str] = ()) -> AnswerText:
+        template = self.model.template
+        return AnswerText(self.model.tokenizer, stop, template.thinks, leading_space=not template.markers)
 
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         """Ask a query head at the end of each conversation, all of them together.
@@ -263,21 +295,29 @@ class Session:
                 return token_head.predict(last), state
 
     def _tokens(
-        self, conversations: Sequence[Sequence[Turn]], max_tokens: int, sampling: Sampling, head: str | None
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        max_tokens: int,
+        sampling: Sampling,
+        head: str | None,
+        constraint: Constraint | None = None,
     ) -> Iterator[list[int]]:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
-        generator = sampling.generator(self.model.device)
         _, decoder = self._token_head(head)
         logits_BV, state = self.prefill(conversations, head)
+        samplers = [
+            Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self._banned, constraint=constraint)
+            for _ in conversations
+        ]
         with decoder.start(state) as decoding:
-            for drawn in range(max_tokens):
+            for step in range(max_tokens):
                 self._require_finite(logits_BV)
-                tokens_B = sampling.draw(logits_BV.index_fill(1, self._banned, float("-inf")), generator)
-                yield tokens_B.tolist()
-                if drawn + 1 < max_tokens:
+                tokens = [drawn.token for drawn in draw(logits_BV, samplers)]
+                yield tokens
+                if step + 1 < max_tokens:
                     with guard(self.model.backbone.origin, "step()"):
-                        logits_BV = decoding.step(tokens_B)
+                        logits_BV = decoding.step(torch.tensor(tokens, device=self.model.device))
 
     def _require_finite(self, logits_BV: Tensor) -> None:
         # A sum holds every NaN and infinity, and takes one kernel.
@@ -287,6 +327,10 @@ class Session:
                 component=f"backbone/{self.loaded.manifest.backbone.type}",
                 hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
             )
+
+
+def _content(pieces: Sequence[Piece]) -> Iterator[str]:
+    return (piece.text for piece in pieces if piece.channel == "content")
 
 
 def _user_turn(parts: Sequence[Part | str] | str) -> tuple[Turn]:

@@ -301,6 +301,10 @@ class Manifest(Section):
     tokenizer: TokenizerSection = Field(default_factory=_world, validate_default=True)
     """Turns text into ids."""
 
+    chat_template: Literal["modrwkv", "world", "g1"] = "modrwkv"
+    """How the turns of conversations become text: ``modrwkv`` as in the published ModRWKV models, ``world`` as in the
+    data of RWKV's language models, ``g1`` the same for models that think before they answer."""
+
     backbone: BackboneSection
     """The recurrent backbone."""
 

@@ -10,6 +10,7 @@ import torch
 from modrwkv_core.data.augmenting import SignalAugmenter
 from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.feature_cache import FeatureCache
+from modrwkv_core.data.templates import TEMPLATES
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead
 from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
@@ -56,7 +57,8 @@ def assemble(loaded: LoadedManifest, *, pretrained: bool) -> MultimodalModel:
         adapter = build(registry, "adapter", section.adapter.type, section.adapter, dim, backbone.hidden_size)
         embedders[name] = MediaEmbedder(encoder, compressor, adapter)
     heads = {name: _head(loaded, config, backbone) for name, config in manifest.heads.items()}
-    model = MultimodalModel(tokenizer, backbone, embedders, heads, _preprocessors(loaded))
+    template = TEMPLATES[manifest.chat_template]
+    model = MultimodalModel(tokenizer, backbone, embedders, heads, _preprocessors(loaded), template)
     if pretrained:
         for part in model.parts().values():
             assert isinstance(part, Component)
@@ -135,6 +137,7 @@ def conversation_encoder(
         {name: head.origin for name, head in heads.items()},
         augmenters,
         caches,
+        model.template,
     )
 
 

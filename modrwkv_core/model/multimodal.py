@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modrwkv_core.data.batch import Batch, PlacedMedia
+from modrwkv_core.data.templates import ChatTemplate
 from modrwkv_core.interfaces.component import Backbone, Head, QueryHead, TokenHead
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
@@ -37,6 +38,7 @@ class MultimodalModel(nn.Module):
         embedders: By modality.
         heads: By name. They are looked up by what supervises them: :meth:`token_heads`, :meth:`query_heads`.
         preprocessors: By modality: decoding, processing and counting on the CPU.
+        template: How turns of conversations become tokens.
 
     Attributes:
         on_splice: Called before each splice with the text embeddings ``[1, T, D]``, the features by modality, and the
@@ -50,9 +52,11 @@ class MultimodalModel(nn.Module):
         embedders: Mapping[str, MediaEmbedder],
         heads: Mapping[str, Head[Any]],
         preprocessors: Mapping[str, MediaPreprocessor],
+        template: ChatTemplate,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
+        self.template = template
         self.backbone = backbone
         self.embedders = nn.ModuleDict(dict(embedders))
         self.heads = nn.ModuleDict(dict(heads))

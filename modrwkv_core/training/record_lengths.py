@@ -29,7 +29,7 @@ class RecordLengths:
     """The number of tokens of each record, by source.
 
     They are kept in :func:`~modrwkv_core.readers.files.cache_folder`, by all that they depend on: the source's
-    settings, files and a sample of its records; tokenizer and modalities; and versions.
+    settings, files and a sample of its records; tokenizer, chat template and modalities; and versions.
 
     Args:
         loaded: The manifest.
@@ -93,6 +93,7 @@ class RecordLengths:
             [(stat.st_size, stat.st_mtime_ns) for stat in stats],
             fingerprint(source).sample,
             manifest.tokenizer.model_dump(mode="json"),
+            manifest.chat_template,
             {
                 name: [component.model_dump(mode="json") for _, component in section.components()]
                 for name, section in manifest.modalities.items()
