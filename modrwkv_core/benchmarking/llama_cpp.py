@@ -10,6 +10,7 @@ import torch
 
 from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.benchmarking.baselines import MissingBaselineError, require
+from modrwkv_core.data.templates import MODRWKV
 from modrwkv_core.data.tokenizers.config import WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.interop.gguf import OutType, write_gguf
@@ -47,7 +48,7 @@ class LlamaCpp:
         path = folder / f"{out_type}.gguf"
         if not path.exists():
             tokenizer = WorldTokenizer(WorldConfig())
-            write_gguf(model.weights(), model.sizes, tokenizer, path, out_type, name="benchmark")
+            write_gguf(model.weights(), model.sizes, tokenizer, MODRWKV, path, out_type, name="benchmark")
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_ctx = sequences * tokens

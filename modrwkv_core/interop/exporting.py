@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modrwkv_core.data.templates import TEMPLATES
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.heads.config import LanguageModelConfig
 from modrwkv_core.interop.backbone import backbone_of_run, sizes_of, write_backbone
@@ -64,7 +65,9 @@ def export_run(
     sizes = sizes_of(tensors, str(run))
     if engine == "gguf":
         tokenizer = build(loaded.registry, "tokenizer", loaded.manifest.tokenizer.type, loaded.manifest.tokenizer)
-        form = f"matrices in {write_gguf(tensors, sizes, tokenizer, target, out_type, name=loaded.manifest.name)}"
+        template = TEMPLATES[loaded.manifest.chat_template]
+        written = write_gguf(tensors, sizes, tokenizer, template, target, out_type, name=loaded.manifest.name)
+        form = f"matrices in {written}"
     else:
         write_backbone(tensors, target, "fla")
         form = str(backbone.emb.weight.dtype).removeprefix("torch.")

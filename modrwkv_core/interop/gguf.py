@@ -22,6 +22,7 @@ from modrwkv_kernels.decode_weights import lossless_format
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
+from modrwkv_core.data.templates import ChatTemplate
 from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import CheckpointError, ModRWKVError
@@ -36,14 +37,19 @@ __all__ = ["OutType", "write_gguf"]
 OutType = Literal["auto", "f32", "f16", "bf16", "q8_0"]
 
 _TURN_START, _TURN_END = "\x16", "\x17"
-_CHAT_TEMPLATE: Final = (
-    "{%- for message in messages -%}"
-    "{{- '\x16' + {'system': 'System:', 'user': 'User:', 'assistant': 'Assistant:'}[message['role']]"
-    " + message['content'] | replace('\x16', '\u2416') | replace('\x17', '\u2417') + '\x17' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '\x16Assistant:' -}}{%- endif -%}"
+_PREFIX: Final = "{{- {'system': 'System:', 'user': 'User:', 'assistant': 'Assistant:'}[message['role']] -}}"
+_MARKED_TURN: Final = (
+    f"{{{{- '\x16' -}}}}{_PREFIX}"
+    "{{- message['content'] | replace('\x16', '\u2416') | replace('\x17', '\u2417') + '\x17' -}}"
 )
-"""The chat template of :mod:`modrwkv_core.data.conversation` in Jinja; U+0016 and U+0017 mark turns."""
+_PLAIN_TURN: Final = (
+    f"{_PREFIX}{{{{- ' ' -}}}}"
+    "{%- for line in message['content'].replace('\\r\\n', '\\n').strip().split('\\n') if line -%}"
+    "{{- ('' if loop.first else '\\n') + line -}}"
+    "{%- endfor -%}"
+    "{{- '\\n\\n' -}}"
+)
+"""Blank lines end turns, so those within a message are taken out."""
 
 _CONTEXT_LENGTH: Final = 1_048_576
 """What llama.cpp's converter writes: a recurrent model has no longest context."""
@@ -81,6 +87,7 @@ def write_gguf(
     tensors: Mapping[str, Tensor],
     sizes: RWKV7Sizes,
     tokenizer: Tokenizer,
+    template: ChatTemplate,
     target: Path,
     out_type: OutType = "auto",
     *,
@@ -92,6 +99,7 @@ def write_gguf(
         tensors: The model by official names.
         sizes: Its sizes.
         tokenizer: ``world`` or ``bytes``.
+        template: How turns of conversations become tokens.
         target: The file.
         out_type: Type of the matrices; ``auto`` takes bf16 if it loses nothing, else f32. With q8_0, matrices whose
             rows are not a multiple of 32 stay in f32.
@@ -121,6 +129,9 @@ def write_gguf(
     writer.add_file_type(gguf.LlamaFileType[file_type])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _add_vocabulary(writer, tokens, tokenizer.special)
+    [turn_end] = template.closing(tokenizer)
+    writer.add_eot_token_id(turn_end)
+    writer.add_chat_template(_jinja(template))
 
     infos = {key: (tuple(tensor.shape), _type(key, tensor, chosen)) for key, tensor in _gguf_tensors(tensors)}
     for key, (shape, kind) in infos.items():
@@ -211,8 +222,16 @@ def _add_vocabulary(writer: GGUFWriter, tokens: Sequence[bytes | None], special:
     writer.add_token_types(types)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
-    writer.add_eot_token_id(special.turn_end)
-    writer.add_chat_template(_CHAT_TEMPLATE)
+
+
+def _jinja(template: ChatTemplate) -> str:
+    """Return a chat template in Jinja."""
+    turn = _MARKED_TURN if template.markers else _PLAIN_TURN
+    opening = f"{_TURN_START if template.markers else ''}Assistant:{' <think' if template.thinks else ''}"
+    return (
+        f"{{%- for message in messages -%}}{turn}{{%- endfor -%}}"
+        f"{{%- if add_generation_prompt -%}}{{{{- '{opening}' -}}}}{{%- endif -%}}"
+    )
 
 
 def _gguf() -> Any:

@@ -18,10 +18,13 @@ from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes
+from modrwkv_core.data.conversation import ConversationEncoder
+from modrwkv_core.data.templates import MODRWKV, TEMPLATES
 from modrwkv_core.data.tokenizers.bytes import BytesTokenizer
 from modrwkv_core.data.tokenizers.config import BytesConfig, WorldConfig
 from modrwkv_core.data.tokenizers.world import WorldTokenizer
 from modrwkv_core.errors import CheckpointError, ModRWKVError
+from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.interop.gguf import OutType, write_gguf
 
 gguf = pytest.importorskip("gguf", reason="the extra modrwkv[gguf] is not installed")
@@ -103,7 +106,7 @@ def write(world_model: RWKV7, tmp_path_factory: pytest.TempPathFactory) -> Calla
     def written(out_type: OutType) -> Path:
         path = folder / f"{out_type}.gguf"
         if not path.exists():
-            write_gguf(world_model.weights(), world_model.sizes, WORLD, path, out_type, name="noise")
+            write_gguf(world_model.weights(), world_model.sizes, WORLD, MODRWKV, path, out_type, name="noise")
         return path
 
     return written
@@ -176,8 +179,24 @@ def test_turn_markers_of_the_chat_template_are_one_token_each(llama: LlamaCpp) -
     assert llama.tokenize("\x16User:hi\x17") == [23, *WORLD.encode("User:"), *WORLD.encode("hi"), 24]
 
 
+@pytest.mark.parametrize("name", ["world", "g1"])
+def test_other_chat_templates_give_the_tokens_of_the_conversation(
+    name: str, bytes_model: RWKV7, tmp_path: Path
+) -> None:
+    # Only the World vocabulary has a token for a blank line; a small model stands in for one of its size.
+    weights = bytes_model.weights()
+    template = TEMPLATES[name]
+    turns = [Turn("system", (Text("Be kind."),)), Turn("user", (Text(" Hi\r\n\n\n'you' \n"),))]
+    padded = {key: torch.nn.functional.pad(weights[key], (0, 0, 0, 65_216)) for key in ("emb.weight", "head.weight")}
+    write_gguf(weights | padded, bytes_model.sizes, WORLD, template, tmp_path / "model.gguf", name=name)
+    llama = LlamaCpp(tmp_path / "model.gguf")
+    messages = [{"role": turn.role, "content": turn.parts[0].text} for turn in turns]
+    prompt = llama.post("apply-template", {"messages": messages})["prompt"]
+    assert llama.tokenize(prompt) == ConversationEncoder(WORLD, {}, {}, template=template).prompt(turns).ids.tolist()
+
+
 def test_the_file_has_exactly_the_tensors_of_the_architecture(bytes_model: RWKV7, tmp_path: Path) -> None:
-    write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, tmp_path / "q8_0.gguf", "q8_0", name="bytes")
+    write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, MODRWKV, tmp_path / "q8_0.gguf", "q8_0", name="bytes")
     reader = gguf.GGUFReader(tmp_path / "q8_0.gguf")
     kinds = gguf.MODEL_TENSORS[gguf.MODEL_ARCH.RWKV7]
     names = {gguf.TENSOR_NAMES[kind].format(bid=layer) for kind in kinds for layer in range(2)}
@@ -191,15 +210,15 @@ def test_the_file_has_exactly_the_tensors_of_the_architecture(bytes_model: RWKV7
 
 def test_auto_loses_nothing(bytes_model: RWKV7, tmp_path: Path) -> None:
     weights = bytes_model.weights()
-    assert write_gguf(weights, bytes_model.sizes, BYTES, tmp_path / "a.gguf", name="a") == "bf16"
+    assert write_gguf(weights, bytes_model.sizes, BYTES, MODRWKV, tmp_path / "a.gguf", name="a") == "bf16"
     weights["head.weight"] = weights["head.weight"] / 3
-    assert write_gguf(weights, bytes_model.sizes, BYTES, tmp_path / "b.gguf", name="b") == "f32"
+    assert write_gguf(weights, bytes_model.sizes, BYTES, MODRWKV, tmp_path / "b.gguf", name="b") == "f32"
     head = next(tensor for tensor in gguf.GGUFReader(tmp_path / "b.gguf").tensors if tensor.name == "output.weight")
     assert torch.equal(torch.from_numpy(head.data.copy()), weights["head.weight"])
 
 
 def test_bytes_are_a_vocabulary_of_llama_cpp(bytes_model: RWKV7, tmp_path: Path) -> None:
-    write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, tmp_path / "bytes.gguf", name="bytes")
+    write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, MODRWKV, tmp_path / "bytes.gguf", name="bytes")
     assert LlamaCpp(tmp_path / "bytes.gguf").tokenize("é \x00'") == BYTES.encode("é \x00'")
 
 
@@ -211,11 +230,11 @@ def test_what_llama_cpp_cannot_express_is_refused(bytes_model: RWKV7, tmp_path: 
     arguments = bytes_model.weights(), bytes_model.sizes
     (tmp_path / "taken.gguf").touch()
     with pytest.raises(CheckpointError, match="already exists"):
-        write_gguf(*arguments, BYTES, tmp_path / "taken.gguf", name="x")
+        write_gguf(*arguments, BYTES, MODRWKV, tmp_path / "taken.gguf", name="x")
     with pytest.raises(CheckpointError, match=r"does not end in \.gguf"):
-        write_gguf(*arguments, BYTES, tmp_path / "model", name="x")
+        write_gguf(*arguments, BYTES, MODRWKV, tmp_path / "model", name="x")
     with pytest.raises(CheckpointError, match="no tokenizer Foreign"):
-        write_gguf(*arguments, Foreign(BytesConfig()), tmp_path / "foreign.gguf", name="x")
+        write_gguf(*arguments, Foreign(BytesConfig()), MODRWKV, tmp_path / "foreign.gguf", name="x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.gguf"]
 
 
@@ -224,4 +243,4 @@ def test_without_the_package_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ModRWKVError, match=r"(?s)need the package gguf.*pip install 'modrwkv\[gguf\]'"):
-        write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, tmp_path / "model.gguf", name="x")
+        write_gguf(bytes_model.weights(), bytes_model.sizes, BYTES, MODRWKV, tmp_path / "model.gguf", name="x")
