@@ -2,7 +2,7 @@
 
 A window is transcribed as a conversation of its own, as the model was trained on recordings. It ends at the quietest
 place of its last seconds, so that words are seldom cut, and the next window begins there. Windows do not overlap: no
-word is heard twice.
+word is heard twice. The model hears silence after a window, up to a whole second.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ __all__ = ["Transcriber", "Transcript", "TranscriptionSettings", "transcribe"]
 
 _FRAME_SECONDS: Final = 0.05
 """Length of what counts as quiet or loud."""
-
-_LEAST_SECONDS: Final = 0.5
-"""What a shorter end of a recording is filled up to, with silence: encoders need some sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +154,8 @@ class Transcriber:
 
     def _transcript(self, length: int, *, final: bool) -> Transcript:
         """Transcribe the first ``length`` samples that are held."""
-        missing = round(_LEAST_SECONDS * self._rate) - length
-        heard = np.pad(self._buffer[:length], (0, max(0, missing)))
+        # Silence up to a whole second: encoders need some sound, and each new length would take memory for good.
+        heard = np.pad(self._buffer[:length], (0, -length % self._rate))
         question: list[Part | str] = [Media("audio", Waveform(heard, self._rate))]
         if self.settings.prompt:
             question.append(self.settings.prompt)
