@@ -2,7 +2,7 @@
 
 A window is transcribed as a conversation of its own, as the model was trained on recordings. It ends at the quietest
 place of its last seconds, so that words are seldom cut, and the next window begins there. Windows do not overlap: no
-word is heard twice.
+word is heard twice. The model hears silence after a window, up to a whole second.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ __all__ = ["Transcriber", "Transcript", "TranscriptionSettings", "transcribe"]
 
 _FRAME_SECONDS: Final = 0.05
 """Length of what counts as quiet or loud."""
-
-_LEAST_SECONDS: Final = 0.5
-"""What a shorter end of a recording is filled up to, with silence: encoders need some sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +103,19 @@ class Transcriber:
         self._head = head
         self._rate = rate
         self._begin = 0
-        self._blocks: list[NDArray[np.float32]] = []
+        # One buffer for all windows: arrays that come and go would leave holes in memory.
+        self._buffer = np.empty(round(self.settings.window * rate), dtype=np.float32)
         self._held = 0
         self._heard = 0  # of the samples held, those of the latest partial result
 
     def feed(self, samples: NDArray[np.float32]) -> list[Transcript]:
         """Take the next samples of one channel, ``[samples]``, full scale -1 to 1; return what can be said now."""
         transcripts = []
-        window = round(self.settings.window * self._rate)
         while len(samples):
-            taken, samples = np.split(samples, [window - self._held])
-            self._blocks.append(taken.copy())
+            taken, samples = np.split(samples, [len(self._buffer) - self._held])
+            self._buffer[self._held : self._held + len(taken)] = taken
             self._held += len(taken)
-            if self._held == window:
+            if self._held == len(self._buffer):
                 transcripts.append(self._final(self._pause()))
             elif self._is_partial_due():
                 transcripts.append(self._partial())
@@ -134,20 +131,15 @@ class Transcriber:
 
     def _partial(self) -> Transcript:
         self._heard = self._held
-        return self._transcript(self._joined(), final=False)
+        return self._transcript(self._held, final=False)
 
     def _final(self, end: int) -> Transcript:
-        joined = self._joined()
-        transcript = self._transcript(joined[:end], final=True)
-        self._blocks = [joined[end:].copy()]
+        transcript = self._transcript(end, final=True)
+        self._buffer[: self._held - end] = self._buffer[end : self._held].copy()
         self._held -= end
         self._heard = 0
         self._begin += end
         return transcript
-
-    def _joined(self) -> NDArray[np.float32]:
-        self._blocks = [np.concatenate(self._blocks)]
-        return self._blocks[0]
 
     def _pause(self) -> int:
         """Return the sample in the middle of the latest of the quietest frames."""
@@ -155,19 +147,20 @@ class Transcriber:
         frames = round(self.settings.pause_search * self._rate) // frame
         if frames == 0:
             return self._held
-        tail = self._joined()[-frames * frame :].reshape(frames, frame)
+        tail = self._buffer[self._held - frames * frame : self._held].reshape(frames, frame)
         energy = np.square(tail, dtype=np.float64).mean(axis=1)
         quietest = frames - 1 - int(energy[::-1].argmin())
         return self._held - (frames - quietest) * frame + frame // 2
 
-    def _transcript(self, samples: NDArray[np.float32], *, final: bool) -> Transcript:
-        missing = round(_LEAST_SECONDS * self._rate) - len(samples)
-        heard = np.pad(samples, (0, max(0, missing)))
+    def _transcript(self, length: int, *, final: bool) -> Transcript:
+        """Transcribe the first ``length`` samples that are held."""
+        # Silence up to a whole second: encoders need some sound, and each new length would take memory for good.
+        heard = np.pad(self._buffer[:length], (0, -length % self._rate))
         question: list[Part | str] = [Media("audio", Waveform(heard, self._rate))]
         if self.settings.prompt:
             question.append(self.settings.prompt)
         text = self._session.generate(question, max_tokens=self.settings.max_tokens, head=self._head)
-        start, end = (sample / self._rate for sample in (self._begin, self._begin + len(samples)))
+        start, end = (sample / self._rate for sample in (self._begin, self._begin + length))
         return Transcript(start, end, text, final)
 
 

@@ -55,7 +55,11 @@ def run(samples: NDArray[np.float32], cuts: list[int], settings: TranscriptionSe
 def test_windows_cover_the_recording_once_whatever_the_blocks(length: int, cuts: list[int]) -> None:
     samples = noise(length)
     listener, transcripts = run(samples, cuts)
-    assert np.array_equal(np.concatenate(listener.heard)[:length], samples)
+    lengths = [round((one.end - one.start) * RATE) for one in transcripts]
+    words = [heard[:told] for heard, told in zip(listener.heard, lengths, strict=True)]
+    assert np.array_equal(np.concatenate(words), samples)
+    assert all(len(heard) == -(-told // RATE) * RATE for heard, told in zip(listener.heard, lengths, strict=True))
+    assert not any(heard[told:].any() for heard, told in zip(listener.heard, lengths, strict=True))
     assert transcripts == run(samples, [])[1]
     assert all(transcript.final and transcript.end - transcript.start <= 4.0 for transcript in transcripts)
     assert transcripts[0].start == 0.0
@@ -80,7 +84,7 @@ def test_without_a_search_windows_are_of_one_length() -> None:
 def test_a_short_end_is_filled_up_with_silence() -> None:
     listener, [transcript] = run(noise(30), [])
     assert (transcript.start, transcript.end) == (0.0, 0.03)
-    assert len(listener.heard[0]) == 500
+    assert len(listener.heard[0]) == RATE
     assert not listener.heard[0][30:].any()
 
 
