@@ -35,7 +35,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         pages: list[Any] = [{title: path} for title, path in ENTRY.findall(section) if (DOCS / path).is_file()]
         title = section.partition("\n")[0].strip()
         if title == "Reference":
-            pages.append({"Python API": [{name: _api_page(name)} for name in modules()]})
+            pages.append({"Python API": [{name.removeprefix("modrwkv_core."): _api_page(name)} for name in modules()]})
         nav.append({title: pages})
     config.nav = nav
     return config
@@ -47,7 +47,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         uri = f"repository/{path.relative_to(ROOT)}"
         files.append(File.generated(config, uri, content=path.read_bytes()))
     for name in modules():
-        files.append(File.generated(config, _api_page(name), content=f"# `{name}`\n\n::: {name}\n"))
+        files.append(File.generated(config, _api_page(name), content=f"::: {name}\n"))
     return files
 
 

@@ -10,10 +10,12 @@ __all__ = [
     "CheckpointError",
     "ComponentError",
     "DataError",
+    "EngineError",
     "HubError",
     "ManifestError",
     "ModRWKVError",
     "PluginError",
+    "QueueFullError",
     "WiringError",
     "WriteError",
 ]
@@ -85,3 +87,11 @@ class WriteError(ModRWKVError):
 
 class HubError(ModRWKVError):
     """The Hugging Face Hub refuses or cannot be reached."""
+
+
+class EngineError(ModRWKVError):
+    """An engine takes no requests: it is closed, or it has failed."""
+
+
+class QueueFullError(EngineError):
+    """An engine has as many waiting requests as it may have. One that is sent later can succeed."""

@@ -155,14 +155,17 @@ void accumulate_tile(const Product& p, int64_t batch, const int32_t* rows, int64
   }
 }
 
+// Each sequence adds up its rows in their order, so that its sum does not depend on the rows that others ask for: to add
+// zero times a row changes nothing.
 template <class Weights>
 void accumulate_by(const Product& p, int64_t batch, const int32_t* listed, int64_t count) {
   constexpr int kTogether = 8;
-  const int64_t part = count / kTogether;
-  for (int64_t i = 0; i < part; ++i) {
-    accumulate_tile<Weights, kTogether>(p, batch, listed + i, part, std::min<int64_t>(kTilesAhead, part - 1 - i));
+  const int64_t tiles = count / kTogether;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t ahead = kTogether * std::min<int64_t>(kTilesAhead, tiles - 1 - i);
+    accumulate_tile<Weights, kTogether>(p, batch, listed + kTogether * i, 1, ahead);
   }
-  for (int64_t i = kTogether * part; i < count; ++i) accumulate_tile<Weights, 1>(p, batch, listed + i, 0, 0);
+  for (int64_t i = kTogether * tiles; i < count; ++i) accumulate_tile<Weights, 1>(p, batch, listed + i, 0, 0);
 }
 
 void accumulate(const Product& p, int64_t batch, const int32_t* listed, int64_t count) {

@@ -278,22 +278,23 @@ class Step {
     multiply({{layer.key, mixes_, width_, hidden_, ffn, false}});
     each_sequence([&](int64_t b) { kernels_.relu_squared(hidden_ + b * ffn, ffn); });
 
-    // Rows of the value matrix whose activation is zero in the whole batch are never loaded.
-    int64_t count = 0;
-    for (int64_t i = 0; i < ffn; ++i) {
-      listed_[count] = static_cast<int32_t>(i);
-      bool active = false;
-      for (int64_t b = 0; b < batch_; ++b) active |= hidden_[b * ffn + i] != 0.0f;
-      count += active;
-    }
+    // Rows of the value matrix whose activation is zero in the whole batch are never loaded. Parts begin at fixed rows, so
+    // that no sequence's sum depends on the others.
     const int64_t part = batch_ * width_;
-    at::parallel_for(0, kParts, std::max<int64_t>(1, kWeightsPerThread * kParts / (width_ * (count + 1))),
+    at::parallel_for(0, kParts, std::max<int64_t>(1, kWeightsPerThread * kParts / (width_ * (ffn + 1))),
                      [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         std::fill_n(parts_ + i * part, part, 0.0f);
-        const int64_t from = count * i / kParts, to = count * (i + 1) / kParts;
+        const int64_t from = ffn * i / kParts, to = ffn * (i + 1) / kParts;
+        int64_t count = 0;
+        for (int64_t row = from; row < to; ++row) {
+          listed_[from + count] = static_cast<int32_t>(row);
+          bool active = false;
+          for (int64_t b = 0; b < batch_; ++b) active |= hidden_[b * ffn + row] != 0.0f;
+          count += active;
+        }
         kernels_.accumulate({layer.value, hidden_, ffn, parts_ + i * part, width_, true}, batch_, listed_.data() + from,
-                            to - from);
+                            count);
       }
     });
     each_sequence([&](int64_t b) { kernels_.add(parts_ + b * width_, kParts, part, width_, x_ + b * width_); });

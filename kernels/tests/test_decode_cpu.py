@@ -97,6 +97,19 @@ def test_result_does_not_depend_on_threads(on_threads: Callable[[Callable[[], An
     assert all(torch.equal(x, y) for x, y in zip(*on_threads(run), strict=True))
 
 
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_a_row_does_not_depend_on_the_others(weights: str) -> None:
+    tensors = random_checkpoint(3, 256, 64, 1000, VOCAB)
+    packed = pack(tensors, weights, transpose_value=True)
+    ids = torch.randint(0, VOCAB, (TOKENS, 7), generator=torch.Generator().manual_seed(3))
+    alone, together = (random_state(3, 7, 256, 64) for _ in range(2))
+    for ids_B in ids:
+        logits = decode_cpu(packed, packed.embedding[ids_B].float(), torch.arange(7), *together)
+        rows = [decode_cpu(packed, packed.embedding[ids_B[[b]]].float(), torch.tensor([b]), *alone) for b in range(7)]
+        assert torch.equal(logits, torch.cat(rows))
+    assert all(torch.equal(x, y) for x, y in zip(alone, together, strict=True))
+
+
 ON_ONE_INSTRUCTION_SET = """
 import sys
 import torch

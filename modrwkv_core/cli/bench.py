@@ -316,6 +316,62 @@ def _multimodal_train(
 
 
 @_benchmark(
+    "engine",
+    _size("4x256, on a GPU 24x1024"),
+    click.option(
+        "--streams",
+        type=POSITIVE,
+        multiple=True,
+        default=(1, 8, 16),
+        show_default=True,
+        help="Answers generated together; may be repeated.",
+    ),
+    click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
+    click.option(
+        "--memory-tokens",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Generate so many tokens at last, and compare the memory with that after a hundredth of them.",
+    ),
+    click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding."),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _engine(
+    *,
+    size: str | None,
+    streams: tuple[int, ...],
+    tokens: int,
+    memory_tokens: int,
+    weights: str,
+    device: str,
+    seconds: float,
+) -> Report:
+    """Measure answers that are generated together, and questions about one picture with and without a prefix cache."""
+    from modrwkv_core.benchmarking.engine import bench_engine
+    from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    vocab_size = _on(device, 320, 65536)
+    return bench_engine(
+        MultimodalSize(
+            backbone=ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size),
+            encoder=ModelSize.parse(_on(device, "4x256", "12x768"), vocab_size),
+            image_size=_on(device, 128, 384),
+            batch_size=1,
+        ),
+        streams=streams,
+        tokens=tokens,
+        memory_tokens=memory_tokens,
+        weights=weights,
+        device=device,
+        seconds=seconds,
+    )
+
+
+@_benchmark(
     "prefill",
     _size("12x768, on a GPU 24x2048"),
     VOCAB_SIZE,

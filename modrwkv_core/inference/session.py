@@ -5,6 +5,7 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
 from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
+from modrwkv_core.inference.snapshot import Snapshot, digest_of
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
@@ -34,6 +36,9 @@ from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 
 if TYPE_CHECKING:
     from modrwkv_core.inference.constraint import Constraint, Constraints
+    from modrwkv_core.inference.engine import EngineSettings
+    from modrwkv_core.inference.generation import Answer, Generation
+    from modrwkv_core.inference.request import Request
 
 __all__ = ["Session", "load"]
 
@@ -85,11 +90,11 @@ class Session:
         """What continues answers, by token head; made when a head is first asked."""
         self._weights = weights
         if len(model.token_heads()) == 1:
-            self._token_head(None)  # so that weights that cannot be stored are refused now
-        self._conversations = conversation_encoder(model, max_tokens=None)
-        self._ends = model.template.ends(model.tokenizer)
-        banned = ({0} | model.tokenizer.special.all()) - self._ends
-        self._banned = torch.tensor(sorted(banned), device=model.device)
+            self.token_head(None)  # so that weights that cannot be stored are refused now
+        self.conversations = conversation_encoder(model, max_tokens=None)
+        self.ends = model.template.ends(model.tokenizer)
+        banned = ({0} | model.tokenizer.special.all()) - self.ends
+        self.banned = torch.tensor(sorted(banned), device=model.device)
 
     @classmethod
     def load(
@@ -150,23 +155,49 @@ class Session:
         head: str | None = None,
     ) -> Iterator[str]:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
-        text = self._answer_text(stop)
+        text = self.answer_text(stop)
         for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
-            if token in self._ends:
+            if token in self.ends:
                 break
             yield from _content(text.feed(token))
             if text.stopped is not None:
                 return
         yield from _content(text.finish())
 
+    def generate_batch(self, requests: Sequence[Request], settings: EngineSettings | None = None) -> list[Answer]:
+        """Answer any number of requests in an engine, as many at a time as it has slots.
+
+        Args:
+            requests: What is asked.
+            settings: Of the engine.
+
+        Returns:
+            An answer for each request.
+
+        Raises:
+            ModRWKVError: A request cannot be answered; the others are cancelled.
+        """
+        from modrwkv_core.inference.engine import Engine, EngineSettings
+
+        settings = settings or EngineSettings()
+        answers: list[Answer] = []
+        waiting: deque[Generation] = deque()
+        with Engine(self, settings) as engine:
+            for request in requests:
+                if len(waiting) == settings.queue:
+                    answers.append(waiting.popleft().result())
+                waiting.append(engine.submit(request))
+            answers += [generation.result() for generation in waiting]
+        return answers
+
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
-        texts = [self._answer_text() for _ in conversations]
+        texts = [self.answer_text() for _ in conversations]
         answers: list[list[str]] = [[] for _ in conversations]
         open_answers = set(range(len(conversations)))
         for tokens in self._tokens(conversations, max_tokens, Sampling(), head):
             for index in sorted(open_answers):
-                if tokens[index] in self._ends:
+                if tokens[index] in self.ends:
                     open_answers.discard(index)
                 else:
                     answers[index].extend(_content(texts[index].feed(tokens[index])))
@@ -185,10 +216,11 @@ class Session:
 
         template = self.model.template
         return Constraints(
-            self.model.tokenizer, self._ends, reasoning=template.thinks, leading_space=not template.markers
+            self.model.tokenizer, self.ends, reasoning=template.thinks, leading_space=not template.markers
         )
 
-    def _answer_text(self, stop: Sequence[str] = ()) -> AnswerText:
+    def answer_text(self, stop: Sequence[str] = ()) -> AnswerText:
+        """Return what turns the tokens of an answer into text, as the chat template has it."""
         template = self.model.template
         return AnswerText(self.model.tokenizer, stop, template.thinks, leading_space=not template.markers)
 
@@ -205,7 +237,7 @@ class Session:
         Raises:
             DataError: A conversation cannot be read, or no head, or more than one, answers queries about its signals.
         """
-        samples = [self._conversations.query(turns, head) for turns in conversations]
+        samples = [self.conversations.query(turns, head) for turns in conversations]
         with torch.inference_mode():
             predictions = self.model.predict(pack(samples))
         answers = {name: iter(answered) for name, answered in predictions.items()}
@@ -236,7 +268,7 @@ class Session:
     ) -> list[Forecast]:
         """Continue the latest series of each conversation, all of them together; see :meth:`forecast`."""
         name = self.forecast_head_name(head)
-        return forecast_series(self.model, self._conversations, conversations, horizon, name)
+        return forecast_series(self.model, self.conversations, conversations, horizon, name)
 
     def forecast_head_name(self, head: str | None) -> str:
         """Return the name of the forecast head that is wanted, or of the only one.
@@ -249,12 +281,34 @@ class Session:
             [name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head
         )
 
-    def _token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
+    def token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
+        """Return the token head of this name, or the only one, and what continues its answers.
+
+        Raises:
+            ModRWKVError: The model has no token head, or several and none was named.
+        """
         heads = self.model.token_heads()
-        name = self._chosen(list(heads), "predict tokens", head)
+        name = self.token_head_name(head)
         if name not in self.decoders:
             self.decoders[name] = heads[name].decoder(self._weights)
         return heads[name], self.decoders[name]
+
+    def token_head_name(self, head: str | None) -> str:
+        """Return the name of the token head that is wanted, or of the only one; see :meth:`token_head`."""
+        return self._chosen(list(self.model.token_heads()), "predict tokens", head)
+
+    @cached_property
+    def model_digest(self) -> str:
+        """The model's name and a digest of its weights, by which its states are known."""
+        return digest_of(self.loaded.manifest.name, self.model)
+
+    def load_snapshot(self, path: Path | str) -> Snapshot:
+        """Read a conversation's state that was saved, to go on from.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, no snapshot, or another model's.
+        """
+        return Snapshot.load(path, type(self.model.backbone.init_state(1)), self.model_digest)
 
     def _chosen(self, names: Sequence[str], what: str, wanted: str | None) -> str:
         """Return the head that is wanted, or the only one.
@@ -287,10 +341,10 @@ class Session:
             Logits of the first token of each answer ``[B, V]``, and the state of the conversations, which can be
             forked, saved and gone on from.
         """
-        batch = pack([self._conversations.prompt(turns) for turns in conversations])
+        batch = pack([self.conversations.prompt(turns) for turns in conversations])
         with torch.inference_mode():
             last, state = self.model.prefill(batch)
-            token_head = self._token_head(head)[0]
+            token_head = self.token_head(head)[0]
             with guard(token_head.origin, "predict()"):
                 return token_head.predict(last), state
 
@@ -304,10 +358,10 @@ class Session:
     ) -> Iterator[list[int]]:
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
-        _, decoder = self._token_head(head)
+        _, decoder = self.token_head(head)
         logits_BV, state = self.prefill(conversations, head)
         samplers = [
-            Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self._banned, constraint=constraint)
+            Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned, constraint=constraint)
             for _ in conversations
         ]
         with decoder.start(state) as decoding:

@@ -6,7 +6,7 @@ B = batch size, V = vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,15 +23,27 @@ __all__ = ["BackboneDecoder", "Decoder", "Decoding"]
 
 
 class Decoding(ABC):
-    """A batch of sequences on their way. Use it in a ``with`` statement, or close it, to give back what it holds."""
+    """A batch of sequences on their way, which others join and which they leave between steps.
+
+    Use it in a ``with`` statement, or close it, to give back what it holds. The logits of a sequence do not depend on
+    the others in the batch.
+    """
 
     @abstractmethod
     def step(self, ids: Tensor) -> Tensor:
         """Read one id of each sequence, ``[B]``, and score the next: ``[B, V]``, valid until the next step."""
 
     @abstractmethod
-    def state(self) -> State:
-        """Return an independent copy of the state."""
+    def state(self, rows: Sequence[int] | None = None) -> State:
+        """Return an independent copy of the state of these rows of the batch, by default of all."""
+
+    @abstractmethod
+    def join(self, state: State) -> None:
+        """Add the sequences of ``state``, which is copied, after those that are there."""
+
+    @abstractmethod
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let only these rows of the batch go on, in this order; none is an empty batch, which others may join."""
 
     def close(self) -> None:  # noqa: B027 (most have nothing to give back)
         """Give back what the sequences hold; they cannot go on."""
@@ -94,12 +106,20 @@ class _BackboneDecoding(Decoding):
     def __init__(self, backbone: Backbone[Any], predict: Callable[[Tensor], Tensor], state: State) -> None:
         self._backbone = backbone
         self._predict = predict
-        self._state = state
+        self._state: State | None = state  # None is an empty batch, which not every State can be
 
     @torch.inference_mode()
     def step(self, ids: Tensor) -> Tensor:
         hidden, self._state = self._backbone(self._backbone.embed(ids[:, None]), state=self._state)
         return self._predict(hidden[:, 0])
 
-    def state(self) -> State:
-        return self._state.fork()
+    def state(self, rows: Sequence[int] | None = None) -> State:
+        assert self._state is not None, "the batch is empty"
+        return self._state.fork() if rows is None else self._state.select(rows)
+
+    def join(self, state: State) -> None:
+        self._state = state.fork() if self._state is None else type(state).stack([self._state, state])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        if self._state is not None:
+            self._state = self._state.select(rows) if rows else None

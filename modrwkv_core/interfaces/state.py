@@ -13,7 +13,7 @@ from torch import Tensor
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.storage.tensors import read_metadata, read_safetensors, write_safetensors
 
-__all__ = ["State", "load_state_tensors", "save_state_tensors"]
+__all__ = ["State"]
 
 
 class State(ABC):
@@ -24,9 +24,11 @@ class State(ABC):
     Attributes:
         constant_size: Whether its size does not depend on how much was read. That of a recurrent backbone never does;
             the key-value cache of a Transformer grows.
+        content: What a file of such a state is, as its header and errors name it: ``"rwkv7 state"``.
     """
 
     constant_size: ClassVar[bool] = True
+    content: ClassVar[str]
 
     @property
     @abstractmethod
@@ -51,41 +53,54 @@ class State(ABC):
         """Return the state on ``device``."""
 
     @abstractmethod
-    def save(self, path: Path | str) -> None:
-        """Write the state to ``path`` (safetensors), whole or not at all."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors of the state by name, as they are written to a file."""
 
     @classmethod
     @abstractmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the state that these tensors, which may come from a damaged file, make up.
+
+        Raises:
+            KeyError: One is missing.
+            ValueError: They are not those of a state.
+        """
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def save(self, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the state to ``path`` (safetensors), whole or not at all.
+
+        Args:
+            path: The file.
+            metadata: Texts for its header.
+
+        Raises:
+            WriteError: Writing failed; a former file is untouched.
+        """
+        write_safetensors(self.tensors(), path, {**(metadata or {}), "content": self.content})
+
+    @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read a state back.
+        """Read a state back, onto the CPU.
 
         Raises:
             CheckpointError: The file is missing, damaged or not a state of this backbone.
         """
-
-
-def save_state_tensors(tensors: Mapping[str, Tensor], path: Path | str, content: str) -> None:
-    """Write the tensors of a state to ``path`` (safetensors), whole or not at all.
-
-    Args:
-        tensors: By name.
-        path: The file.
-        content: What kind of state it is; :func:`load_state_tensors` asks for it.
-
-    Raises:
-        WriteError: Writing failed; a former file is untouched.
-    """
-    write_safetensors(dict(tensors), path, {"content": content})
-
-
-def load_state_tensors(path: Path | str, content: str) -> dict[str, Tensor]:
-    """Read what :func:`save_state_tensors` wrote, onto the CPU.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, or no state of the kind ``content``.
-    """
-    if not Path(path).is_file():
-        raise CheckpointError(f"there is no state {path}")
-    if read_metadata(path).get("content") != content:
-        raise CheckpointError(f"{path} is not a {content}", hint="give a file that a state of this backbone saved")
-    return read_safetensors(path)
+        if not Path(path).is_file():
+            raise CheckpointError(f"there is no state {path}")
+        if read_metadata(path).get("content") != cls.content:
+            raise CheckpointError(
+                f"{path} is not a {cls.content}", hint="give a file that a state of this backbone saved"
+            )
+        tensors = read_safetensors(path)
+        try:
+            return cls.from_tensors(tensors)
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} is damaged, its tensors are not those of a {cls.content}: {error}",
+                hint="make the state again",
+            ) from error

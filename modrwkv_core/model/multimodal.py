@@ -85,7 +85,7 @@ class MultimodalModel(nn.Module):
 
     def embed(self, batch: Batch) -> Tensor:
         """Embed the ids of a batch on the model's device and write the media over their placeholders: ``[1, T, D]``."""
-        features = self._features(batch.media)
+        features = self.media_features(batch.media)
         text_1TD = self._embed_ids(batch.ids)
         if self.on_splice is not None:
             self.on_splice(text_1TD, features, batch)
@@ -95,7 +95,8 @@ class MultimodalModel(nn.Module):
         with guard(self.backbone.origin, "embed()"):
             return self.backbone.embed(ids)
 
-    def _features(self, media: Sequence[PlacedMedia]) -> dict[str, Features]:
+    def media_features(self, media: Sequence[PlacedMedia]) -> dict[str, Features]:
+        """Encode, compress and adapt media that are on the model's device: by modality, in their order."""
         features = {}
         for name, embedder in self.embedders.items():
             if chosen := [placed for placed in media if placed.modality == name]:
@@ -122,7 +123,7 @@ class MultimodalModel(nn.Module):
             x = self.embed(batch)
             with guard(self.backbone.origin, "prefill()"):
                 return self.backbone.prefill(x, cu_seqlens=batch.cu_seqlens)
-        index_N, rows_ND = placed_features(batch.media, batch.media_positions, self._features(batch.media))
+        index_N, rows_ND = placed_features(batch.media, batch.media_positions, self.media_features(batch.media))
         last: list[Tensor] = []
         states: list[State] = []
         assert batch.cu_seqlens.host is not None, "batches are made on the host"
@@ -132,13 +133,29 @@ class MultimodalModel(nn.Module):
                 stop = min(start + PREFILL_CHUNK, end)
                 chosen_N = (index_N >= start) & (index_N < stop)
                 rows = None if rows_ND is None else rows_ND[chosen_N]
-                x = write_rows(self._embed_ids(batch.ids[:, start:stop]), index_N[chosen_N] - start, rows)
-                with guard(self.backbone.origin, "prefill()"):
-                    hidden_1D, state = self.backbone.prefill(x, state=state)
+                hidden_1D, state = self.prefill_chunk(batch.ids[:, start:stop], index_N[chosen_N] - start, rows, state)
             assert state is not None, "no conversation is empty"
             last.append(hidden_1D)
             states.append(state)
         return torch.cat(last), type(states[0]).stack(states)
+
+    def prefill_chunk(
+        self, ids_1T: Tensor, index_N: Tensor, rows_ND: Tensor | None, state: State | None
+    ) -> tuple[Tensor, State]:
+        """Prefill a part of one conversation.
+
+        Args:
+            ids_1T: Its ids ``[1, T]``.
+            index_N: Positions among them at which features of media stand, ``[N]``.
+            rows_ND: These features, ``[N, hidden_size]``; None if there are none.
+            state: What was read before; None begins anew.
+
+        Returns:
+            The last hidden vector ``[1, D]``, and the state after it.
+        """
+        x = write_rows(self._embed_ids(ids_1T), index_N, rows_ND)
+        with guard(self.backbone.origin, "prefill()"):
+            return self.backbone.prefill(x, state=state)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that ``batch`` supervises, by the head's name."""

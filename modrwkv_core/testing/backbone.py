@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from modrwkv_core.errors import CheckpointError, ComponentError
 from modrwkv_core.interfaces.component import INITIAL_STATE, Backbone
 from modrwkv_core.interfaces.config import BackboneConfig
+from modrwkv_core.storage.tensors import write_safetensors
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
 
@@ -248,16 +249,17 @@ class BackboneContract(NeuralContract):
             assert sizes[0] == sizes[1], f"the state of {self.name} grows from {sizes[0]} to {sizes[1]} bytes"
 
     def test_damaged_states_are_refused(self, settings: Mapping[str, Any], tmp_path: Path) -> None:
-        """A missing or truncated file is a ``CheckpointError``.
+        """A file that is missing, truncated or without tensors is a ``CheckpointError``.
 
-        Remedy: turn what reading raises into a ``CheckpointError``.
+        Remedy: let ``from_tensors`` raise a ``KeyError`` or a ``ValueError`` for tensors that are not those of a state.
         """
         module, x_BTD = self.embedded(settings)
         _, state = module(x_BTD)
         state.save(tmp_path / "cut")
         content = (tmp_path / "cut").read_bytes()
         (tmp_path / "cut").write_bytes(content[: len(content) // 2])
-        for name in ("cut", "absent"):
+        write_safetensors({}, tmp_path / "empty", {"content": state.content})
+        for name in ("cut", "absent", "empty"):
             try:
                 type(state).load(tmp_path / name)
             except CheckpointError:

@@ -5,18 +5,15 @@ B = batch size, T = tokens, D = hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, Self
 
 import torch
 from modrwkv_kernels import CuSeqlens
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from modrwkv_core.errors import CheckpointError, ComponentError
+from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Backbone
 from modrwkv_core.interfaces.config import BackboneConfig
 from modrwkv_core.interfaces.state import State
@@ -50,6 +47,8 @@ class FakeState(State):
         hidden: ``[B, D]``.
     """
 
+    content = "fake state"
+
     def __init__(self, hidden: Tensor) -> None:
         self.hidden = hidden
 
@@ -75,17 +74,14 @@ class FakeState(State):
         """Move to ``device``."""
         return type(self)(self.hidden.to(device))
 
-    def save(self, path: Path | str) -> None:
-        """Write a safetensors file."""
-        save_file({"hidden": self.hidden}, path)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the hidden vectors by name."""
+        return {"hidden": self.hidden}
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a safetensors file."""
-        try:
-            return cls(load_file(path)["hidden"])
-        except (OSError, SafetensorError, KeyError) as error:
-            raise CheckpointError(f"{path} is not a state: {error}", hint="save the state again") from error
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the state of these tensors."""
+        return cls(tensors["hidden"])
 
 
 class FakeBackbone(Backbone[FakeBackboneConfig]):

@@ -95,12 +95,18 @@ def test_a_decoders_steps_name_the_backbone(
         def step(self, ids: Any) -> Any:
             raise RuntimeError("no more")
 
-        def state(self) -> Any:
+        def state(self, rows: Any = None) -> Any:
             raise AssertionError("nobody asks")
+
+        def join(self, state: Any) -> None:
+            raise AssertionError("nobody joins")
+
+        def keep(self, rows: Any) -> None:
+            raise AssertionError("nobody leaves")
 
     decoder = session.decoders["lm"]
     monkeypatch.setattr(type(decoder), "start", lambda self, state: Broken())
     session.model.backbone.origin = Origin("backbone/rwkv7", "a-stranger")
-    session._banned = session._banned.new_tensor([session._stop])  # so that an answer has a second token
+    session.banned = session.banned.new_tensor([*session.ends])  # so that an answer has a second token
     with pytest.raises(PluginError, match=r"step\(\) failed: RuntimeError: no more"):
         session.generate("Say yes.", max_tokens=3)

@@ -20,7 +20,7 @@ def tensor_bytes() -> int:
 
 
 def words(session: Session, count: int) -> Iterator[str]:
-    session._banned = torch.cat([session._banned, torch.tensor([session._stop])])  # never stop by itself
+    session.banned = torch.cat([session.banned, torch.tensor([*session.ends])])  # never stop by itself
     return session.stream("Say yes 3 times.", max_tokens=count)
 
 

@@ -59,7 +59,7 @@ def logits(session: Session) -> Tensor:
 
 def prompt(session: Session) -> Tensor:
     """The ids of the question, ``[1, T]``."""
-    return session._conversations.prompt(QUESTION[0]).ids[None]
+    return session.conversations.prompt(QUESTION[0]).ids[None]
 
 
 def invoke(command: click.Command, *words: object) -> str:

@@ -5,6 +5,7 @@ B = batch size, D = hidden size, V = vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from modrwkv_kernels.decode_weights import FORMATS, lossless_format, pack
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
+from modrwkv_core.backbones.rwkv7.state_pool import StatePool
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.decoding import Decoder, Decoding
 from modrwkv_core.interfaces.state import State
@@ -70,17 +72,32 @@ class _CompiledDecoding(Decoding):
     def __init__(self, decoder: CompiledDecoder, state: RWKV7State, dtype: torch.dtype) -> None:
         self._weights = decoder.weights
         self._dtype = dtype
-        self._matrix, self._time_shift, self._channel_shift = (
-            tensor.detach().to(torch.float32, copy=True).contiguous()
-            for tensor in (state.matrix, state.time_shift, state.channel_shift)
-        )
-        self._slots = torch.arange(state.batch_size)
+        copied = (tensor.detach().to(torch.float32, copy=True).contiguous() for tensor in _tensors(state))
+        self._pool = StatePool(RWKV7State(*copied))
+        self._slots = sorted(self._pool.take(state.batch_size))
+        self._index = torch.tensor(self._slots)
 
     @torch.inference_mode()
     def step(self, ids: Tensor) -> Tensor:
         x_BD = self._weights.embedding[ids].float()
-        return decode_cpu(self._weights, x_BD, self._slots, self._matrix, self._time_shift, self._channel_shift)
+        return decode_cpu(self._weights, x_BD, self._index, *self._pool.tensors)
 
-    def state(self) -> State:
-        shifts = (tensor.to(self._dtype, copy=True) for tensor in (self._time_shift, self._channel_shift))
-        return RWKV7State(self._matrix.clone(), *shifts)
+    def state(self, rows: Sequence[int] | None = None) -> State:
+        slots = self._slots if rows is None else [self._slots[row] for row in rows]
+        matrix, *shifts = _tensors(self._pool.states.select(slots))
+        return RWKV7State(matrix, *(tensor.to(self._dtype) for tensor in shifts))
+
+    def join(self, state: State) -> None:
+        assert isinstance(state, RWKV7State), type(state).__name__
+        self._slots += self._pool.put(state)
+        self._index = torch.tensor(self._slots)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        kept = [self._slots[row] for row in rows]
+        self._pool.give_back(sorted(set(self._slots) - set(kept)))
+        self._slots = kept
+        self._index = torch.tensor(kept, dtype=torch.int64)
+
+
+def _tensors(state: RWKV7State) -> tuple[Tensor, Tensor, Tensor]:
+    return state.matrix, state.time_shift, state.channel_shift

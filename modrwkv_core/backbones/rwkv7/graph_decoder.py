@@ -5,6 +5,7 @@ B = batch size, D = hidden size, V = vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7.capture import capture
 from modrwkv_core.backbones.rwkv7.state import RWKV7State
+from modrwkv_core.backbones.rwkv7.state_pool import StatePool
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.decoding import Decoder, Decoding
 from modrwkv_core.interfaces.state import State
@@ -27,9 +29,10 @@ _FORMATS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 class GraphDecoder(Decoder):
-    """Packed weights of an RWKV-7, a pool of states, and a captured step for each batch size.
+    """Packed weights of an RWKV-7, a pool of states, and a captured step for each power of two of the batch size.
 
-    Sequences that start take free slots of the pool and give them back when they are closed. A full pool doubles.
+    Sequences take free slots of the pool and give them back when they leave. Slots of its own fill a batch up to the
+    next power of two, so that sequences join and leave without a capture for each number of them.
 
     Args:
         model: The backbone, on a GPU (or, for tests of the arithmetic, where Triton's interpreter runs).
@@ -52,8 +55,7 @@ class GraphDecoder(Decoder):
             )
         self.weights = pack(model.weights(), own, transpose_value=False)
         with torch.no_grad():
-            self.pool = model.init_state(slots)
-        self._free = list(range(slots))
+            self.pool = StatePool(model.init_state(slots))
         self._steps: dict[int, _Step] = {}
 
     @classmethod
@@ -73,44 +75,29 @@ class GraphDecoder(Decoder):
 
     def start(self, state: State) -> Decoding:
         """Continue the sequences of ``state`` in slots of the pool."""
-        assert isinstance(state, RWKV7State), type(state).__name__
-        while len(self._free) < state.batch_size:
-            self._grow()
-        slots = [self._free.pop() for _ in range(state.batch_size)]
-        index = torch.tensor(slots, device=self.pool.matrix.device)
-        for pool, tensor in zip(_tensors(self.pool), _tensors(state), strict=True):
-            pool.index_copy_(1, index, tensor.detach().to(pool.dtype))
-        return _GraphDecoding(self, slots, index)
+        decoding = _GraphDecoding(self)
+        decoding.join(state)
+        return decoding
 
     def step(self, ids: Tensor, slots: Tensor) -> Tensor:
         """Decode an id in each of the slots, all different: ``[B]`` and ``[B]`` to logits ``[B, V]``."""
-        if len(ids) not in self._steps:
-            self._steps[len(ids)] = _Step(self, len(ids))
-        return self._steps[len(ids)](ids, slots)
-
-    def leave(self, slots: list[int]) -> None:
-        """Give slots back."""
-        self._free += slots
-
-    def _grow(self) -> None:
-        # Captured steps hold the addresses of the former pool.
-        self._steps.clear()
-        slots = self.pool.batch_size
-        # The contents of new slots do not matter: sequences that start overwrite them.
-        self.pool = RWKV7State.stack([self.pool, self.pool])
-        self._free += range(slots, 2 * slots)
+        step = self._steps.get(len(ids))
+        # Captured steps hold the addresses of the pool, which moves when it grows.
+        if step is None or step.pool[0] is not self.pool.states.matrix:
+            step = self._steps[len(ids)] = _Step(self, len(ids))
+        return step(ids, slots)
 
 
 class _Step:
     """One step of a batch size; on a GPU captured once and replayed."""
 
     def __init__(self, decoder: GraphDecoder, rows: int) -> None:
-        device = decoder.pool.matrix.device
+        device = decoder.pool.states.matrix.device
         self._weights = decoder.weights
         self._ids = torch.zeros(rows, dtype=torch.int64, device=device)
         self._slots = torch.arange(rows, device=device)
         self._asked: Tensor | None = None  # the slots that were copied last, which are not changed in place
-        self._pool = _tensors(decoder.pool)
+        self.pool = decoder.pool.tensors
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
             self._capture()
@@ -121,7 +108,7 @@ class _Step:
             self._slots.copy_(slots)
             self._asked = slots
         if self._graph is None:
-            return self._run(self._pool)
+            return self._run(self.pool)
         self._graph.replay()
         return self._logits
 
@@ -134,28 +121,43 @@ class _Step:
 
     def _capture(self) -> None:
         # A first run must not touch the pool.
-        others = tuple(tensor[:, :1].repeat_interleave(len(self._ids), dim=1) for tensor in self._pool)
-        self._graph, self._logits = capture(lambda: self._run(self._pool), lambda: self._run(others), self._ids.device)
+        others = tuple(tensor[:, :1].repeat_interleave(len(self._ids), dim=1) for tensor in self.pool)
+        self._graph, self._logits = capture(lambda: self._run(self.pool), lambda: self._run(others), self._ids.device)
 
 
 class _GraphDecoding(Decoding):
-    def __init__(self, decoder: GraphDecoder, slots: list[int], index: Tensor) -> None:
+    def __init__(self, decoder: GraphDecoder) -> None:
         self._decoder = decoder
-        self._slots = slots
-        self._index = index
+        self._slots: list[int] = []
+        self._padding: list[int] = []
 
     def step(self, ids: Tensor) -> Tensor:
-        assert self._slots, "this decoding was closed"
-        return self._decoder.step(ids, self._index)
+        assert self._slots, "this decoding was closed, or its batch is empty"
+        rows = len(ids)
+        padded = torch.nn.functional.pad(ids, (0, len(self._padding)))
+        return self._decoder.step(padded, self._index)[:rows]
 
-    def state(self) -> State:
-        assert self._slots, "this decoding was closed"
-        return self._decoder.pool.select(self._slots)
+    def state(self, rows: Sequence[int] | None = None) -> State:
+        assert self._slots, "this decoding was closed, or its batch is empty"
+        slots = self._slots if rows is None else [self._slots[row] for row in rows]
+        return self._decoder.pool.states.select(slots)
+
+    def join(self, state: State) -> None:
+        assert isinstance(state, RWKV7State), type(state).__name__
+        self._arrange(self._slots + self._decoder.pool.put(state))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        kept = [self._slots[row] for row in rows]
+        self._decoder.pool.give_back(sorted(set(self._slots) - set(kept)))
+        self._arrange(kept)
 
     def close(self) -> None:
-        self._decoder.leave(self._slots)
-        self._slots = []
+        self.keep([])
 
-
-def _tensors(state: RWKV7State) -> tuple[Tensor, Tensor, Tensor]:
-    return state.matrix, state.time_shift, state.channel_shift
+    def _arrange(self, slots: list[int]) -> None:
+        pool = self._decoder.pool
+        pool.give_back(self._padding)
+        bucket = 1 << (len(slots) - 1).bit_length() if slots else 0
+        self._slots = slots
+        self._padding = pool.take(bucket - len(slots))
+        self._index = torch.tensor(slots + self._padding, dtype=torch.int64, device=pool.states.matrix.device)

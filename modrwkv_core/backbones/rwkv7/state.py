@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.state import State, load_state_tensors, save_state_tensors
+from modrwkv_core.interfaces.state import State
 
 __all__ = ["RWKV7State"]
-
-_CONTENT = "rwkv7 state"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +23,8 @@ class RWKV7State(State):
         time_shift: ``[layers, rows, D]``: the last input of each layer's time mixing.
         channel_shift: ``[layers, rows, D]``: the last input of each layer's channel mixing.
     """
+
+    content: ClassVar = "rwkv7 state"
 
     matrix: Tensor
     time_shift: Tensor
@@ -58,25 +56,19 @@ class RWKV7State(State):
         """Return the state on ``device``."""
         return type(self)(*(tensor.to(device) for tensor in self._tensors()))
 
-    def save(self, path: Path | str) -> None:
-        """Write the state to ``path`` (safetensors), whole or not at all.
-
-        Raises:
-            WriteError: Writing failed; a former file is untouched.
-        """
-        names = [field.name for field in fields(self)]
-        save_state_tensors(dict(zip(names, self._tensors(), strict=True)), path, _CONTENT)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a state back, onto the CPU.
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the state of these tensors.
 
         Raises:
-            CheckpointError: The file is missing, damaged or not a state of this backbone.
+            ValueError: They are not those of a state.
         """
-        tensors = load_state_tensors(path, _CONTENT)
         if tensors.keys() != {field.name for field in fields(cls)}:
-            raise CheckpointError(f"{path} holds other tensors than a state: {', '.join(sorted(tensors))}")
+            raise ValueError(f"it holds {', '.join(sorted(tensors))}")
         return cls(**tensors)
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -52,12 +52,20 @@ def errors(device: str) -> dict[str, float]:
     follow("three beside it", three, states["three"], torch.tensor([2, 3, 4]))
     follow("alone in a larger pool", alone, states["alone"], torch.tensor([5]))
     follow("three again", three, states["three"], torch.tensor([6, 7, 8]))
-    rows = decoder.pool.batch_size
+    rows = decoder.pool.states.batch_size
     three.close()
     states["next"] = read.select([3, 2, 1])
-    follow("next in the same slots", decoder.start(states["next"]), states["next"], torch.tensor([9, 9, 1]))
+    following = decoder.start(states["next"])
+    follow("next in the same slots", following, states["next"], torch.tensor([9, 9, 1]))
     follow("alone at last", alone, states["alone"], torch.tensor([2]))
-    found["slots that were added for nothing"] = float(decoder.pool.batch_size - rows)
+    following.keep([2, 0])
+    states["next"] = states["next"].select([2, 0])
+    follow("next without one", following, states["next"], torch.tensor([4, 0]))
+    following.join(states["alone"])
+    states["next"] = type(read).stack([states["next"], states["alone"]])
+    follow("next with another", following, states["next"], torch.tensor([0, 7, 3]))
+    follow("alone beside its copy", alone, states["alone"], torch.tensor([1]))
+    found["slots that were added for nothing"] = float(decoder.pool.states.batch_size - rows)
     return found
 
 

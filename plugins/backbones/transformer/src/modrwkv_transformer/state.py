@@ -5,21 +5,17 @@ H = key-value heads, L = tokens read, C = head dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.state import State, load_state_tensors, save_state_tensors
+from modrwkv_core.interfaces.state import State
 
 __all__ = ["KeyValueState", "Layers"]
-
-_CONTENT = "key-value cache"
 
 Layers = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of each layer, ``[batch, H, L, C]``."""
@@ -36,6 +32,7 @@ class KeyValueState(State):
     """
 
     constant_size: ClassVar = False
+    content: ClassVar = "key-value cache"
 
     sequences: tuple[Layers, ...]
 
@@ -105,34 +102,29 @@ class KeyValueState(State):
             )
         )
 
-    def save(self, path: Path | str) -> None:
-        """Write the state to ``path`` (safetensors), whole or not at all.
-
-        Raises:
-            WriteError: Writing failed; a former file is untouched.
-        """
+    def tensors(self) -> dict[str, Tensor]:
+        """Return keys and values of each sequence, ``[layers, H, L, C]``."""
         tensors = {}
         for index, sequence in enumerate(self.sequences):
             tensors[f"{index}.keys"] = torch.cat([keys for keys, _ in sequence])
             tensors[f"{index}.values"] = torch.cat([values for _, values in sequence])
-        save_state_tensors(tensors, path, _CONTENT)
+        return tensors
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a state back, onto the CPU.
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the state of these tensors.
 
         Raises:
-            CheckpointError: The file is missing, damaged or not a key-value cache.
+            ValueError: They are not those of a state.
         """
-        tensors = load_state_tensors(path, _CONTENT)
         count = len(tensors) // 2
         if not count or tensors.keys() != {f"{index}.{kind}" for index in range(count) for kind in ("keys", "values")}:
-            raise CheckpointError(f"{path} holds other tensors than a state: {', '.join(sorted(tensors))}")
+            raise ValueError(f"it holds {', '.join(sorted(tensors))}")
         sequences = []
         for index in range(count):
             keys, values = tensors[f"{index}.keys"], tensors[f"{index}.values"]
             if keys.shape != values.shape or keys.dim() != 4:
-                raise CheckpointError(f"{path} is damaged: {index}.keys and {index}.values do not fit each other")
+                raise ValueError(f"{index}.keys and {index}.values do not fit each other")
             sequences.append(tuple(zip(torch.split(keys, 1), torch.split(values, 1), strict=True)))
         return cls(tuple(sequences))
 

@@ -1,0 +1,421 @@
+"""Continuous batching: requests join and leave one batch between its steps.
+
+B = answers decoded together, V = vocabulary.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from modrwkv_core.errors import EngineError, ModRWKVError, QueueFullError
+from modrwkv_core.inference.decode_batch import DecodeBatch
+from modrwkv_core.inference.generation import FinishReason, Generation
+from modrwkv_core.inference.job import Job, not_finite
+from modrwkv_core.inference.prefill import Prefill, Prompt
+from modrwkv_core.inference.prefix_cache import PrefixCache
+from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.sampler import draw
+from modrwkv_core.inference.session import Session
+from modrwkv_core.inference.snapshot import Snapshot
+from modrwkv_core.interfaces.guard import guard
+from modrwkv_core.interfaces.state import State
+
+__all__ = ["Engine", "EngineSettings", "EngineStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine works.
+
+    Attributes:
+        slots: Requests that are read and answered at the same time at most.
+        queue: Requests that wait for a slot at most.
+        prefill_chunk: Tokens of prompts that are read between two steps of the answers.
+        processors: Threads that decode and process media.
+        prefix_cache_bytes: Memory for states of the beginnings of prompts, which are then not read again; 0 keeps none.
+            States that grow with what was read, as those of a Transformer, are never kept.
+        prefix_cache_dir: Folder in which such states outlive the engine; None writes none.
+        prefix_cache_disk_bytes: What they may take there.
+
+    Raises:
+        ModRWKVError: A value is out of its range.
+    """
+
+    slots: int = 16
+    queue: int = 256
+    prefill_chunk: int = 512
+    processors: int = 2
+    prefix_cache_bytes: int = 2**28
+    prefix_cache_dir: Path | None = None
+    prefix_cache_disk_bytes: int = 2**32
+
+    def __post_init__(self) -> None:
+        if self.prefix_cache_bytes < 0:
+            raise ModRWKVError(f"prefix_cache_bytes is {self.prefix_cache_bytes}", hint="it must be 0 or more")
+        for name in ("slots", "queue", "prefill_chunk", "processors", "prefix_cache_disk_bytes"):
+            if getattr(self, name) < 1:
+                raise ModRWKVError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine does and has done.
+
+    Attributes:
+        running: Requests that are read or answered now.
+        waiting: Requests that wait for a slot, or whose media are being processed.
+        free_slots: Requests that could start now.
+        finished: Requests that have ended, for whatever reason.
+        prompt_tokens: Tokens of prompts that were read.
+        cached_tokens: Tokens of prompts that were not read because of the prefix cache.
+        prefix_hits: Prompts of which the prefix cache had a beginning.
+        prefix_misses: Prompts of which it had none.
+        prefix_bytes: Bytes of states in the prefix cache.
+        completion_tokens: Tokens that were drawn.
+        steps: Steps of the batch.
+    """
+
+    running: int
+    waiting: int
+    free_slots: int
+    finished: int
+    prompt_tokens: int
+    cached_tokens: int
+    prefix_hits: int
+    prefix_misses: int
+    prefix_bytes: int
+    completion_tokens: int
+    steps: int
+
+
+class Engine:
+    """Answers any number of requests with one model.
+
+    One thread owns the device. Between two steps of the batch it lets requests join and leave, and reads a chunk of the
+    prompts that wait. Requests of a higher priority go first; those of the same one start in the order in which they
+    came, and their prompts are read in turns, so that a long one does not hold up short ones. The tokens of an answer
+    do not depend on the other requests. Media are decoded and processed on other threads.
+
+    While an engine is open, nothing else may generate with its session.
+
+    Args:
+        session: The model.
+        settings: Sizes and limits.
+    """
+
+    def __init__(self, session: Session, settings: EngineSettings | None = None) -> None:
+        self.session = session
+        self.settings = settings or EngineSettings()
+        self._numbers = count()
+        self._changed = threading.Condition()
+        self._submitted: list[Job] = []  # their prompts are being made
+        self._waiting: list[Job] = []  # for a slot
+        self._reading: list[Job] = []  # the next one of each priority first
+        self._batches: dict[str, DecodeBatch] = {}  # by token head
+        self._wake = False
+        self._draining = False
+        self._closing = False
+        self._failure: Exception | None = None
+        self._cache = self._prefix_cache()
+        self._finished = self._prompt_tokens = self._completion_tokens = self._steps = 0
+        self._cached_tokens = self._prefix_hits = self._prefix_misses = 0
+        self._processors = ThreadPoolExecutor(self.settings.processors, "modrwkv-processor")
+        self._thread = threading.Thread(target=self._run, name="modrwkv-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, *, on_finish: Callable[[Snapshot | None], None] | None = None) -> Generation:
+        """Ask for an answer; returns at once. Thread-safe.
+
+        What is wrong with the conversation or its media ends the generation with that error.
+
+        Args:
+            request: What to answer.
+            on_finish: Called on the engine's thread before the last event, with the state after the answer; None if it
+                ended with an error or before its prompt was read. It must be quick.
+
+        Raises:
+            QueueFullError: As many requests are waiting as may.
+            EngineError: The engine is closed, or it has failed.
+            ModRWKVError: The model has no such head, or the state is another model's.
+        """
+        head = self.session.token_head_name(request.head)
+        if request.state is not None:
+            request.state.check(self.session.model_digest)
+        with self._changed:
+            if self._failure is not None:
+                raise EngineError(
+                    f"the engine has failed: {self._failure}", hint="find the cause, then start a new engine"
+                ) from self._failure
+            if self._closing or self._draining:
+                raise EngineError("the engine is being closed and takes no more requests")
+            if len(self._submitted) + len(self._waiting) >= self.settings.queue:
+                raise QueueFullError(
+                    f"{self.settings.queue} requests are waiting already", hint="try again in a moment"
+                )
+            job = Job(next(self._numbers), request, head, Generation(self._notify), on_finish)
+            self._submitted.append(job)
+            self._processors.submit(self._prepare, job)
+        return job.generation
+
+    def stats(self) -> EngineStats:
+        """Return what the engine does and has done. Thread-safe."""
+        with self._changed:
+            running = self._running()
+            return EngineStats(
+                running=running,
+                waiting=len(self._submitted) + len(self._waiting),
+                free_slots=self.settings.slots - running,
+                finished=self._finished,
+                prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens,
+                prefix_hits=self._prefix_hits,
+                prefix_misses=self._prefix_misses,
+                prefix_bytes=0 if self._cache is None else self._cache.nbytes,
+                completion_tokens=self._completion_tokens,
+                steps=self._steps,
+            )
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Take no more requests, and wait until all have ended.
+
+        Args:
+            timeout: Seconds to wait at most; None waits for as long as it takes.
+
+        Returns:
+            Whether all have ended.
+        """
+        with self._changed:
+            self._draining = True
+            return self._changed.wait_for(lambda: not self._jobs(), timeout)
+
+    def close(self) -> None:
+        """Cancel all requests and stop."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._processors.shutdown()
+        if self._cache is not None:
+            self._cache.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prefix_cache(self) -> PrefixCache | None:
+        settings, backbone = self.settings, self.session.model.backbone
+        state_type = type(backbone.init_state(1))
+        if settings.prefix_cache_bytes == 0 or not state_type.constant_size:
+            return None
+        return PrefixCache(
+            state_type, settings.prefix_cache_bytes, settings.prefix_cache_dir, settings.prefix_cache_disk_bytes
+        )
+
+    def _jobs(self) -> list[Job]:
+        answering = [job for batch in self._batches.values() for job in batch.jobs]
+        return [*self._submitted, *self._waiting, *self._reading, *answering]
+
+    def _running(self) -> int:
+        return len(self._reading) + sum(len(batch.jobs) for batch in self._batches.values())
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._wake = True
+            self._changed.notify_all()
+
+    def _prepare(self, job: Job) -> None:
+        """Make the prompt of a job, on a thread for that."""
+        try:
+            if job.reason_to_end() is None:
+                prompt = Prompt.of(self.session, job.request)
+                if self._cache is not None:
+                    self._cache.load([prompt.keys[position] for position in sorted(prompt.keys, reverse=True)])
+                job.prompt = prompt
+        except Exception as error:
+            job.error = error
+        self._notify()
+
+    # What follows runs on the engine's thread. It changes lists of jobs only while it holds the lock.
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait():
+                    self._drop()
+                    self._admit()
+                    self._read()
+                    self._decode()
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else EngineError(f"{type(error).__name__}: {error}")
+        with self._changed:
+            self._closing = True
+            left = self._jobs()
+            self._submitted, self._waiting, self._reading, batches = [], [], [], self._batches
+            self._batches = {}
+            self._changed.notify_all()
+        for job in left:
+            job.error = job.error or self._failure
+            if job.on_finish is not None:
+                job.on_finish(None)
+            job.finish("cancelled" if job.error is None else "error", None)
+        for batch in batches.values():
+            batch.close()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; return whether to go on."""
+        with self._changed:
+            if not (self._running() or self._waiting or self._wake or self._closing):
+                remaining = [left for job in self._jobs() if (left := job.remaining_s) is not None]
+                self._changed.wait(max(min(remaining), 0) if remaining else None)
+            self._wake = False
+            prepared = {job for job in self._submitted if job.prompt is not None}  # more may be at any moment
+            self._waiting += prepared
+            self._submitted = [job for job in self._submitted if job not in prepared]
+            return not self._closing
+
+    def _drop(self) -> None:
+        """Let go of what was cancelled, is late or wrong."""
+        for job in self._jobs():
+            if (reason := job.reason_to_end()) is not None:
+                self._end(job, reason)
+
+    def _admit(self) -> None:
+        """Give free slots to jobs that wait."""
+        self._waiting.sort(key=lambda job: (-job.request.priority, job.number))
+        while self._waiting and self._running() < self.settings.slots:
+            job = self._waiting[0]
+            try:
+                self._start(job)
+            except Exception as error:
+                job.error = error
+                self._end(job, "error")
+                continue
+            with self._changed:
+                self._reading.append(self._waiting.pop(0))
+
+    def _start(self, job: Job) -> None:
+        assert job.prompt is not None
+        given = job.request.state
+        model = self.session.model
+        state = None if given is None else given.state.to(model.device)
+        if job.head not in self._batches:
+            _, decoder = self.session.token_head(job.head)
+            self._batches[job.head] = DecodeBatch(decoder, model.device, model.backbone.origin)
+        job.start(self.session, Prefill(model, job.prompt, self.settings.prefill_chunk, state, self._cache))
+
+    def _read(self) -> None:
+        """Prefill chunks of prompts, of the highest priority in turns."""
+        tokens = 0
+        while self._reading and tokens < self.settings.prefill_chunk:
+            job = max(self._reading, key=lambda job: job.request.priority)  # the first of several
+            try:
+                tokens += self._advance(job)
+            except Exception as error:
+                job.error = error
+                self._end(job, "error")
+
+    def _advance(self, job: Job) -> int:
+        assert job.prefill is not None
+        tokens = job.prefill.advance()
+        self._prompt_tokens += tokens
+        with self._changed:
+            self._reading.remove(job)
+            self._reading.append(job)
+        if job.prefill.is_complete:
+            self._count_cached(job)
+            assert job.prefill.hidden is not None
+            assert job.prefill.state is not None
+            head = self.session.token_head(job.head)[0]
+            with guard(head.origin, "predict()"):
+                logits_1V = head.predict(job.prefill.hidden)
+            if not self._draw([job], logits_1V):
+                self._batches[job.head].join(job, job.prefill.state)
+                job.prefill = None
+                with self._changed:
+                    self._reading.remove(job)
+        return tokens
+
+    def _count_cached(self, job: Job) -> None:
+        assert job.prefill is not None
+        job.cached_tokens = job.prefill.cached_tokens
+        self._cached_tokens += job.cached_tokens
+        if job.prompt is not None and job.prompt.keys:
+            self._prefix_hits += job.cached_tokens > 0
+            self._prefix_misses += job.cached_tokens == 0
+
+    def _decode(self) -> None:
+        """Continue all answers by one token."""
+        for batch in self._batches.values():
+            if batch.jobs:
+                self._steps += 1
+                self._draw(batch.jobs, batch.step())
+
+    def _draw(self, jobs: Sequence[Job], logits_BV: Tensor) -> bool:
+        """Draw a token for each job and end those that are done; return whether one is."""
+        finite_B = torch.isfinite(logits_BV.sum(dim=-1))  # a sum holds every NaN and infinity
+        free = [row for row, job in enumerate(jobs) if job.request.constraint is None]
+        drawn = dict(
+            zip(
+                free,
+                draw(logits_BV if len(free) == len(jobs) else logits_BV[free], [jobs[row].sampler for row in free]),
+                strict=True,
+            )
+        )
+        done: list[tuple[Job, FinishReason]] = []
+        for row, (job, is_finite) in enumerate(zip(jobs, finite_B.tolist(), strict=True)):
+            try:
+                if not is_finite:
+                    raise not_finite(self.session.loaded.manifest.backbone.type)
+                # A constraint can fail, and must not take the others with it.
+                reason = job.take(drawn[row] if row in drawn else job.sampler.draw(logits_BV[row]))
+                self._completion_tokens += 1
+            except Exception as error:
+                job.error, reason = error, "error"
+            if reason is not None:
+                done.append((job, reason))
+        for job, reason in done:
+            self._end(job, reason)
+        return bool(done)
+
+    def _keep(self, job: Job, state: State) -> None:
+        """Put the state of an answer into the prefix cache, where the next turn of the conversation finds it."""
+        assert job.prompt is not None
+        if self._cache is not None and job.prompt.hash is not None and job.last in self.session.ends:
+            self._cache.put(job.prompt.hash.key(), state)
+
+    def _end(self, job: Job, reason: FinishReason) -> None:
+        """Free what a job holds, and deliver its last event."""
+        batch = self._batches.get(job.head)
+        state: State | None = None
+        if job.error is None and job.last is not None:
+            if job.prefill is not None:
+                state = job.prefill.state
+            elif batch is not None:
+                state = batch.state(job)
+                self._keep(job, state)
+        snapshot = None if state is None else job.snapshot(state, self.session.model_digest)
+        if job.on_finish is not None:
+            job.on_finish(snapshot)
+        with self._changed:
+            for jobs in (self._submitted, self._waiting, self._reading):
+                if job in jobs:
+                    jobs.remove(job)
+            if batch is not None:
+                batch.leave([job])
+            self._finished += 1
+            job.finish(reason, snapshot)
+            self._changed.notify_all()

@@ -1,0 +1,41 @@
+"""A tiny model whose answers differ and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from modrwkv_core.inference.session import Session
+from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model.assemble import assemble
+
+
+@pytest.fixture
+def session(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Session:
+    """A session of a model with noise in every parameter."""
+    torch.manual_seed(0)
+    loaded = load_manifest(tiny_manifest())
+    model = assemble(loaded, pretrained=False).eval()
+    for parameter in model.backbone.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    return Session(loaded, model, tmp_path)
+
+
+@pytest.fixture
+def greedy(session: Session) -> Callable[[list[int], int], list[int]]:
+    """Continue ids with the backbone's forward pass, which reads all of them again for each token."""
+
+    def judge(ids: list[int], max_tokens: int) -> list[int]:
+        backbone = session.model.backbone
+        drawn: list[int] = []
+        for _ in range(max_tokens):
+            with torch.no_grad():
+                hidden, _ = backbone(backbone.embed(torch.tensor([[*ids, *drawn]])))
+                logits = backbone.logits(hidden[0, -1]).index_fill(0, session.banned, float("-inf"))
+            drawn.append(int(logits.argmax()))
+        return drawn
+
+    return judge

@@ -1,0 +1,264 @@
+"""The engine against the answers that a session gives to each request alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modrwkv_core.errors import DataError, EngineError, QueueFullError
+from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.generation import Finished, TokenEvent
+from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.sampling import Sampling
+from modrwkv_core.inference.session import Session
+from modrwkv_core.interfaces.record import Media, Part, Text, Turn
+
+PATIENCE = 120
+Greedy = Callable[[list[int], int], list[int]]
+
+
+def user(*parts: Part | str) -> tuple[Turn]:
+    return (Turn("user", tuple(Text(part) if isinstance(part, str) else part for part in parts)),)
+
+
+def wave(points: int) -> Media:
+    return Media("series", np.sin(np.arange(points, dtype=np.float32) / 3))
+
+
+QUESTIONS: list[tuple[Any, ...]] = [
+    ("Say yes twice.",),
+    (wave(40), "What comes next?"),
+    ("Compare", wave(17), "with", wave(64), "in many words. " * 5),
+    ("no",),
+]
+
+
+def test_requests_together_are_answered_as_each_alone(session: Session) -> None:
+    expected = [session.generate(parts, max_tokens=20) for parts in QUESTIONS]
+    assert len(set(expected)) == len(expected)
+    with Engine(session, EngineSettings(slots=3, prefill_chunk=32)) as engine:
+        generations = [engine.submit(Request(user(*parts), max_tokens=20)) for parts in QUESTIONS]
+        assert [generation.result(PATIENCE).text for generation in generations] == expected
+        stats = engine.stats()
+    assert (stats.running, stats.waiting, stats.free_slots, stats.finished) == (0, 0, 3, 4)
+    assert stats.completion_tokens == sum(generation.finished.usage.completion_tokens for generation in generations)
+
+
+def test_a_batch_may_be_larger_than_slots_and_queue(session: Session) -> None:
+    requests = [Request(user(*QUESTIONS[index % 4]), max_tokens=1 + index % 3) for index in range(13)]
+    answers = session.generate_batch(requests, EngineSettings(slots=2, queue=3))
+    assert [len(answer.tokens) for answer in answers] == [request.max_tokens for request in requests]
+    assert [answer.text for answer in answers[:4]] == [
+        session.generate(parts, max_tokens=request.max_tokens)
+        for parts, request in zip(QUESTIONS, requests, strict=False)
+    ]
+
+
+def test_events_come_one_by_one_and_end(session: Session) -> None:
+    with Engine(session) as engine:
+        *tokens, last = engine.submit(Request(user("Say yes."), max_tokens=5))
+    assert all(isinstance(event, TokenEvent) for event in tokens)
+    assert isinstance(last, Finished)
+    assert last.reason in ("stop", "length")
+    assert last.usage.prompt_tokens == len(session.conversations.prompt(user("Say yes.")).ids)
+    text = "".join(piece.text for event in (*tokens, last) for piece in event.pieces)
+    assert text == session.generate("Say yes.", max_tokens=5)
+
+
+def test_an_event_loop_receives_the_same_events(session: Session) -> None:
+    async def text(engine: Engine, question: str) -> str:
+        events = [event async for event in engine.submit(Request(user(question), max_tokens=12))]
+        return "".join(piece.text for event in events for piece in event.pieces)
+
+    async def both(engine: Engine) -> list[str]:
+        return await asyncio.gather(text(engine, "Say yes."), text(engine, "Say no."))
+
+    with Engine(session) as engine:
+        found = asyncio.run(both(engine))
+    assert found == [session.generate(question, max_tokens=12) for question in ("Say yes.", "Say no.")]
+
+
+def test_a_request_that_cannot_be_read_ends_alone(session: Session) -> None:
+    with Engine(session) as engine:
+        good = engine.submit(Request(user("Say yes."), max_tokens=5))
+        bad = engine.submit(Request(user(Media("series", "missing.csv"), "What is it?")))
+        with pytest.raises(DataError, match=r"missing\.csv"):
+            bad.result(PATIENCE)
+        assert bad.finished.reason == "error"
+        assert good.result(PATIENCE).text == session.generate("Say yes.", max_tokens=5)
+
+
+def endless(session: Session) -> None:
+    session.banned = session.banned.new_tensor([*session.banned.tolist(), *session.ends])
+
+
+def test_a_cancelled_request_frees_its_slot(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=1)) as engine:
+        first = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        events = iter(first)
+        next(events)
+        second = engine.submit(Request(user("Say no."), max_tokens=3))
+        first.cancel()
+        assert len(second.result(PATIENCE).tokens) == 3
+        assert first.finished.reason == "cancelled"
+        assert engine.stats().free_slots == 1
+
+
+def test_a_full_queue_refuses(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=1, queue=1)) as engine:
+        running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        next(iter(running))
+        engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        with pytest.raises(QueueFullError):
+            engine.submit(Request(user("Say yes."), max_tokens=10**9))
+
+
+def test_a_failure_of_the_device_ends_all_and_is_told_to_later_requests(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(session)
+    broken = threading.Event()
+    decoder = session.decoders["lm"]
+    start = type(decoder).start
+
+    def start_to_break(self: Any, state: Any) -> Any:
+        decoding = start(self, state)
+        step = decoding.step
+
+        def break_once(ids: Any) -> Any:
+            if broken.is_set():
+                raise RuntimeError("the device is gone")
+            return step(ids)
+
+        decoding.step = break_once
+        return decoding
+
+    monkeypatch.setattr(type(decoder), "start", start_to_break)
+    with Engine(session, EngineSettings(slots=1)) as engine:
+        generations = [engine.submit(Request(user("Say yes."), max_tokens=10**9)) for _ in range(2)]
+        next(iter(generations[0]))
+        broken.set()
+        for generation in generations:
+            with pytest.raises(RuntimeError, match="the device is gone"):
+                generation.result(PATIENCE)
+        with pytest.raises(EngineError, match="the device is gone"):
+            engine.submit(Request(user("Say yes.")))
+
+
+def test_closing_cancels_and_draining_waits(session: Session) -> None:
+    endless(session)
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        assert not engine.drain(timeout=0.0)
+        with pytest.raises(EngineError, match="being closed"):
+            engine.submit(Request(user("Say yes.")))
+    assert generation.finished.reason == "cancelled"
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=3))
+        assert engine.drain(PATIENCE)
+        assert generation.finished.reason == "length"
+
+
+def test_a_deadline_ends_an_answer_as_it_is(session: Session) -> None:
+    endless(session)
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=10**9, deadline_s=0.2))
+        assert generation.result(PATIENCE).finish_reason == "deadline"
+
+
+def test_an_answer_goes_on_from_a_snapshot(session: Session, greedy: Greedy) -> None:
+    endless(session)
+    first, second = user("Say yes."), user("And again?")
+    with Engine(session) as engine:
+        generation = engine.submit(Request(first, max_tokens=6))
+        answer = generation.result(PATIENCE)
+        following = Request(second, max_tokens=6, state=generation.snapshot())
+        twice = [engine.submit(following) for _ in range(2)]
+        found = [generation.result(PATIENCE).tokens for generation in twice]
+    ids = [*prompt_ids(session, first), *answer.tokens, *session.ends, *prompt_ids(session, second)]
+    assert found == [tuple(greedy(ids, 6))] * 2
+    assert twice[0].snapshot().tokens_read == len(ids) + 5
+
+
+def prompt_ids(session: Session, turns: tuple[Turn, ...]) -> list[int]:
+    return session.conversations.prompt(turns).ids.tolist()
+
+
+def test_a_text_is_continued_as_it_is(session: Session, greedy: Greedy) -> None:
+    endless(session)
+    with Engine(session) as engine:
+        answer = engine.submit(Request(prompt="Once upon", max_tokens=6)).result(PATIENCE)
+    assert list(answer.tokens) == greedy(session.model.tokenizer.encode("Once upon"), 6)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_tokens_do_not_depend_on_the_neighbors(session: Session, data: st.DataObject) -> None:
+    slots = data.draw(st.integers(1, 5), "slots")
+    chunk = data.draw(st.sampled_from([16, 64, 512]), "chunk")
+    alone = EngineSettings(slots=1, prefill_chunk=chunk, prefix_cache_bytes=0)
+    cache = data.draw(st.sampled_from([0, 2**28]), "cache")
+    requests = [
+        Request(
+            user(*data.draw(st.sampled_from(QUESTIONS))),
+            max_tokens=data.draw(st.integers(1, 20)),
+            priority=data.draw(st.integers(0, 1)),
+            sampling=Sampling(temperature=data.draw(st.sampled_from([0.0, 1.0])), seed=data.draw(st.integers(0, 9))),
+        )
+        for _ in range(data.draw(st.integers(2, 7), "requests"))
+    ]
+    leaving = [data.draw(st.none() | st.integers(0, 5), "leaves after") for _ in requests]
+    with Engine(session, alone) as engine:
+        expected = [engine.submit(request).result(PATIENCE).tokens for request in requests]
+    with Engine(session, EngineSettings(slots=slots, prefill_chunk=chunk, prefix_cache_bytes=cache)) as engine:
+        found: list[tuple[int, ...]] = [()] * len(requests)
+
+        def follow(index: int) -> None:
+            generation = engine.submit(requests[index])
+            for event in generation:
+                if isinstance(event, TokenEvent):
+                    found[index] += (event.token,)
+                if leaving[index] is not None and len(found[index]) >= leaving[index]:
+                    generation.cancel()
+
+        threads = [threading.Thread(target=follow, args=(index,)) for index in range(len(requests))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        stats = engine.stats()
+    for tokens, whole, left_after in zip(found, expected, leaving, strict=True):
+        assert tokens == whole[: len(tokens)]
+        assert len(tokens) == len(whole) or left_after is not None
+    assert (stats.running, stats.waiting, stats.free_slots) == (0, 0, slots)
+
+
+def test_a_long_prompt_does_not_hold_up_a_short_one(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=2, prefill_chunk=16)) as engine:
+        long = engine.submit(Request(user("x" * 200_000), max_tokens=1))
+        short = engine.submit(Request(user("Say yes."), max_tokens=3))
+        assert len(short.result(PATIENCE).tokens) == 3
+        assert long.finished is None
+
+
+def test_a_higher_priority_goes_first(session: Session) -> None:
+    endless(session)
+    with Engine(session, EngineSettings(slots=1)) as engine:
+        running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        low = engine.submit(Request(user("Say no."), max_tokens=10**9))
+        high = engine.submit(Request(user("Say no."), max_tokens=2, priority=1))
+        while len(engine._waiting) < 2:
+            next(iter(running))
+        running.cancel()
+        high.result(PATIENCE)
+        assert low.finished is None

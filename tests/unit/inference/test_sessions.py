@@ -1,0 +1,150 @@
+"""Conversations that are kept, against one request with the whole conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modrwkv_core.errors import CheckpointError, DataError, ModRWKVError
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.session import Session
+from modrwkv_core.inference.sessions import Conversation, SessionStore
+from modrwkv_core.interfaces.record import Text, Turn
+
+PATIENCE = 120
+
+
+@pytest.fixture
+def engine(session: Session) -> Iterator[Engine]:
+    session.banned = session.banned.new_tensor([*session.banned.tolist(), *session.ends])
+    with Engine(session) as engine:
+        yield engine
+
+
+def user(text: str) -> tuple[Turn]:
+    return (Turn("user", (Text(text),)),)
+
+
+def ask(store: SessionStore, conversation: Conversation, text: str) -> tuple[int, ...]:
+    request = Request(user(text), max_tokens=5, session=conversation.name)
+    return store.submit(request).result(PATIENCE).tokens
+
+
+def test_a_session_remembers_its_turns(engine: Engine, greedy: Callable[[list[int], int], list[int]]) -> None:
+    store = SessionStore(engine)
+    one, other = store.create(), store.create()
+    first, alike = (ask(store, conversation, "Say yes.") for conversation in (one, other))
+    second = ask(store, one, "Again.")
+    assert first == alike
+    session = engine.session
+    prompts = [session.conversations.prompt(user(text)).ids.tolist() for text in ("Say yes.", "Again.")]
+    ids = [*prompts[0], *first, *session.ends, *prompts[1]]
+    assert list(second) == greedy(ids, 5)
+    assert store.get(one.name).turns == 2
+    assert store.get(one.name).tokens_read == len(ids) + 4
+
+
+def test_a_fork_goes_its_own_way_from_the_same_state(engine: Engine) -> None:
+    store = SessionStore(engine)
+    one = store.create()
+    ask(store, one, "Say yes.")
+    fork = store.fork(one.name)
+    ask(store, fork, "Say no.")
+    again = store.fork(one.name)
+    assert ask(store, again, "Louder.") == ask(store, one, "Louder.")
+    assert store.get(fork.name).turns == 2
+
+
+def test_an_undone_turn_was_never_said(engine: Engine) -> None:
+    store = SessionStore(engine, undo=2)
+    one = store.create()
+    for text in ("Say yes.", "Louder."):
+        ask(store, one, text)
+    expected = ask(store, one, "Again.")
+    ask(store, one, "Quite different.")
+    store.undo(one.name)
+    store.undo(one.name)
+    assert ask(store, one, "Again.") == expected
+    store.undo(one.name)
+    with pytest.raises(DataError, match="nothing that can be undone"):
+        store.undo(store.undo(one.name).name)
+
+
+def test_the_first_turn_can_be_undone(engine: Engine) -> None:
+    store = SessionStore(engine)
+    one = store.create()
+    expected = ask(store, one, "Say yes.")
+    store.undo(one.name)
+    assert ask(store, one, "Say yes.") == expected
+    assert store.get(one.name).turns == 1
+
+
+def test_saved_sessions_survive_a_restart(engine: Engine, tmp_path: Path) -> None:
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        kept, lost = store.create(), store.create()
+        ask(store, kept, "Say yes.")
+        store.save(kept.name)
+        ask(store, kept, "Louder.")
+        ask(store, lost, "Say yes.")
+        fork = store.fork(kept.name)
+        expected = ask(store, fork, "Again.")
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        assert store.names() == [kept.name]
+        assert store.get(kept.name).turns == 2
+        assert ask(store, kept, "Again.") == expected
+        store.undo(kept.name)
+        store.undo(kept.name)
+        with pytest.raises(DataError, match="there is no session"):
+            store.get(lost.name)
+        store.delete(kept.name)
+        assert store.names() == []
+    assert list((tmp_path / "sessions").iterdir()) == []
+
+
+def test_sessions_of_another_model_and_damaged_ones_are_refused(engine: Engine, tmp_path: Path) -> None:
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        one = store.create()
+        ask(store, one, "Say yes.")
+        store.save(one.name)
+    engine.session.model_digest = "another@0123456789abcdef"
+    with (
+        SessionStore(engine, tmp_path / "sessions") as store,
+        pytest.raises(CheckpointError, match=r"not to another \(0123456789ab\)"),
+    ):
+        store.get(one.name)
+    (tmp_path / "sessions" / one.name / "conversation.json").write_text("{}")
+    with SessionStore(engine, tmp_path / "sessions") as store, pytest.raises(CheckpointError, match="is damaged"):
+        store.get(one.name)
+
+
+def test_what_is_saved_makes_room_for_others(engine: Engine, tmp_path: Path) -> None:
+    with SessionStore(engine, tmp_path / "sessions", limit=2) as store:
+        one = store.create()
+        expected = ask(store, one, "Say yes.")
+        store.save(one.name)
+        two = store.create()
+        three = store.create()
+        with pytest.raises(ModRWKVError, match="there are 2 sessions already"):
+            store.create()
+        store.delete(two.name)
+        assert ask(store, three, "Say yes.") == expected
+        assert store.get(one.name).turns == 1
+
+
+def test_a_session_answers_one_request_at_a_time(engine: Engine) -> None:
+    store = SessionStore(engine)
+    one = store.create()
+    generation = store.submit(Request(user("Say yes."), max_tokens=10**9, session=one.name))
+    with pytest.raises(ModRWKVError, match="is being answered"):
+        store.submit(Request(user("Say no."), session=one.name))
+    with pytest.raises(ModRWKVError, match="is being answered"):
+        store.undo(one.name)
+    next(iter(generation))
+    generation.cancel()
+    generation.result(PATIENCE)
+    assert store.get(one.name).turns == 1
+    with pytest.raises(DataError, match="there is no session"):
+        store.submit(Request(user("Say no."), session="../etc"))
