@@ -12,7 +12,16 @@ from typing import Any
 __all__ = ["fingerprint"]
 
 
-PACKAGES = ("torch", "triton", "modrwkv", "modrwkv-kernels", "rwkv", "flash-linear-attention", "transformers")
+PACKAGES = (
+    "torch",
+    "triton",
+    "modrwkv",
+    "modrwkv-kernels",
+    "rwkv",
+    "flash-linear-attention",
+    "transformers",
+    "xllamacpp",
+)
 
 
 def fingerprint(device: str = "cpu") -> dict[str, Any]:

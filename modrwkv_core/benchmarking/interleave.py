@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 __all__ = ["Timing", "interleave"]
+
+Name = TypeVar("Name", bound=Hashable)
 
 WARM_UP = 2
 MIN_ROUNDS = 3
@@ -36,12 +39,12 @@ class Timing:
 
 
 def interleave(
-    cases: Mapping[str, Callable[[], object]],
+    cases: Mapping[Name, Callable[[], object]],
     *,
     seconds: float,
     device: str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
+) -> dict[Name, Timing]:
     """Measure all cases in turns.
 
     Args:
@@ -63,7 +66,7 @@ def interleave(
     for run in cases.values():
         for _ in range(WARM_UP):
             timed(run)
-    times: dict[str, list[float]] = {name: [] for name in cases}
+    times: dict[Name, list[float]] = {name: [] for name in cases}
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < MIN_ROUNDS or time.perf_counter() < end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,15 +15,19 @@ from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.benchmarking.baselines import LLAMA, RWKV_PIP, MissingBaselineError, llama, official_rwkv
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import interleave
+from modrwkv_core.benchmarking.llama_cpp import LLAMA_CPP, LlamaCpp
 from modrwkv_core.benchmarking.report import Row, TimeReport
 from modrwkv_core.benchmarking.roofline import measure_roofline
 from modrwkv_core.benchmarking.sizes import ModelSize, random_model
+from modrwkv_core.interop.gguf import OutType
 
 __all__ = ["bench_prefill"]
 
 
 def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) -> TimeReport:
     """Measure the prefill of one prompt of ``tokens``; float32 on the CPU, bfloat16 on a GPU.
+
+    llama.cpp is measured on the CPU, with matrices in bf16 and q8_0.
 
     The bound is that of the matrix products, or of reading the weights once. Only products that ours computes count: it
     leaves out what no later token needs and, where a kernel skips them, products with zeros.
@@ -42,7 +47,7 @@ def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) 
         checkpoint = Path(folder) / "model.pth"
         model = random_model(size, checkpoint).to(device, dtype)
         cases: dict[str, Callable[[], object]] = {"ours": lambda: _prefill(model, ids)}
-        for baseline, make in _baselines(size, checkpoint, ids, device, dtype).items():
+        for baseline, make in _baselines(size, model, checkpoint, ids, device, dtype).items():
             try:
                 cases[baseline] = make()
             except MissingBaselineError as missing:
@@ -78,20 +83,26 @@ def _prefill(model: RWKV7, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _baselines(
-    size: ModelSize, checkpoint: Path, ids: torch.Tensor, device: str, dtype: torch.dtype
+    size: ModelSize, model: RWKV7, checkpoint: Path, ids: torch.Tensor, device: str, dtype: torch.dtype
 ) -> dict[str, Callable[[], Callable[[], object]]]:
     def official() -> Callable[[], object]:
-        model = official_rwkv(checkpoint, "cpu fp32" if device == "cpu" else "cuda bf16")
+        baseline = official_rwkv(checkpoint, "cpu fp32" if device == "cpu" else "cuda bf16")
         prompt = ids[0].tolist()
-        return lambda: model.forward(prompt, None)
+        return lambda: baseline.forward(prompt, None)
 
     def transformer() -> Callable[[], object]:
-        model = llama(size, device, dtype).eval()
+        baseline = llama(size, device, dtype).eval()
 
         @torch.inference_mode()
         def prefill() -> object:
-            return model(ids, use_cache=True, logits_to_keep=1).logits
+            return baseline(ids, use_cache=True, logits_to_keep=1).logits
 
         return prefill
 
-    return {RWKV_PIP: official, LLAMA: transformer}
+    def llama_cpp(out_type: OutType) -> Callable[[], object]:
+        prompt = ids[0].tolist()
+        rival = LlamaCpp(model, checkpoint.parent, out_type, sequences=1, tokens=len(prompt) + 1)
+        return lambda: rival.generate([prompt], 1)
+
+    rivals = {name: partial(llama_cpp, out_type) for name, out_type in LLAMA_CPP.items()}
+    return {RWKV_PIP: official, LLAMA: transformer, **rivals}

@@ -268,11 +268,19 @@ class Session:
         self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
     ) -> list[Forecast]:
         """Continue the latest series of each conversation, all of them together; see :meth:`forecast`."""
+        name = self.forecast_head_name(head)
+        return forecast_series(self.model, self.conversations, conversations, horizon, name)
+
+    def forecast_head_name(self, head: str | None) -> str:
+        """Return the name of the forecast head that is wanted, or of the only one.
+
+        Raises:
+            ModRWKVError: The model has no forecast head, or several and none was named.
+        """
         heads = self.model.query_heads().items()
-        name = self._chosen(
+        return self._chosen(
             [name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head
         )
-        return forecast_series(self.model, self.conversations, conversations, horizon, name)
 
     def token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
         """Return the token head of this name, or the only one, and what continues its answers.

@@ -16,7 +16,16 @@ from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.readers.files import limit_from_environment, read_media
 
-__all__ = ["MAX_SAMPLES", "MAX_SAMPLES_VARIABLE", "RATES", "AudioModality"]
+__all__ = [
+    "MAX_SAMPLES",
+    "MAX_SAMPLES_VARIABLE",
+    "RATES",
+    "AudioModality",
+    "check_format",
+    "check_whole",
+    "to_waveform",
+    "unreadable",
+]
 
 MAX_SAMPLES: Final = 2**28
 """Samples of all channels above which a file is refused unless told otherwise: 1 GiB, 46 min of stereo at 48 kHz."""
@@ -76,15 +85,15 @@ class AudioModality(Modality[Waveform]):
                 NaN or infinite; the rate is none of :data:`RATES`.
         """
         if isinstance(media, Waveform):
-            return _waveform(media.samples, media.rate, "the waveform")
+            return to_waveform(media.samples, media.rate, "the waveform")
         if isinstance(media, tuple) and len(media) == 2:
             array, rate = media
-            return _waveform(_to_full_scale(array), rate, "the given array")
+            return to_waveform(_to_full_scale(array), rate, "the given array")
         if isinstance(media, tuple | np.ndarray):
             raise DataError("an array of samples needs its rate", hint="give (array, samples per second)")
         content, name = read_media(media)
         samples, rate = self._read(content, name)
-        return _waveform(samples, rate, name)
+        return to_waveform(samples, rate, name)
 
     def examples(self) -> list[Waveform]:
         """Return a tenth and half a second of a tone in noise, 16,000 samples per second."""
@@ -97,35 +106,64 @@ class AudioModality(Modality[Waveform]):
         try:
             with soundfile.SoundFile(_Content(_with_size(content))) as file:
                 self._check(file, name)
-                samples, announced, rate = file.read(dtype="float32", always_2d=True), file.frames, file.samplerate
+                samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+                check_whole(file, name, len(samples))
         except soundfile.LibsndfileError as error:
-            raise DataError(
-                f"{name} is not a recording, or a damaged one: {error.error_string}",
-                hint="WAV, FLAC, OGG and MP3 files can be read",
-            ) from error
-        if len(samples) < 0.98 * announced:  # an MP3 file without a header only lets libsndfile guess
-            raise DataError(f"{name} is truncated: it holds {len(samples)} of {announced} samples", hint=_AGAIN)
+            raise unreadable(name, error) from error
         return samples, rate
 
     def _check(self, file: soundfile.SoundFile, name: str) -> None:
         """Refuse a file that announces too much to be decoded, or more than it holds."""
-        if not file.seekable():
-            raise DataError(f"{name} is an instrument of the format {file.format}, not a recording", hint=_AGAIN)
-        if file.format not in FORMATS:
-            raise DataError(
-                f"{name} has the format {file.format}, in which a truncated recording looks whole",
-                hint="convert it to WAV or FLAC",
-            )
+        check_format(file, name)
         if file.frames * file.channels > self.max_samples:
             raise DataError(
                 f"{name} is too large: {file.frames:,} samples in {file.channels} channels, "
                 f"the limit is {self.max_samples:,} in all",
                 hint=f"cut it into parts, or set {MAX_SAMPLES_VARIABLE}; a damaged header may also announce too much",
             )
-        # libsndfile reads what is left of a truncated file, and only its log tells.
-        for announced, found in SIZES.findall(file.extra_info):
-            if int(found) < int(announced) < STREAMED:
-                raise DataError(f"{name} is truncated: it holds {found} of {announced} bytes", hint=_AGAIN)
+        check_whole(file, name)
+
+
+def unreadable(name: str, error: soundfile.LibsndfileError) -> DataError:
+    """Return the error of a file that libsndfile cannot read."""
+    return DataError(
+        f"{name} is not a recording, or a damaged one: {error.error_string}",
+        hint="WAV, FLAC, OGG and MP3 files can be read",
+    )
+
+
+def check_format(file: soundfile.SoundFile, name: str) -> None:
+    """Refuse files that are no recordings, and formats in which it does not show that a file is cut off.
+
+    Raises:
+        DataError: The file is one of them.
+    """
+    if not file.seekable():
+        raise DataError(f"{name} is an instrument of the format {file.format}, not a recording", hint=_AGAIN)
+    if file.format not in FORMATS:
+        raise DataError(
+            f"{name} has the format {file.format}, in which a truncated recording looks whole",
+            hint="convert it to WAV or FLAC",
+        )
+
+
+def check_whole(file: soundfile.SoundFile, name: str, frames: int | None = None) -> None:
+    """Refuse a file that is cut off.
+
+    Args:
+        file: The file.
+        name: What to call it.
+        frames: How many were read until its end; None before it is read.
+
+    Raises:
+        DataError: It holds less than it announces.
+    """
+    # libsndfile reads what is left of a truncated file, and only its log tells.
+    for announced, found in SIZES.findall(file.extra_info):
+        if int(found) < int(announced) < STREAMED:
+            raise DataError(f"{name} is truncated: it holds {found} of {announced} bytes", hint=_AGAIN)
+    if frames is not None and frames < 0.98 * file.frames:  # an MP3 file without a header only lets libsndfile guess
+        raise DataError(f"{name} is truncated: it holds {frames} of {file.frames} samples", hint=_AGAIN)
 
 
 def _with_size(content: bytes) -> bytes:
@@ -168,8 +206,12 @@ def _to_full_scale(given: ArrayLike) -> Samples:
     return array
 
 
-def _waveform(samples: Samples, rate: int, name: str) -> Waveform:
-    """Check ``samples``, ``[samples]`` or ``[samples, channels]``, and average the channels."""
+def to_waveform(samples: Samples, rate: int, name: str) -> Waveform:
+    """Check ``samples``, ``[samples]`` or ``[samples, channels]``, and average the channels.
+
+    Raises:
+        DataError: There are none, some are NaN or infinite, or the rate is none of :data:`RATES`.
+    """
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS):
         raise DataError(f"{name} has the shape {list(samples.shape)}", hint=_SHAPE)
     if not samples.size:

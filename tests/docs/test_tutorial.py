@@ -21,6 +21,7 @@ def test_a_reader_trains_asks_evaluates_and_resumes(tmp_path: Path, follow: Call
 
     follow(DOCS / "explanation" / "data-flow.md", tmp_path)
     follow(DOCS / "how-to" / "checkpoints.md", tmp_path)
+    follow(DOCS / "how-to" / "export.md", tmp_path)
     follow(DOCS / "how-to" / "resume.md", tmp_path)
     here, there = (tmp_path / run / "checkpoints/step-00000032" for run in ("runs/long", "elsewhere/moved"))
     weights = [path.name for path in here.glob("*.safetensors")]

@@ -15,15 +15,16 @@ from modrwkv_core.benchmarking.sizes import ModelSize, random_model
 from modrwkv_core.cli.bench import bench
 
 LLAMA, FLA, OFFICIAL = "Llama (transformers)", "flash-linear-attention", "rwkv (PyPI)"
+LLAMA_CPP = {"llama.cpp, bf16", "llama.cpp, q8_0"}
 # Options, and the baselines that are measured or listed as missing.
 COMPARED: dict[str, tuple[list[str], set[str]]] = {
     "wkv7": (["--tokens", "16", "--heads", "1", "--float32-decay", "--states", "3"], {FLA}),
     "layer": (["--size", "2x64", "--tokens", "8"], {FLA, LLAMA}),
     "train": (["--size", "2x64", "--batch-size", "1", "--tokens", "8", "--vocab-size", "40"], {FLA, LLAMA}),
-    "prefill": (["--size", "2x64", "--tokens", "8", "--vocab-size", "40"], {OFFICIAL, LLAMA}),
+    "prefill": (["--size", "2x64", "--tokens", "8", "--vocab-size", "40"], {OFFICIAL, LLAMA, *LLAMA_CPP}),
     "decode": (
         ["--size", "2x64", "--vocab-size", "40", "--batch-size", "1", "--batch-size", "2"],
-        {FLA, LLAMA, OFFICIAL},
+        {FLA, LLAMA, OFFICIAL, *LLAMA_CPP},
     ),
 }
 
