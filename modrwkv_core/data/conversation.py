@@ -193,7 +193,7 @@ class ConversationEncoder:
             stream.write(self.template.answer_opening(self.tokenizer))
             return self._finish(stream)
 
-    def prompt_segments(self, turns: Sequence[Turn], max_tokens: int) -> Iterator[Sample]:
+    def prompt_segments(self, turns: Sequence[Turn], max_tokens: int, *, think: bool = True) -> Iterator[Sample]:
         """Encode as :meth:`prompt`, segment by segment: together, they are the prompt.
 
         Media are decoded when their segment is asked for, so that a film needs no more memory than a clip.
@@ -202,6 +202,7 @@ class ConversationEncoder:
             turns: In order; the last is the user's.
             max_tokens: A segment ends after the text or medium with which it has so many tokens, or with which its
                 media fill 32 MiB.
+            think: Whether the model thinks first if the chat template wants that.
 
         Raises:
             DataError: The turns are not a conversation that this model can answer.
@@ -211,8 +212,13 @@ class ConversationEncoder:
             for _ in self._write_prompt(stream, turns):
                 if len(stream.ids) >= max_tokens or stream.media_bytes >= _SEGMENT_BYTES:
                     yield stream.take_segment()
-            stream.write(self.template.answer_opening(self.tokenizer))
+            opening = self.template.answer_opening if think else partial(self.template.opening, "assistant")
+            stream.write(opening(self.tokenizer))
             yield stream.take_segment()
+
+    def answer(self, text: str) -> list[int]:
+        """Encode ``text`` as all that the assistant says in a turn, with the turn's end."""
+        return [*self._text(text, Turn("assistant", (Text(text),)), 0), *self._closing]
 
     def query(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
         """Encode ``turns``, the last of which is the user's, and a query after them.

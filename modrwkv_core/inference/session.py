@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
+from modrwkv_core.data.batch import IGNORE, Sample
 from modrwkv_core.data.packing import pack
-from modrwkv_core.errors import ComponentError, ModRWKVError
+from modrwkv_core.errors import ComponentError, DataError, ModRWKVError
 from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
+from modrwkv_core.inference.likelihood import continuation_likelihoods
 from modrwkv_core.inference.prompts import prefill_segments
 from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
@@ -27,6 +29,7 @@ from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.guard import guard
+from modrwkv_core.interfaces.likelihood import LogLikelihood
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest
@@ -225,6 +228,58 @@ class Session:
         template = self.model.template
         return AnswerText(self.model.tokenizer, stop, template.thinks, leading_space=not template.markers)
 
+    def log_likelihoods(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        texts: Sequence[str],
+        head: str | None = None,
+        *,
+        chat: bool = True,
+    ) -> list[LogLikelihood]:
+        """Return how likely each text is after its conversation.
+
+        Args:
+            conversations: One for each text; one that stands several times is read once.
+            texts: Each is the assistant's whole turn, of which the end is scored too. Without the chat template, it
+                goes on from where the conversation's text ends.
+            head: Name of the token head; None takes the only one.
+            chat: Whether the chat template is used. Otherwise a conversation is the text of its turns, from the
+                beginning of a text, for which the id 0 stands as in the training of the RWKV-7 models; it may be empty.
+
+        Raises:
+            ModRWKVError: The model has no token head, or several and none was named.
+            DataError: A conversation cannot be read, or a text is empty.
+        """
+        token_head = self.token_head(head)[0]
+        if not all(texts):
+            raise DataError("an empty text has no likelihood", hint="leave empty texts out")
+        ids = [self.conversations.answer(text) if chat else self._encode(text) for text in texts]
+        if not ids:
+            return []
+        distinct = {id(turns): turns for turns in conversations}
+        prompts = [
+            self.conversations.prompt_segments(turns, PREFILL_CHUNK, think=False)
+            if chat
+            else iter([self._plain(turns)])
+            for turns in distinct.values()
+        ]
+        places = {name: place for place, name in enumerate(distinct)}
+        rows = [places[id(turns)] for turns in conversations]
+        logits_BV, state = self._prefill(prompts, head)
+        self._require_finite(logits_BV)
+        return continuation_likelihoods(self.model.backbone, token_head, logits_BV[rows], state.select(rows), ids)
+
+    def _plain(self, turns: Sequence[Turn]) -> Sample:
+        parts = [part for turn in turns for part in turn.parts]
+        if not all(isinstance(part, Text) for part in parts):
+            raise DataError("plain text holds no media and no targets", hint="score it with the chat template")
+        ids = torch.tensor([0, *self._encode("".join(part.text for part in parts if isinstance(part, Text)))])
+        return Sample("text", ids, torch.full_like(ids, IGNORE), (), {})
+
+    def _encode(self, text: str) -> list[int]:
+        with guard(self.model.tokenizer.origin, "encode()"):
+            return self.model.tokenizer.encode(text)
+
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         """Ask a query head at the end of each conversation, all of them together.
 
@@ -342,7 +397,11 @@ class Session:
             Logits of the first token of each answer ``[B, V]``, and the state of the conversations, which can be
             forked, saved and gone on from.
         """
-        prompts = [self.conversations.prompt_segments(turns, PREFILL_CHUNK) for turns in conversations]
+        return self._prefill(
+            [self.conversations.prompt_segments(turns, PREFILL_CHUNK) for turns in conversations], head
+        )
+
+    def _prefill(self, prompts: Sequence[Iterator[Sample]], head: str | None) -> tuple[Tensor, State]:
         with torch.inference_mode():
             last, state = prefill_segments(self.model, prompts)
             token_head = self.token_head(head)[0]

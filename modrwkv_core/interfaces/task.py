@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from modrwkv_core.interfaces.config import MetricConfig, TaskConfig
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.guard import Origin
+from modrwkv_core.interfaces.likelihood import LogLikelihood
 from modrwkv_core.interfaces.record import Record, Turn
 
 __all__ = ["Predictor", "Records", "Task", "TaskSample"]
@@ -25,6 +26,20 @@ class Predictor(Protocol):
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         """Let a token head answer each conversation greedily, in words."""
+        ...
+
+    def log_likelihoods(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        texts: Sequence[str],
+        head: str | None = None,
+        *,
+        chat: bool = True,
+    ) -> list[LogLikelihood]:
+        """Let a token head say how likely each text is as the answer to its conversation.
+
+        Without the chat template, conversations are plain text, which may be empty, and texts go on from it.
+        """
         ...
 
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
@@ -52,7 +67,7 @@ class TaskSample:
 
     Attributes:
         record: The record.
-        prompt: What the model is asked: turns that end with the user's.
+        prompt: What the model is asked: turns that end with the user's; none where a text is scored from its beginning.
         truth: What it should predict, in a form that the task's metrics compare.
         group: Samples of one group are also scored by themselves, under this name; None for none.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.config import TaskConfig
 from modrwkv_core.interfaces.forecast import Forecast
+from modrwkv_core.interfaces.likelihood import LogLikelihood
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.interfaces.record import Record, Turn
 from modrwkv_core.interfaces.task import Task, TaskSample
@@ -54,7 +55,7 @@ class TaskContract(ComponentContract):
         return [installed().implementation("metric", config.type)(config) for config in task.config.metrics]
 
     def test_samples_are_questions_with_true_answers(self, settings: Mapping[str, Any]) -> None:
-        """A sample keeps its record, has a true answer, and its prompt ends with the user's turn.
+        """A sample keeps its record, has a true answer, and its prompt ends with the user's turn or is empty.
 
         Remedy: give the turns before the assistant's last one as ``prompt``.
         """
@@ -64,7 +65,7 @@ class TaskContract(ComponentContract):
             assert sample.record is task.data[index], f"{self.name} gives a sample of another record"
             assert sample.truth is not None, f"{sample.record.key} has no true answer in {self.name}"
             roles = [turn.role for turn in sample.prompt]
-            assert roles[-1:] == ["user"], f"the prompt of {sample.record.key} has the turns {roles}"
+            assert roles[-1:] in (["user"], []), f"the prompt of {sample.record.key} has the turns {roles}"
 
     def test_asks_the_model_about_each_sample(self, settings: Mapping[str, Any]) -> None:
         """The model is asked the prompts, whatever the batch, and gives one prediction for each sample.
@@ -73,7 +74,7 @@ class TaskContract(ComponentContract):
         """
         task = self.task(settings)
         samples = self.samples(task)
-        oracle = _Oracle({id(sample.prompt): self.answer(sample) for sample in samples})
+        oracle = _Oracle([(sample.prompt, self.answer(sample)) for sample in samples])
         together = list(task.predict(oracle, samples))
         assert len(together) == len(samples), f"{self.name} gives {len(together)} predictions for {len(samples)}"
         alone = [prediction for sample in samples for prediction in task.predict(oracle, [sample])]
@@ -88,7 +89,7 @@ class TaskContract(ComponentContract):
         """
         task = self.task(settings)
         samples = self.samples(task)
-        oracle = _Oracle({id(sample.prompt): self.answer(sample) for sample in samples})
+        oracle = _Oracle([(sample.prompt, self.answer(sample)) for sample in samples])
         for metric in self.metrics(task):
             model = _score(metric, task.predict(oracle, samples), samples)
             for name, guess in task.baselines().items():
@@ -135,11 +136,28 @@ def _refusal(task: Task[Any, Any], record: Record) -> str | None:
 class _Oracle:
     """Gives the answer that belongs to a prompt, however it is asked."""
 
-    def __init__(self, answers: Mapping[int, Any]) -> None:
-        self._answers = answers
+    def __init__(self, answers: Sequence[tuple[Sequence[Turn], Any]]) -> None:
+        self._answers = {id(prompt): answer for prompt, answer in answers}
+        # Texts that are scored from their beginning share one prompt: the empty one.
+        self._texts = {(id(prompt), answer) for prompt, answer in answers if isinstance(answer, str)}
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
         return self._all(conversations)
+
+    def log_likelihoods(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        texts: Sequence[str],
+        head: str | None = None,
+        *,
+        chat: bool = True,
+    ) -> list[LogLikelihood]:
+        self._all(conversations)
+        true = [(id(turns), text) in self._texts for turns, text in zip(conversations, texts, strict=True)]
+        return [
+            LogLikelihood(0.0 if right else -1000.0 * len(text), len(text), right)
+            for text, right in zip(texts, true, strict=True)
+        ]
 
     def predict(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> list[Any]:
         return self._all(conversations)
