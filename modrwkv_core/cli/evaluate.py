@@ -33,11 +33,13 @@ def evaluate(
 ) -> None:
     """Evaluate the model of RUN on the tasks of its manifest, next to baselines.
 
-    Writes results.json, and report.html as `modrwkv report` does, into RUN.
+    Writes results.json, predictions.jsonl with what the model predicted for each sample, and report.html as
+    `modrwkv report` does, into RUN. `modrwkv compare` says which differences between runs are significant.
     """
     from modrwkv_core.evaluation import results as scores
     from modrwkv_core.evaluation.cards import evaluation_cards, write_evaluations
     from modrwkv_core.evaluation.evaluator import evaluate
+    from modrwkv_core.evaluation.predictions import PREDICTIONS, write_predictions
     from modrwkv_core.evaluation.run_report import write_run_report
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.record import Media
@@ -60,7 +62,8 @@ def evaluate(
             if asked := scores.questions(result):
                 click.echo(asked + "\n")
         click.echo(scores.table(results))
-    scores.write_results(run / "results.json", manifest.name, results)
+    scores.write_results(run / scores.RESULTS, manifest.name, results)
+    write_predictions(run / PREDICTIONS, results)
     write_evaluations(run, [evaluation_cards(result, decode) for result in results])
     report = write_run_report(run)
     session.loaded.registry.hook.modrwkv_evaluated(

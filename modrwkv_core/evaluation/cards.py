@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.evaluation.drawing import Drawing
 from modrwkv_core.evaluation.plots import draw_forecast, draw_signal
-from modrwkv_core.evaluation.results import format_margin
-from modrwkv_core.interfaces.forecast import Forecast
+from modrwkv_core.evaluation.results import format_interval, format_margin
+from modrwkv_core.interfaces.forecast import Continuation, Forecast
+from modrwkv_core.interfaces.likelihood import LogLikelihood
 from modrwkv_core.interfaces.record import Media, Target, Text, Turn
 from modrwkv_core.interfaces.result import Example, Result, Score
 from modrwkv_core.interfaces.signals import TimeSeries
@@ -66,6 +67,7 @@ class Chart:
     metric: str
     direction: str
     ahead: bool
+    interval: str
     margin: str
     bars: list[Bar]
 
@@ -79,6 +81,7 @@ class Evaluation:
     charts: list[Chart]
     groups: dict[str, list[Chart]]
     cards: list[Card]
+    errors: list[Card]
 
 
 _EVALUATIONS: Final = TypeAdapter(list[Evaluation])
@@ -98,6 +101,7 @@ def evaluation_cards(result: Result, decode: Callable[[Media], Any]) -> Evaluati
         [_chart(score) for score in result.scores],
         {group: [_chart(score) for score in scores] for group, scores in result.groups.items()},
         [_card(example, decode) for example in result.examples],
+        [_card(example, decode) for example in result.errors],
     )
 
 
@@ -132,6 +136,7 @@ def _chart(score: Score) -> Chart:
         metric=metric.name,
         direction=_DIRECTIONS[metric.higher_is_better],
         ahead=score.margin is not None and score.margin > 0,
+        interval=format_interval(score),
         margin=format_margin(score),
         bars=[
             Bar(method, metric.format(value), 100 * min(max(metric.bar(value, values), 0.0), 1.0))
@@ -141,17 +146,30 @@ def _chart(score: Score) -> Chart:
 
 
 def _card(example: Example, decode: Callable[[Media], Any]) -> Card:
-    *before, _ = example.record.turns
+    before = example.record.turns[:-1]
     key, forecast = example.record.key, _forecast(example, decode)
     asked = [piece for turn in before for piece in _pieces(turn, decode)]
     if forecast is not None:
         return Card(key, [piece for piece in asked if piece.text], "", "", None, forecast)
-    return Card(key, asked, str(example.prediction), str(example.truth), example.correct, None)
+    answer, truth = _written(example.prediction), _written(example.truth)
+    return Card(key, asked, answer, truth, example.correct, None)
+
+
+def _written(value: Any) -> str:
+    match value:
+        case LogLikelihood(total, tokens):
+            return f"log-likelihood {total:.4g} nats of {tokens} tokens"
+        case tuple():
+            return " | ".join(dict.fromkeys(map(str, value)))  # the answers of annotators, each once
+        case _:
+            return str(value)
 
 
 def _forecast(example: Example, decode: Callable[[Media], Any]) -> Drawing | None:
     """Draw the example's forecast; None if it is none: one or an array that continues the latest series."""
     prediction, truth = example.prediction, example.truth
+    if isinstance(truth, Continuation):
+        truth = truth.values
     if isinstance(prediction, np.ndarray):
         prediction = Forecast(prediction)
     if not isinstance(prediction, Forecast) or not isinstance(truth, np.ndarray):

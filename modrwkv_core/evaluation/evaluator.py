@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 from modrwkv_core.errors import ComponentError, DataError, ManifestError
+from modrwkv_core.evaluation.bootstrap import confidence_interval
 from modrwkv_core.evaluation.sampling import Subset, batches, draw
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.guard import guard
-from modrwkv_core.interfaces.metric import Metric
-from modrwkv_core.interfaces.result import Example, Result, Score
+from modrwkv_core.interfaces.metric import AdditiveMetric, Metric
+from modrwkv_core.interfaces.result import Example, Result, SampleResult, Score
 from modrwkv_core.interfaces.source import Source
-from modrwkv_core.interfaces.task import Predictor, Records, Task, TaskSample
+from modrwkv_core.interfaces.task import Predictor, Records, Task
 from modrwkv_core.manifest.load import LoadedManifest
 from modrwkv_core.model.assemble import open_source
 from modrwkv_core.model.build import build
@@ -80,11 +82,9 @@ def run_task(
     """
     with guard(task.origin, "baselines()"):
         baselines = task.baselines()
-    shown = set(draw(len(task.data), task.config.examples))
     totals = _Totals(metrics, ["model", *baselines])
     groups: dict[str | None, _Totals] = {}
-    counts: Counter[str | None] = Counter()
-    examples: list[Example] = []
+    outcomes: list[SampleResult] = []
     for records in batches(task.data, task.config.batch_size):
         with guard(task.origin, "sample()"):
             samples = [task.sample(record) for record in records]
@@ -97,19 +97,46 @@ def run_task(
                 hint="let `predict` return one prediction for each sample",
             )
         for sample, prediction in zip(samples, predictions, strict=True):
-            if counts.total() in shown:
-                with guard(metrics[0].origin, "correct()"):
-                    correct = metrics[0].correct(prediction, sample.truth)
-                examples.append(Example(sample.record, prediction, sample.truth, correct))
-            counts[sample.group] += 1
+            with guard(metrics[0].origin, "correct()"):
+                correct = metrics[0].correct(prediction, sample.truth)
             of_group = groups.setdefault(sample.group, _Totals(metrics, ["model", *baselines]))
             with guard(task.origin, "a baseline"):
                 said = {"model": prediction, **{method: guess(sample) for method, guess in baselines.items()}}
             for scored in (totals, of_group):
-                scored.update(said, sample)
+                scored.update(said, sample.truth)
+            statistics = totals.latest_statistics()
+            outcomes.append(
+                SampleResult(sample.record.key, sample.group, prediction, sample.truth, correct, statistics)
+            )
         progress(len(samples))
     named = {group: scored.scores() for group, scored in groups.items() if group is not None and len(groups) > 1}
-    return Result(name, counts.total(), totals.scores(), named, tuple(examples))
+
+    def shown(indices: Iterable[int]) -> tuple[Example, ...]:
+        chosen = ((task.data[index], outcomes[index]) for index in indices)
+        return tuple(Example(record, one.prediction, one.truth, one.correct) for record, one in chosen)
+
+    return Result(
+        name,
+        len(outcomes),
+        totals.scores(),
+        named,
+        shown(draw(len(outcomes), task.config.examples)),
+        shown(_errors(outcomes, metrics[0], task.config.errors)),
+        tuple(outcomes),
+    )
+
+
+def _errors(outcomes: Sequence[SampleResult], metric: Metric[Any], count: int) -> list[int]:
+    """Return the indices of wrong predictions, drawn at random, or where none is right or wrong, of the worst."""
+    wrong = [index for index, outcome in enumerate(outcomes) if outcome.correct is False]
+    if wrong:
+        return [wrong[place] for place in draw(len(wrong), count)]
+    graded = all(outcome.correct is None for outcome in outcomes)
+    if not graded or not isinstance(metric, AdditiveMetric) or metric.higher_is_better is None:
+        return []
+    sign = -1 if metric.higher_is_better else 1
+    badness = [sign * metric.score(np.array(outcome.statistics[metric.name])) for outcome in outcomes]
+    return sorted(range(len(outcomes)), key=lambda index: (isfinite(badness[index]), -badness[index]))[:count]
 
 
 class _Totals:
@@ -118,18 +145,25 @@ class _Totals:
     def __init__(self, metrics: Sequence[Metric[Any]], methods: Sequence[str]) -> None:
         self._metrics = [(metric, {method: metric.new() for method in methods}) for metric in metrics]
 
-    def update(self, predictions: Mapping[str, Any], sample: TaskSample) -> None:
+    def update(self, predictions: Mapping[str, Any], truth: Any) -> None:
         for metric, by_method in self._metrics:
             with guard(metric.origin, "update()"):
                 for method, prediction in predictions.items():
-                    by_method[method].update(prediction, sample.truth)
+                    by_method[method].update(prediction, truth)
+
+    def latest_statistics(self) -> dict[str, tuple[float, ...]]:
+        """Return what the model's latest prediction has added to each additive metric."""
+        models = [by_method["model"] for _, by_method in self._metrics]
+        return {metric.name: metric.latest for metric in models if isinstance(metric, AdditiveMetric)}
 
     def scores(self) -> tuple[Score, ...]:
         scores = []
         for metric, methods in self._metrics:
+            model = methods["model"]
             with guard(metric.origin, "compute()"):
                 values = {name: one.compute() for name, one in methods.items()}
-            scores.append(Score(metric, values.pop("model"), values))
+                interval = confidence_interval(model, model.rows) if isinstance(model, AdditiveMetric) else None
+            scores.append(Score(metric, values.pop("model"), values, interval))
         return tuple(scores)
 
 

@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.config import ExactMatchConfig
-from modrwkv_core.interfaces.record import Record, Text
+from modrwkv_core.evaluation.normalization import normalize_case
+from modrwkv_core.evaluation.texts import last_answer, texts_of, words_of
+from modrwkv_core.interfaces.record import Record
 from modrwkv_core.interfaces.task import Predictor, Task, TaskSample
 
 __all__ = ["ExactMatchTask"]
@@ -20,36 +21,33 @@ class Question(TaskSample):
 
     Attributes:
         words: The words of the question, without its media.
+        answer: The answer of the record's last turn.
     """
 
     words: str
+    answer: str
 
 
 class ExactMatchTask(Task[ExactMatchConfig, Question]):
     """Asks all but the last turn of each record; the text of the last turn is the true answer.
 
-    Baselines, which neither see nor hear: the most common answer in the baseline data, and the commonest answer of
-    the baseline data to the same words. Questions whose true answer is yes or no are also scored apart, because half of
-    them are right by chance.
+    The truth of a record that is annotated with ``answers`` is the tuple of them. Baselines, which neither see nor
+    hear: the most common answer in the baseline data, and the commonest answer of the baseline data to the same words.
+    Questions whose true answer is yes or no are also scored apart, because half of them are right by chance.
     """
 
     def sample(self, record: Record) -> Question:
         """Take a record apart.
 
         Raises:
-            DataError: Its last turn is not the assistant's, or has no text.
+            DataError: Its last turn is not the assistant's, or has no text; ``answers`` is not a list of texts.
         """
-        last = record.turns[-1] if record.turns else None
-        truth = _words(last.parts) if last is not None and last.role == "assistant" else ""
-        if not truth:
-            raise DataError(
-                f"{record.key}: an exact-match task needs a record whose last turn is the assistant's and has a text",
-                component="task/exact_match",
-            )
+        answer = last_answer(record, self.config.type)
         prompt = record.turns[:-1]
-        words = "\n".join(_words(turn.parts) for turn in prompt)
-        group = "yes/no questions" if _normalized(truth) in ("yes", "no") else "other questions"
-        return Question(record=record, prompt=prompt, truth=truth, group=group, words=words)
+        words = "\n".join(words_of(turn.parts) for turn in prompt)
+        group = "yes/no questions" if normalize_case(answer) in ("yes", "no") else "other questions"
+        truth = texts_of(record, "answers", self.config.type) or answer
+        return Question(record=record, prompt=prompt, truth=truth, group=group, words=words, answer=answer)
 
     def predict(self, model: Predictor, samples: Sequence[Question]) -> list[str]:
         """Let the model answer."""
@@ -62,22 +60,14 @@ class ExactMatchTask(Task[ExactMatchConfig, Question]):
         answers_to: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for index in range(len(learned_from)):
             question = self.sample(learned_from[index])
-            answers[_normalized(question.truth)] += 1
-            answers_to[question.words][_normalized(question.truth)] += 1
+            answers[normalize_case(question.answer)] += 1
+            answers_to[question.words][normalize_case(question.answer)] += 1
         majority = _commonest(answers)
         best = {words: _commonest(counter) for words, counter in answers_to.items()}
         return {
             "majority answer": lambda question: majority,
             "question only": lambda question: best.get(question.words, majority),
         }
-
-
-def _words(parts: Sequence[object]) -> str:
-    return "".join(part.text for part in parts if isinstance(part, Text))
-
-
-def _normalized(answer: str) -> str:
-    return answer.strip().casefold()
 
 
 def _commonest(answers: Counter[str]) -> str:

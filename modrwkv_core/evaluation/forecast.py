@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from modrwkv_core.errors import DataError
 from modrwkv_core.evaluation.config import CoverageConfig, ForecastTaskConfig, WeightedQuantileLossConfig
 from modrwkv_core.interfaces.config import MetricConfig
-from modrwkv_core.interfaces.forecast import Forecast
+from modrwkv_core.interfaces.forecast import Continuation, Forecast
 from modrwkv_core.interfaces.record import Media, Record, Target
 from modrwkv_core.interfaces.task import Predictor, Records, Task, TaskSample
 from modrwkv_core.modalities.series import SeriesModality
@@ -25,14 +25,12 @@ __all__ = ["ForecastTask"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window(TaskSample):
-    """A series with its true continuation ``[H, C]``.
+    """A series with its true continuation, a :class:`~modrwkv_core.interfaces.forecast.Continuation`.
 
     Attributes:
-        past: The series, ``[P, C]``.
         head: The head that the record's target names, if it names one.
     """
 
-    past: NDArray[np.float32]
     head: str | None
 
 
@@ -52,25 +50,26 @@ class ForecastTask(Task[ForecastTaskConfig, Window]):
             DataError: It holds no series before a target at its end, or asks for something else than the first record.
         """
         window = _window(record)
-        shape = self._first.truth.shape
-        if window.truth.shape != shape:
+        shape = self._first.truth.values.shape
+        asked = window.truth.values.shape
+        if asked != shape:
             raise _error(
                 record,
-                f"asks for {window.truth.shape[0]} points of {window.truth.shape[1]} columns where the first "
+                f"asks for {asked[0]} points of {asked[1]} columns where the first "
                 f"record asks for {shape[0]} points of {shape[1]}",
             )
         if window.head != self._first.head:
             raise _error(record, f"asks the head {window.head}, the first record asks {self._first.head}")
-        if self.config.period is not None and len(window.past) < self.config.period:
+        if self.config.period is not None and len(window.truth.past) < self.config.period:
             raise _error(
-                record, f"has a context of {len(window.past)} points; the task's period is {self.config.period}"
+                record, f"has a context of {len(window.truth.past)} points; the task's period is {self.config.period}"
             )
         return window
 
     def predict(self, model: Predictor, samples: Sequence[Window]) -> list[Forecast]:
         """Let the model continue the series."""
         head = self.config.head if self.config.head is not None else self._first.head
-        return model.forecast_all([window.prompt for window in samples], len(self._first.truth), head)
+        return model.forecast_all([window.prompt for window in samples], len(self._first.truth.values), head)
 
     def metrics(self, model: Predictor) -> Sequence[MetricConfig]:
         """Return the configured metrics, and those of quantiles if the head gives any."""
@@ -84,12 +83,12 @@ class ForecastTask(Task[ForecastTaskConfig, Window]):
 
     def baselines(self) -> Mapping[str, Callable[[Window], NDArray[np.float32]]]:
         """Return the baseline forecasts."""
-        shape = self._first.truth.shape
+        shape = self._first.truth.values.shape
         methods: dict[str, Callable[[Window], NDArray[np.float32]]] = {
-            "repeat last": lambda window: np.broadcast_to(window.past[-1], shape)
+            "repeat last": lambda window: np.broadcast_to(window.truth.past[-1], shape)
         }
         if (period := self.config.period) is not None:
-            methods["repeat last season"] = lambda window: np.resize(window.past[-period:], shape)
+            methods["repeat last season"] = lambda window: np.resize(window.truth.past[-period:], shape)
         if self.baseline_data is not None:
             mean_C = self._mean(self.baseline_data)
             methods["training mean"] = lambda window: np.broadcast_to(mean_C, shape)
@@ -101,10 +100,10 @@ class ForecastTask(Task[ForecastTaskConfig, Window]):
 
     def _mean(self, baseline_data: Records) -> NDArray[np.float32]:
         """Mean of all points of the contexts ``[C]``."""
-        total_C = np.zeros(self._first.truth.shape[1])
+        total_C = np.zeros(self._first.truth.values.shape[1])
         count = 0
         for index in range(len(baseline_data)):
-            past_PC = self.sample(baseline_data[index]).past
+            past_PC = self.sample(baseline_data[index]).truth.past
             total_C += past_PC.sum(axis=0, dtype=np.float64)
             count += len(past_PC)
         return (total_C / count).astype(np.float32)
@@ -119,7 +118,8 @@ def _window(record: Record) -> Window:
     past_PC, truth_HC = (SeriesModality().decode(values).values for values in (series[-1], last.value))
     if past_PC.shape[1] != truth_HC.shape[1]:
         raise _error(record, f"has a series of {past_PC.shape[1]} columns and a continuation of {truth_HC.shape[1]}")
-    return Window(record=record, prompt=record.turns[:-1], truth=truth_HC, past=past_PC, head=last.head)
+    truth = Continuation(values=truth_HC, past=past_PC)
+    return Window(record=record, prompt=record.turns[:-1], truth=truth, head=last.head)
 
 
 def _error(record: Record, complaint: str) -> DataError:

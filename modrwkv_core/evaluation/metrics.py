@@ -1,9 +1,9 @@
-"""The built-in metrics: exact match of texts, errors of arrays."""
+"""Errors of arrays."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from math import nan
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -11,57 +11,17 @@ from numpy.typing import NDArray
 
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.evaluation.config import (
-    ExactMatchMetricConfig,
     MeanAbsoluteErrorConfig,
+    MeanAbsoluteScaledErrorConfig,
     MeanSquaredErrorConfig,
 )
 from modrwkv_core.interfaces.config import MetricConfig
-from modrwkv_core.interfaces.metric import Metric
+from modrwkv_core.interfaces.forecast import Continuation
+from modrwkv_core.interfaces.metric import AdditiveMetric
 
-__all__ = ["ExactMatch", "MeanAbsoluteError", "MeanSquaredError", "comparable"]
+__all__ = ["MeanAbsoluteError", "MeanAbsoluteScaledError", "MeanSquaredError", "comparable"]
 
 ErrorConfigT = TypeVar("ErrorConfigT", bound=MetricConfig)
-
-
-class ExactMatch(Metric[ExactMatchMetricConfig]):
-    """Share of texts that equal the true ones, up to letter case and surrounding space."""
-
-    higher_is_better = True
-
-    def __init__(self, config: ExactMatchMetricConfig) -> None:
-        super().__init__(config)
-        self._hits = self._count = 0
-
-    def update(self, prediction: str, truth: str) -> None:
-        """Compare two texts."""
-        self._hits += self.correct(prediction, truth)
-        self._count += 1
-
-    def compute(self) -> float:
-        """Return the share, from 0 to 1."""
-        return self._hits / self._count
-
-    def correct(self, prediction: str, truth: str) -> bool:
-        """Say whether the texts are equal."""
-        if not isinstance(prediction, str) or not isinstance(truth, str):
-            raise ComponentError(
-                f"exact match compares texts, not {type(prediction).__name__} and {type(truth).__name__}",
-                component="metric/exact_match",
-                hint="choose other `metrics` for the task",
-            )
-        return prediction.strip().casefold() == truth.strip().casefold()
-
-    def format(self, score: float) -> str:
-        """Write the share in per cent."""
-        return f"{100 * score:.1f} %"
-
-    def format_difference(self, difference: float) -> str:
-        """Write a difference in percentage points."""
-        return f"{100 * difference:+.1f} points"
-
-    def bar(self, score: float, scores: Sequence[float]) -> float:
-        """Let a full bar stand for all texts."""
-        return score
 
 
 def comparable(prediction: Any, truth: Any, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -82,30 +42,24 @@ def comparable(prediction: Any, truth: Any, metric: str) -> tuple[NDArray[np.flo
     return predicted.astype(np.float64), true.astype(np.float64)
 
 
-class _MeanError(Metric[ErrorConfigT], Generic[ErrorConfigT]):
+class _MeanError(AdditiveMetric[ErrorConfigT], Generic[ErrorConfigT]):
     """Mean over all elements of all arrays, whatever their shapes."""
 
     higher_is_better = False
-
-    def __init__(self, config: ErrorConfigT) -> None:
-        super().__init__(config)
-        self._sum = 0.0
-        self._count = 0
 
     @staticmethod
     @abstractmethod
     def _errors(difference: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the error of each element."""
 
-    def update(self, prediction: Any, truth: Any) -> None:
-        """Compare two arrays of one shape, or two numbers."""
+    def statistics(self, prediction: Any, truth: Any) -> tuple[float, int]:
+        """Return the sum of the errors of two arrays of one shape, or of two numbers, and the number of elements."""
         predicted, true = comparable(prediction, truth, self.config.type)
-        self._sum += float(self._errors(predicted - true).sum())
-        self._count += true.size
+        return float(self._errors(predicted - true).sum()), true.size
 
-    def compute(self) -> float:
+    def score(self, sums: NDArray[np.float64]) -> float:
         """Return the mean."""
-        return self._sum / self._count
+        return float(sums[0] / sums[1])
 
 
 class MeanSquaredError(_MeanError[MeanSquaredErrorConfig]):
@@ -122,3 +76,43 @@ class MeanAbsoluteError(_MeanError[MeanAbsoluteErrorConfig]):
     @staticmethod
     def _errors(difference: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.abs(difference)
+
+
+class MeanAbsoluteScaledError(AdditiveMetric[MeanAbsoluteScaledErrorConfig]):
+    """Mean absolute error of each sample by the mean absolute seasonal difference of its series.
+
+    Source: Hyndman & Koehler, Another look at measures of forecast accuracy, International Journal of Forecasting 22,
+    2006; as GluonTS takes it, sample by sample.
+    """
+
+    higher_is_better = False
+
+    @property
+    def name(self) -> str:
+        """Name the period, unless it is 1."""
+        return "mase" if self.config.period == 1 else f"mase_{self.config.period}"
+
+    def statistics(self, prediction: Any, truth: Any) -> tuple[float, int]:
+        """Return the scaled error of a forecast, and 1; twice 0 if each column of its series repeats itself.
+
+        Raises:
+            ComponentError: The truth tells no series, or one that is too short.
+        """
+        predicted, true = comparable(prediction, truth, self.config.type)
+        if not isinstance(truth, Continuation) or len(truth.past) <= self.config.period:
+            raise ComponentError(
+                f"a scaled error of period {self.config.period} needs the series before the forecast, of more points "
+                "than the period",
+                component=f"metric/{self.config.type}",
+                hint="use it with the task `forecast`, with a `period` below the context length",
+            )
+        past = truth.past.astype(np.float64)
+        scales = np.abs(past[self.config.period :] - past[: -self.config.period]).mean(axis=0)
+        usable = scales > 0
+        if not usable.any():
+            return 0.0, 0
+        return float((np.abs(predicted - true).mean(axis=0)[usable] / scales[usable]).sum()), int(usable.sum())
+
+    def score(self, sums: NDArray[np.float64]) -> float:
+        """Return the mean over the columns of all samples; NaN if all series repeat themselves."""
+        return float(sums[0] / sums[1]) if sums[1] else nan

@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.evaluation.config import CoverageConfig, WeightedQuantileLossConfig
+from modrwkv_core.evaluation.config import (
+    ContinuousRankedProbabilityScoreConfig,
+    CoverageConfig,
+    WeightedQuantileLossConfig,
+)
 from modrwkv_core.evaluation.metrics import comparable
 from modrwkv_core.interfaces.forecast import Forecast
-from modrwkv_core.interfaces.metric import Metric
+from modrwkv_core.interfaces.metric import AdditiveMetric
 
-__all__ = ["Coverage", "WeightedQuantileLoss"]
+__all__ = ["ContinuousRankedProbabilityScore", "Coverage", "WeightedQuantileLoss"]
 
 
-class WeightedQuantileLoss(Metric[WeightedQuantileLossConfig]):
+class WeightedQuantileLoss(AdditiveMetric[WeightedQuantileLossConfig]):
     """Pinball loss relative to the absolute true values, as GluonTS, Chronos and the Monash archive report it.
 
     Source: Park et al., AISTATS 2022; Ansari et al., Chronos, TMLR 2024.
@@ -26,44 +30,50 @@ class WeightedQuantileLoss(Metric[WeightedQuantileLossConfig]):
 
     higher_is_better = False
 
-    def __init__(self, config: WeightedQuantileLossConfig) -> None:
-        super().__init__(config)
-        self._loss = self._scale = 0.0
+    def statistics(self, prediction: Any, truth: Any) -> tuple[float, float]:
+        """Return the loss of a forecast and the sum of the absolute true values."""
+        loss, true = _pinball(prediction, truth, self.config.type)
+        return loss, float(np.abs(true).sum())
 
-    def update(self, prediction: Any, truth: Any) -> None:
-        """Compare a forecast with the true continuation."""
-        points, true = comparable(prediction, truth, self.config.type)
-        quantiles = _quantiles(prediction) or {0.5: points}
-        losses = [
-            2 * float((np.where(true >= values, level, level - 1) * (true - values)).sum())
-            for level, values in quantiles.items()
-        ]
-        self._loss += float(np.mean(losses))
-        self._scale += float(np.abs(true).sum())
-
-    def compute(self) -> float:
+    def score(self, sums: NDArray[np.float64]) -> float:
         """Return the loss in units of the mean absolute true value; infinite if all of them are 0."""
-        if self._scale == 0:
-            return 0.0 if self._loss == 0 else inf
-        return self._loss / self._scale
+        loss, scale = sums
+        if scale == 0:
+            return 0.0 if loss == 0 else inf
+        return float(loss / scale)
 
 
-class Coverage(Metric[CoverageConfig]):
+class ContinuousRankedProbabilityScore(AdditiveMetric[ContinuousRankedProbabilityScoreConfig]):
+    """Twice the pinball loss, averaged over levels and elements, which approximates the score's integral over levels.
+
+    Source: Gneiting & Raftery, Strictly Proper Scoring Rules, JASA 102, 2007; the quantile form: Laio & Tamea,
+    Hydrology and Earth System Sciences 11, 2007.
+    """
+
+    higher_is_better = False
+
+    def statistics(self, prediction: Any, truth: Any) -> tuple[float, int]:
+        """Return the loss of a forecast and the number of its elements."""
+        loss, true = _pinball(prediction, truth, self.config.type)
+        return loss, true.size
+
+    def score(self, sums: NDArray[np.float64]) -> float:
+        """Return the score in units of the data."""
+        return float(sums[0] / sums[1])
+
+
+class Coverage(AdditiveMetric[CoverageConfig]):
     """Share of true values in the interval between two quantiles, its ends included."""
 
     higher_is_better = None
-
-    def __init__(self, config: CoverageConfig) -> None:
-        super().__init__(config)
-        self._covered = self._count = 0
 
     @property
     def name(self) -> str:
         """Name the share that the interval should hold."""
         return f"coverage_{self._nominal}"
 
-    def update(self, prediction: Any, truth: Any) -> None:
-        """Compare a forecast with the true continuation.
+    def statistics(self, prediction: Any, truth: Any) -> tuple[int, int]:
+        """Return the number of true values in the interval, and of all.
 
         Raises:
             ComponentError: The forecast has quantiles, but not the two of the interval.
@@ -77,12 +87,11 @@ class Coverage(Metric[CoverageConfig]):
                 hint=f"set `lower` and `upper` to two of {', '.join(map(str, quantiles))}",
             )
         covered = (quantiles[self.config.lower] <= true) & (true <= quantiles[self.config.upper])
-        self._covered += int(covered.sum())
-        self._count += true.size
+        return int(covered.sum()), true.size
 
-    def compute(self) -> float:
+    def score(self, sums: NDArray[np.float64]) -> float:
         """Return the share, from 0 to 1."""
-        return self._covered / self._count
+        return float(sums[0] / sums[1])
 
     def format(self, score: float) -> str:
         """Write the share beside the one that the interval should hold, in per cent."""
@@ -95,6 +104,17 @@ class Coverage(Metric[CoverageConfig]):
     @property
     def _nominal(self) -> str:
         return f"{100 * (self.config.upper - self.config.lower):.4g}"
+
+
+def _pinball(prediction: Any, truth: Any, metric: str) -> tuple[float, NDArray[np.float64]]:
+    """Return twice the pinball loss of a forecast, averaged over levels and summed over elements, and the truth."""
+    points, true = comparable(prediction, truth, metric)
+    quantiles = _quantiles(prediction) or {0.5: points}
+    losses = [
+        2 * float((np.where(true >= values, level, level - 1) * (true - values)).sum())
+        for level, values in quantiles.items()
+    ]
+    return float(np.mean(losses)), true
 
 
 def _quantiles(prediction: Any) -> Mapping[float, NDArray[Any]]:

@@ -371,6 +371,10 @@ class TaskConfig(ComponentConfig, ABC):
     examples: int = Field(default=6, ge=0)
     """Samples that the report shows, drawn at random with a fixed seed."""
 
+    errors: int = Field(default=6, ge=0)
+    """Wrong predictions that the report shows, drawn like that; where right and wrong are a matter of degree, the
+    worst."""
+
 
 class OptimizerConfig(ComponentConfig, ABC):
     """Configuration of an optimizer."""

@@ -1,4 +1,4 @@
-"""The value that a forecast is: points, and quantiles where the head gives them. Never imports torch."""
+"""The values that a forecast and the truth about it are. Never imports torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Forecast"]
+__all__ = ["Continuation", "Forecast"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,3 +39,20 @@ class Forecast:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the points, as :func:`numpy.asarray` asks for them."""
         return np.array(self.points, dtype=dtype, copy=copy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Continuation:
+    """The true continuation of a series. Where NumPy expects an array, it counts as its values.
+
+    Attributes:
+        values: ``[horizon, channels]``, in the units of the series.
+        past: The series before it, ``[points, channels]``: what metrics scale errors by.
+    """
+
+    values: NDArray[np.float32]
+    past: NDArray[np.float32]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the values, as :func:`numpy.asarray` asks for them."""
+        return np.array(self.values, dtype=dtype, copy=copy)

@@ -1,4 +1,8 @@
-"""The Metric interface: a number that says how good predictions are, and how it is written and drawn."""
+"""The Metric interface: a number that says how good predictions are, and how it is written and drawn.
+
+An :class:`AdditiveMetric` is a function of sums over samples, as nearly all metrics are. Evaluations then also give its
+confidence interval, and runs are compared by it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modrwkv_core.interfaces.config import MetricConfig
 from modrwkv_core.interfaces.guard import Origin
 
-__all__ = ["Metric"]
+__all__ = ["AdditiveMetric", "Metric"]
 
 MetricConfigT = TypeVar("MetricConfigT", bound=MetricConfig)
 
@@ -27,7 +32,7 @@ class Metric(ABC, Generic[MetricConfigT]):
         origin: Who provides it, for errors; the core sets it.
     """
 
-    higher_is_better: ClassVar[bool | None]
+    higher_is_better: bool | None
     unit: ClassVar[str] = ""
     origin: Origin | None = None
 
@@ -75,6 +80,43 @@ class Metric(ABC, Generic[MetricConfigT]):
         """Return the length of a score's bar in a chart of ``scores``, from 0 to 1; by default the largest fills it."""
         longest = max((abs(other) for other in scores if np.isfinite(other)), default=0.0)
         return abs(score) / longest if longest > 0 and np.isfinite(score) else 0.0
+
+
+class AdditiveMetric(Metric[MetricConfigT], Generic[MetricConfigT]):
+    """A metric that is a function of sums over samples: a mean, a ratio of sums, an F1 score.
+
+    A subclass says what each sample adds and what the sums score.
+    """
+
+    def __init__(self, config: MetricConfigT) -> None:
+        super().__init__(config)
+        self._rows: list[Sequence[float]] = []
+
+    @abstractmethod
+    def statistics(self, prediction: Any, truth: Any) -> Sequence[float]:
+        """Return what one sample adds to the sums, always the same number of values; see :meth:`update`."""
+
+    @abstractmethod
+    def score(self, sums: NDArray[np.float64]) -> float:
+        """Score the sums ``[values]`` of the statistics of some samples."""
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """The statistics of all samples so far, in order: ``[samples, values]``."""
+        return np.array(self._rows, dtype=np.float64)
+
+    @property
+    def latest(self) -> tuple[float, ...]:
+        """The statistics of the latest sample."""
+        return tuple(map(float, self._rows[-1]))
+
+    def update(self, prediction: Any, truth: Any) -> None:
+        """Take in one sample."""
+        self._rows.append(self.statistics(prediction, truth))
+
+    def compute(self) -> float:
+        """Return the score of all samples so far, at least one."""
+        return self.score(self.rows.sum(axis=0))
 
 
 def _with_unit(number: str, unit: str) -> str:

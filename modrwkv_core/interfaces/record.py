@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 __all__ = ["Media", "Part", "Record", "Role", "Target", "Text", "Turn"]
@@ -61,7 +62,9 @@ class Record:
     Attributes:
         key: Names the record in errors: file and line, or whatever finds it again.
         turns: In order.
+        annotations: What evaluation tasks know of it beyond its turns, by name: ``answers``, ``choices``, ...
     """
 
     key: str
     turns: tuple[Turn, ...]
+    annotations: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.interfaces.record import Record
 
-__all__ = ["Example", "Result", "Score"]
+__all__ = ["Example", "Result", "SampleResult", "Score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,27 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleResult:
+    """What a model predicted for one sample.
+
+    Attributes:
+        key: The record's.
+        group: The sample's group; None for none.
+        prediction: What the model predicted.
+        truth: What it should have predicted.
+        correct: Whether it was right; None where that is a matter of degree.
+        statistics: By the name of each additive metric, what the sample adds to its sums.
+    """
+
+    key: str
+    group: str | None
+    prediction: Any
+    truth: Any
+    correct: bool | None
+    statistics: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """The model and the baselines by one metric.
 
@@ -37,11 +58,13 @@ class Score:
         metric: Knows direction, unit and format.
         model: The model's score.
         baselines: The baselines' scores by name (``majority answer``, ``repeat last``, ...).
+        interval: The 95 % confidence interval of the model's score; None if it has none.
     """
 
     metric: Metric[Any]
     model: float
     baselines: Mapping[str, float]
+    interval: tuple[float, float] | None = None
 
     @property
     def methods(self) -> dict[str, float]:
@@ -75,6 +98,8 @@ class Result:
         scores: By metric, the most important first; at least one.
         groups: The same for groups of samples, by the groups' names.
         examples: Some samples with the model's predictions.
+        errors: Some samples that the model got wrong, or worst.
+        samples: All samples, in order.
     """
 
     task: str
@@ -82,3 +107,5 @@ class Result:
     scores: tuple[Score, ...]
     groups: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
+    errors: tuple[Example, ...] = ()
+    samples: tuple[SampleResult, ...] = ()

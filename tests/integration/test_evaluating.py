@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from modrwkv_core.cli.compare import compare
 from modrwkv_core.cli.evaluate import evaluate
 from modrwkv_core.cli.forecast import forecast
 from modrwkv_core.errors import ManifestError
@@ -68,9 +69,21 @@ def test_a_run_is_evaluated_on_all_its_tasks(run: Path) -> None:
     forecasts = np.stack([session.forecast(table[start - 24 : start], 6) for start in starts])
     assert waves["score"] == pytest.approx(float(np.mean((ahead - forecasts) ** 2)), rel=1e-4)
 
+    lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["task"] for line in lines] == ["talks"] * 9 + ["waves"] * 2 * len(starts)
+    sums = np.sum([line["statistics"]["mse"] for line in lines[9:]], axis=0)
+    assert waves["score"] == pytest.approx(sums[0] / sums[1])
+    np.testing.assert_allclose(lines[9]["truth"], ahead[0][:, :1], rtol=1e-5)
+    np.testing.assert_allclose(lines[9]["prediction"]["points"], forecasts[0][:, :1], rtol=1e-4)
+    low, high = waves["interval"]
+    assert low < waves["score"] < high
+
     page = (run / "report.html").read_text(encoding="utf-8")
     for words in (
         "tiny",
+        "<h3>Errors</h3>",
+        "wrong predictions, drawn at random",
+        "worst predictions",
         "rwkv7, hidden size 64",
         "repeat last season",
         "loss curves",
@@ -78,6 +91,44 @@ def test_a_run_is_evaluated_on_all_its_tasks(run: Path) -> None:
         "Say yes",
     ):
         assert words in page
+
+
+def test_texts_and_choices_are_scored_by_their_likelihood(tiny_manifest: Callable[..., Path], tmp_path: Path) -> None:
+    choices = [{"role": "user", "content": "Say yes."}, {"role": "assistant", "content": "yes"}]
+    evaluation = {
+        "texts": {"task": {"type": "perplexity"}, "data": {"source": "text", "path": "texts.txt"}},
+        "last": {
+            "task": {"type": "perplexity", "target": "last_word", "metrics": [{"type": "greedy_match"}]},
+            "data": {"source": "text", "path": "texts.txt"},
+        },
+        "choices": {"task": {"type": "multiple_choice"}, "data": {"source": "chat", "path": "choices.jsonl"}},
+    }
+    manifest = tiny_manifest(evaluation=evaluation)
+    (manifest.parent / "texts.txt").write_text("yes yes\nno, no, no\n")
+    line = json.dumps({"messages": choices, "choices": ["yes", "no", "maybe"]})
+    (manifest.parent / "choices.jsonl").write_text(f"{line}\n{line}\n")
+    train(load_manifest(manifest), tmp_path / "run", resume=False, device="cpu", progress_bar=False)
+    invoke(tmp_path / "run", "--quiet")
+    found = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["tasks"]
+    session = load(tmp_path / "run", device="cpu")
+    texts = ["yes yes", "no, no, no"]
+    likelihoods = session.log_likelihoods([(), ()], texts, chat=False)
+    bits = -sum(one.total for one in likelihoods) / np.log(2) / sum(map(len, texts))
+    assert found["texts"]["metrics"]["bits_per_byte"]["score"] == pytest.approx(bits, rel=1e-4)
+    perplexity = np.exp(-sum(one.total for one in likelihoods) / 5)
+    assert found["texts"]["metrics"]["word_perplexity"]["score"] == pytest.approx(perplexity, rel=1e-4)
+    assert found["last"]["metrics"]["greedy_match"]["score"] in (0.0, 0.5, 1.0)
+    assert found["choices"]["count"] == 2
+    assert "log-likelihood" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+    runs = [str(tmp_path / "run")] * 2
+    [*same] = json.loads(CliRunner().invoke(compare, [*runs, "--json"], catch_exceptions=False).stdout)
+    assert [(one["task"], one["metric"], one["p"]) for one in same] == [
+        ("texts", "bits_per_byte", 1.0),
+        ("texts", "word_perplexity", 1.0),
+        ("last", "greedy_match", 1.0),
+        ("choices", "exact_match", 1.0),
+    ]
 
 
 def test_one_task_and_a_limit_can_be_chosen(run: Path) -> None:

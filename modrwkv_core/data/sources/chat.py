@@ -12,6 +12,8 @@ A line is ``{"messages": [{"role": ..., "content": ...}, ...]}``; content is a t
 
 Beside ``messages``, ``images``, ``audios`` and ``videos`` may list files, as LLaMA-Factory and ms-swift write them:
 ``<image>`` in a question then gives the place of the next one. Without such lists, text is text.
+
+All other keys are the record's annotations: ``answers`` and ``choices``, which evaluation tasks read.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ __all__ = ["ChatSource"]
 
 
 class ChatSource(Source[ChatConfig]):
-    """Reads conversations with OpenAI-style content parts; keys that the format does not name are passed over."""
+    """Reads conversations with OpenAI-style content parts; keys that the format does not name are annotations."""
 
     def __init__(self, config: ChatConfig) -> None:
         super().__init__(config)
@@ -44,4 +46,5 @@ class ChatSource(Source[ChatConfig]):
         key = self._records.key(index)
         with error_context(key):
             media = listed_media(content, self._media.find)
-            return Record(key, chat_turns(content.get("messages"), self._media.find, media))
+            turns = chat_turns(content.get("messages"), self._media.find, media)
+            return Record(key, turns, {name: value for name, value in content.items() if name != "messages"})

@@ -15,6 +15,7 @@ __all__ = [
     "LabeledFeaturesConfig",
     "LlavaConfig",
     "RowRange",
+    "TextConfig",
     "WebDatasetConfig",
 ]
 
@@ -138,6 +139,22 @@ class WebDatasetConfig(SourceConfig):
 
     prompt: str = ""
     """What the user says after the media."""
+
+
+class TextConfig(SourceConfig):
+    """Plain texts, to score: the task `perplexity` reads them without the chat template."""
+
+    source: Literal["text"] = "text"
+
+    path: DataPath
+    """UTF-8 text, or JSON Lines (``.jsonl``) with a text in each object, as LAMBADA is published."""
+
+    split: Literal["lines", "articles", "file"] = "lines"
+    """What of a text file is one text: each line that is not blank; each article of WikiText, from its title
+    ``= Title =`` on; or all of it."""
+
+    text_key: str = "text"
+    """Key of the text in the objects of JSON Lines."""
 
 
 class CsvWindowsConfig(SourceConfig):

@@ -35,4 +35,5 @@ class LlavaSource(Source[LlavaConfig]):
         key = self._records.key(index)
         with error_context(key):
             media = listed_media(content, self._media.find) or []
-            return Record(key, llava_turns(content.get("conversations"), media))
+            turns = llava_turns(content.get("conversations"), media)
+            return Record(key, turns, {name: value for name, value in content.items() if name != "conversations"})

@@ -45,8 +45,10 @@ class WebDatasetSource(Source[WebDatasetConfig]):
                 return Record(key, self._question(media, _text(files, self.config.answer)))
             content = _object(files, self.config.conversation)
             if "conversations" in content:
-                return Record(key, llava_turns(content["conversations"], media))
-            return Record(key, chat_turns(content.get("messages"), _find_no_file, media))
+                turns = llava_turns(content.pop("conversations"), media)
+            else:
+                turns = chat_turns(content.pop("messages", None), _find_no_file, media)
+            return Record(key, turns, content)
 
     def _question(self, media: Sequence[Media], answer: str) -> tuple[Turn, ...]:
         question: list[Part] = [*media]

@@ -37,6 +37,25 @@ class TestChat(SourceContract):
         (folder / "talks.json").write_text(f"[{','.join(lines)}]".replace("},{", "},\n{"))
 
 
+class TestText(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "text"
+    configs = (
+        {"path": "lines.txt"},
+        {"path": "wiki.raw", "split": "articles"},
+        {"path": "lambada.jsonl"},
+        {"path": "list.json", "text_key": "body"},
+    )
+
+    def write(self, folder: Path) -> None:
+        (folder / "lines.txt").write_text("one\n\ntwo words\n")
+        (folder / "wiki.raw").write_text(
+            " \n = Cats = \n \n Cats .\n \n = = Food = = \n \n Mice .\n = Dogs = \n Dogs .\n"
+        )
+        (folder / "lambada.jsonl").write_text('{"text": "a b"}\n{"text": "c d"}\n')
+        (folder / "list.json").write_text('[{"body": "a b"},\n{"body": "c d"}]')
+
+
 class TestLlava(SourceContract):
     plugin = "modrwkv_core.builtin"
     name = "llava"

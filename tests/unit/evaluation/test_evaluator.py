@@ -6,10 +6,11 @@ from typing import Any, Literal
 import pytest
 
 from modrwkv_core.errors import ComponentError, DataError, ManifestError
+from modrwkv_core.evaluation.answer_metrics import ExactMatch
 from modrwkv_core.evaluation.config import ExactMatchConfig, ExactMatchMetricConfig, MeanAbsoluteErrorConfig
 from modrwkv_core.evaluation.evaluator import evaluate
 from modrwkv_core.evaluation.exact_match import ExactMatchTask
-from modrwkv_core.evaluation.metrics import ExactMatch, MeanAbsoluteError
+from modrwkv_core.evaluation.metrics import MeanAbsoluteError
 from modrwkv_core.interfaces.config import SourceConfig
 from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.record import Record, Text, Turn

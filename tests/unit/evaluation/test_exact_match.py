@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.evaluation.answer_metrics import ExactMatch
 from modrwkv_core.evaluation.config import ExactMatchConfig, ExactMatchMetricConfig
 from modrwkv_core.evaluation.evaluator import run_task
 from modrwkv_core.evaluation.exact_match import ExactMatchTask
-from modrwkv_core.evaluation.metrics import ExactMatch
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.result import Result
 from modrwkv_core.testing import TaskContract

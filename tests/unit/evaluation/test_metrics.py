@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import ComponentError
+from modrwkv_core.evaluation.answer_metrics import ExactMatch
 from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanAbsoluteErrorConfig, MeanSquaredErrorConfig
-from modrwkv_core.evaluation.metrics import ExactMatch, MeanAbsoluteError, MeanSquaredError
+from modrwkv_core.evaluation.metrics import MeanAbsoluteError, MeanSquaredError
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.testing import MetricContract
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.evaluation.answer_metrics import ExactMatch
 from modrwkv_core.evaluation.cards import evaluation_cards
 from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredErrorConfig
-from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
+from modrwkv_core.evaluation.metrics import MeanSquaredError
 from modrwkv_core.evaluation.report import write_report
 from modrwkv_core.interfaces.record import Media, Record, Target, Text, Turn
 from modrwkv_core.interfaces.result import Example, Result, Score

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from modrwkv_core.evaluation.answer_metrics import ExactMatch
 from modrwkv_core.evaluation.config import CoverageConfig, ExactMatchMetricConfig, MeanSquaredErrorConfig
-from modrwkv_core.evaluation.metrics import ExactMatch, MeanSquaredError
+from modrwkv_core.evaluation.metrics import MeanSquaredError
 from modrwkv_core.evaluation.quantile_metrics import Coverage
 from modrwkv_core.evaluation.results import as_json, format_margin, questions, table, write_results
 from modrwkv_core.interfaces.config import MetricConfig
@@ -38,7 +39,7 @@ MATCH, MSE, LATENCY = (
     MeanSquaredError(MeanSquaredErrorConfig()),
     Latency(LatencyConfig()),
 )
-VQA = Score(MATCH, 0.912, {"majority answer": 0.373, "question only": 0.67})
+VQA = Score(MATCH, 0.912, {"majority answer": 0.373, "question only": 0.67}, (0.906, 0.918))
 ETT = Score(MSE, 0.39, {"repeat last": 1.294, "training mean": 1.1})
 BARE = Score(LATENCY, 12.5, {})
 RESULTS = [Result("vqa", 9673, (VQA, BARE), {"other": (Score(MATCH, 0.5, {}),)}), Result("ett", 2785, (ETT,))]
@@ -68,10 +69,12 @@ def test_a_metric_without_a_direction_has_no_best_baseline() -> None:
 
 def test_the_table_has_a_line_for_each_metric() -> None:
     assert table(RESULTS).splitlines() == [
-        "task  samples  metric                     model    margin        baselines",
-        "vqa   9673     exact_match                91.2 %   +24.2 points  majority answer 37.3 %, question only 67.0 %",
+        "task  samples  metric                     model    95 % interval     margin        baselines",
+        "vqa   9673     exact_match                91.2 %   90.6 % to 91.8 %  +24.2 points  majority answer 37.3 %, "
+        "question only 67.0 %",
         "               latency (lower is better)  12.5 ms",
-        "ett   2785     mse (lower is better)      0.39     +0.71         repeat last 1.294, training mean 1.1",
+        "ett   2785     mse (lower is better)      0.39                       +0.71         repeat last 1.294, "
+        "training mean 1.1",
     ]
 
 
@@ -86,6 +89,8 @@ def test_programs_read_the_scores(tmp_path: Path) -> None:
     assert vqa["count"] == 9673
     assert vqa["metrics"]["exact_match"] == {
         "score": 0.912,
+        "interval": [0.906, 0.918],
+        "config": {"type": "exact_match", "normalization": "case"},
         "higher_is_better": True,
         "unit": "",
         "baselines": {"majority answer": 0.373, "question only": 0.67},
