@@ -344,6 +344,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("report", "write the report of a run, also while it trains"),
             ("sweep", "compare settings of a manifest, seed by seed"),
             ("generate", "ask a trained run about text, images, sounds, series"),
+            ("chat", "talk with a trained run, in turns"),
             ("forecast", "continue a series"),
             ("convert", "rewrite RWKV-7 weights in another layout, or import pretrained models"),
             ("pull", "fetch a run from the Hugging Face Hub"),
