@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -116,7 +116,8 @@ class ChatLoop:
         if command is None:
             raise DataError(
                 f"there is no command /{name}",
-                hint="/help lists the commands; a question that begins with a slash needs a space before it",
+                hint=f"/help lists the commands, and this model takes {', '.join(['text', *self._chat.modalities])}; "
+                "a question that begins with a slash needs a space before it",
             )
         command.run(argument.strip())
 

@@ -102,10 +102,9 @@ class Chat:
         return length + _MARKERS
 
     def ask(self, text: str) -> Generation:
-        """Ask a question with the media that were attached, before its text or where placeholders such as ``<image>``
-        stand in it.
+        """Ask a question with the media that were attached.
 
-        When the last event of the answer has come, the answer is part of the conversation, even if it was cancelled.
+        They stand before its text, or where it has placeholders such as ``<image>``. When the last event of the answer has come, the answer is part of the conversation, even if it was cancelled.
         The conversation stays as it was if the answer ends with an error or before its first token.
 
         Raises:

@@ -140,7 +140,7 @@ def test_errors_of_a_line_are_printed_and_the_chat_goes_on(
     Path("notes.csv").write_text("no numbers\nat all\n")
     np.save("wave.npy", np.arange(48.0))
     wrong = {
-        "/image photo.png": "no command /image",
+        "/image photo.png": "this model takes text, series",
         "/series": "a file is missing",
         "/series nowhere.csv": "no file nowhere.csv",
         "/series notes.csv": "notes.csv",

@@ -38,7 +38,7 @@ def test_several_files_may_be_dropped_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["nowhere.png", "'open quote", "~nobody-of-that-name/a.png", "file://[", "a" * 5000])
 def test_a_missing_file_is_an_error(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="there is no file|cannot be read"):
+    with pytest.raises(DataError, match=r"there is no file|cannot be read"):
         existing_paths(text)
 
 
