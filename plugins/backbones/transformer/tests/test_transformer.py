@@ -285,7 +285,7 @@ def test_files_of_other_states_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a key-value cache"):
         KeyValueState.load(tmp_path / "other")
     save_file({"0.keys": torch.zeros(1)}, tmp_path / "half", metadata={"content": "key-value cache"})
-    with pytest.raises(CheckpointError, match="not those of a key-value cache: it holds 0.keys"):
+    with pytest.raises(CheckpointError, match=r"not those of a key-value cache: it holds 0\.keys"):
         KeyValueState.load(tmp_path / "half")
     save_file(
         {"0.keys": torch.zeros(1), "0.values": torch.zeros(2)},
