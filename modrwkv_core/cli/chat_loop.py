@@ -140,8 +140,6 @@ class ChatLoop:
             if isinstance(event, TokenEvent):
                 last = time.perf_counter()
                 first = first or last
-            elif event.error is not None:
-                raise event.error
             for piece in event.pieces:
                 if piece.channel == "reasoning" and not self._interactive:
                     continue
@@ -149,9 +147,14 @@ class ChatLoop:
                     click.echo("\n")
                 channel = piece.channel
                 click.secho(printable(piece.text), nl=False, dim=True if channel == "reasoning" else None)
-        click.echo()
-        if self._interactive and generation.finished is not None:
-            self._note(_summary(generation.finished, 0.0 if first is None or last is None else last - first))
+        finished = generation.finished
+        assert finished is not None, "its events have ended"
+        if channel is not None or finished.error is None:
+            click.echo()
+        if finished.error is not None:
+            raise finished.error
+        if self._interactive:
+            self._note(_summary(finished, 0.0 if first is None or last is None else last - first))
 
     def _attach(self, modality: str, argument: str) -> None:
         _require(argument, f"/{modality} FILE")

@@ -104,8 +104,9 @@ class Chat:
     def ask(self, text: str) -> Generation:
         """Ask a question with the media that were attached.
 
-        They stand before its text, or where it has placeholders such as ``<image>``. When the last event of the answer has come, the answer is part of the conversation, even if it was cancelled.
-        The conversation stays as it was if the answer ends with an error or before its first token.
+        They stand before its text, or where it has placeholders such as ``<image>``. When the last event of the answer
+        has come, the answer is part of the conversation, even if it was cancelled. The conversation stays as it was if
+        the answer ends with an error or before its first token.
 
         Raises:
             DataError: Placeholders and media do not fit.
