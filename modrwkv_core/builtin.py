@@ -445,6 +445,7 @@ def modrwkv_commands() -> list[CommandSpec]:
             ("report", "write the report of a run, also while it trains"),
             ("sweep", "compare settings of a manifest, seed by seed"),
             ("generate", "ask a trained run about text, images, sounds, series"),
+            ("chat", "talk with a trained run, in turns"),
             ("forecast", "continue a series"),
             ("serve", "answer requests over HTTP, by OpenAI's protocol"),
             ("transcribe", "write what is said in a recording of any length"),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from modrwkv_core.interfaces.forecast import Forecast
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -50,8 +52,6 @@ def forecast(
 
     The quantiles that a head gives stand in columns of their own beside each column: NAME_q0.1, NAME_q0.9, and so on.
     """
-    import numpy as np
-
     from modrwkv_core.inference.session import load
     from modrwkv_core.readers.table import TableOptions
     from modrwkv_core.readers.tables import read_table
@@ -72,18 +72,33 @@ def forecast(
         found = {"forecast": _numbers(predicted.points)} | ({"quantiles": quantiles} if quantiles else {})
         click.echo(json.dumps({"horizon": horizon, **known, **found}))
         return
-    if predicted.quantiles:
-        read = names or [f"column{number}" for number in range(1, predicted.points.shape[1] + 1)]
-        suffixes = ["", *(f"_q{level:g}" for level in predicted.quantiles)]
-        names = tuple(name + suffix for name in read for suffix in suffixes)
-    stacked_HCQ = np.stack([predicted.points, *predicted.quantiles.values()], axis=-1)
-    rows = [[f"{number:.9g}" for number in point] for point in _numbers(stacked_HCQ.reshape(horizon, -1))]
+    names, rows = forecast_rows(predicted, names)
     if clock is not None and dates is not None:
         names = None if names is None else (clock.name, *names)
         rows = [[date, *row] for date, row in zip(dates, rows, strict=True)]
     if names is not None and len(names) > 1:
         rows.insert(0, list(names))
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+
+
+def forecast_rows(
+    predicted: Forecast, names: tuple[str, ...] | None = None
+) -> tuple[tuple[str, ...] | None, list[list[str]]]:
+    """Return the names of columns, and a row of decimals for each point.
+
+    Args:
+        predicted: The forecast.
+        names: Of its columns. Where it has quantiles, their columns are named after these, or after numbers.
+    """
+    import numpy as np
+
+    if predicted.quantiles:
+        read = names or [f"column{number}" for number in range(1, predicted.points.shape[1] + 1)]
+        suffixes = ["", *(f"_q{level:g}" for level in predicted.quantiles)]
+        names = tuple(name + suffix for name in read for suffix in suffixes)
+    stacked_HCQ = np.stack([predicted.points, *predicted.quantiles.values()], axis=-1)
+    flat_HX = stacked_HCQ.reshape(len(stacked_HCQ), -1)
+    return names, [[f"{number:.9g}" for number in point] for point in _numbers(flat_HX)]
 
 
 def _numbers(values: NDArray[np.float32]) -> list[list[float]]:

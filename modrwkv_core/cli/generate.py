@@ -7,13 +7,16 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from modrwkv_core.cli.options import checkpoint_option
+from modrwkv_core.cli.options import answer_options, load_options
 from modrwkv_core.errors import DataError
 from modrwkv_core.registry import discover
+
+if TYPE_CHECKING:
+    from modrwkv_core.inference.sampling import Sampling
 
 _OPTIONS = "modrwkv_core.cli.generate.options"
 
@@ -68,25 +71,7 @@ def _option(name: str, summary: str) -> click.Option:
 @click.command(cls=_Generate)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("prompt")
-@click.option("--max-tokens", default=256, show_default=True, help="Stop after this many tokens.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 always takes the likeliest token.")
-@click.option("--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens of this probability.")
-@click.option("--top-k", default=0, show_default=True, help="Draw among this many of the likeliest tokens; 0: all.")
-@click.option(
-    "--min-p", default=0.0, show_default=True, help="Draw tokens at least this share as likely as the likeliest."
-)
-@click.option(
-    "--typical-p", default=1.0, show_default=True, help="Draw among the most typical tokens of this probability."
-)
-@click.option(
-    "--repetition-penalty", default=1.0, show_default=True, help="Above 1, repeat fewer tokens of the answer."
-)
-@click.option(
-    "--presence-penalty", default=0.0, show_default=True, help="Above 0, prefer tokens that the answer lacks."
-)
-@click.option("--frequency-penalty", default=0.0, show_default=True, help="Above 0, repeat frequent tokens less.")
-@click.option("--seed", type=int, help="Make a drawn answer repeatable.")
-@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; may be repeated.")
+@answer_options
 @click.option(
     "--json-schema",
     type=click.Path(path_type=Path),
@@ -94,35 +79,13 @@ def _option(name: str, summary: str) -> click.Option:
     help="Make the answer JSON of the schema in this file; needs modrwkv[grammar].",
 )
 @click.option("--head", metavar="NAME", help="The head that answers, where the model has several that predict tokens.")
-@checkpoint_option
-@click.option("--device", help="Where to compute; by default a GPU if there is one.")
-@click.option(
-    "--weights",
-    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
-    default="auto",
-    show_default=True,
-    help="How the backbone's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Begin with the state of this file, as state tuning makes one; by default with the run's own.",
-)
+@load_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of streamed text.")
 def generate(
     run: Path,
     prompt: str,
     max_tokens: int,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    min_p: float,
-    typical_p: float,
-    repetition_penalty: float,
-    presence_penalty: float,
-    frequency_penalty: float,
-    seed: int | None,
+    sampling: Sampling,
     stop: tuple[str, ...],
     json_schema: Path | None,
     head: str | None,
@@ -138,22 +101,10 @@ def generate(
     Media stand before the text, or where the prompt has placeholders such as <image>. Their options are named like the
     modalities of RUN; without a run, those that are installed are shown.
     """
-    from modrwkv_core.inference.sampling import Sampling
     from modrwkv_core.inference.session import load
     from modrwkv_core.interfaces.placeholders import place_media
     from modrwkv_core.interfaces.record import Media
 
-    sampling = Sampling(
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        typical_p=typical_p,
-        repetition_penalty=repetition_penalty,
-        presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty,
-        seed=seed,
-    )
     schema = None if json_schema is None else _read_schema(json_schema)
     session = load(run, checkpoint=checkpoint, device=device, weights=weights, state=state)
     given = [Media(option.removeprefix("media_"), path) for option, paths in media.items() for path in paths]
