@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -158,9 +159,15 @@ def _tie_to_parent(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(AttributeError, OSError):  # Linux only
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # it died before
-        os._exit(1)
+    if (parent := multiprocessing.parent_process()) is not None:
+        # Where a fork server forks workers, they are not children of the process that trains; and where that process
+        # forks them, later ones hold the earlier ones' end of the pipe that is waited for here.
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _die_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _identity(payload: Any) -> Any:
