@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,11 +179,14 @@ class Terminal:
         self._master, self._slave = pty.openpty()
         # The shell leads a session of its own, so the terminal that it opens is the one whose Ctrl-C it obeys.
         script = f'exec "$@" <>{os.ttyname(self._slave)} >&0 2>&0'
+        # A program begun in the background ignores Ctrl-C, and so do those that it starts.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             ["sh", "-c", script, "sh", sys.executable, "-m", "modrwkv_core", *arguments],
             start_new_session=True,
             env={**os.environ, "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""},
         )
+        signal.signal(signal.SIGINT, before)
         self._seen = b""
 
     def __enter__(self) -> Self:

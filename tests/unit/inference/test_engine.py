@@ -255,6 +255,7 @@ def test_a_higher_priority_goes_first(session: Session) -> None:
     endless(session)
     with Engine(session, EngineSettings(slots=1)) as engine:
         running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        next(iter(running))  # prompts are made on other threads, in any order
         low = engine.submit(Request(user("Say no."), max_tokens=10**9))
         high = engine.submit(Request(user("Say no."), max_tokens=2, priority=1))
         while len(engine._waiting) < 2:
