@@ -105,8 +105,9 @@ class Engine:
 
     One thread owns the device. Between two steps of the batch it lets requests join and leave, and reads a chunk of the
     prompts that wait. Requests of a higher priority go first; those of the same one start in the order in which they
-    came, and their prompts are read in turns, so that a long one does not hold up short ones. The tokens of an answer
-    do not depend on the other requests. Media are decoded and processed on other threads.
+    came, except that none waits for the media of another. Their prompts are read in turns, so that a long one does not
+    hold up short ones. The tokens of an answer do not depend on the other requests. Media are decoded and processed on
+    other threads.
 
     While an engine is open, nothing else may generate with its session.
 

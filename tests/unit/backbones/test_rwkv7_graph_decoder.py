@@ -21,7 +21,7 @@ def test_only_the_models_own_weights_are_offered(make_model: Any) -> None:
     model = make_model(dtype=torch.float32)
     with pytest.raises(ComponentError, match=r"weights cannot be stored as 'int8' on cpu.*\n.*auto or float32"):
         GraphDecoder(model, "int8")
-    assert GraphDecoder(model, "float32").pool.batch_size == 1
+    assert GraphDecoder(model, "float32").pool.states.batch_size == 1
 
 
 def test_it_is_unavailable_for_a_model_on_the_cpu(make_model: Any) -> None:

@@ -144,10 +144,11 @@ def test_a_failure_of_the_device_ends_all_and_is_told_to_later_requests(
 
     monkeypatch.setattr(type(decoder), "start", start_to_break)
     with Engine(session, EngineSettings(slots=1)) as engine:
-        generations = [engine.submit(Request(user("Say yes."), max_tokens=10**9)) for _ in range(2)]
-        next(iter(generations[0]))
+        running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        next(iter(running))  # prompts are made on other threads, in any order
+        waiting = engine.submit(Request(user("Say yes."), max_tokens=10**9))
         broken.set()
-        for generation in generations:
+        for generation in (running, waiting):
             with pytest.raises(RuntimeError, match="the device is gone"):
                 generation.result(PATIENCE)
         with pytest.raises(EngineError, match="the device is gone"):

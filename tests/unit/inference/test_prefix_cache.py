@@ -64,7 +64,8 @@ def test_questions_about_one_medium_read_it_once(session: Session, monkeypatch: 
     assert [answer.tokens for answer in answers] == expected
     assert encoded == [1]
     until_media = ids.index(special.media_end) + 1
-    assert [answer.usage.cached_tokens for answer in answers] == [0, *[until_media] * 3]
+    # Prompts are made on several threads, so that any question may be the first.
+    assert sorted(answer.usage.cached_tokens for answer in answers) == [0, *[until_media] * 3]
     assert (stats.prefix_hits, stats.prefix_misses, stats.cached_tokens) == (3, 1, 3 * until_media)
     assert stats.prefix_bytes > 0
 
