@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from modrwkv_core.plugin import ComponentSpec
 from modrwkv_core.registry import discover
 from modrwkv_core.training.loggers import read_metrics
@@ -13,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "how-to" / "augment.md"
 
 
+@pytest.mark.slow
 def test_a_reader_augments_and_writes_an_augmentation(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(PAGE, tmp_path)
     lines = read_metrics(tmp_path / "runs/waves")

@@ -14,6 +14,7 @@ from modrwkv_core.training.loggers import read_metrics
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_trains_on_all_formats(
     tmp_path: Path, follow: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ def test_a_reader_adds_a_modality(tmp_path: Path, follow: Callable[[Path, Path],
     assert (tmp_path / "runs/hearts/checkpoints/step-00000160/ecg.encoder.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_reader_adds_a_head_a_task_and_a_metric(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "write-a-head.md", tmp_path)
     found = json.loads((tmp_path / "runs/trends/results.json").read_text())["tasks"]["held_out"]["metrics"][
