@@ -101,8 +101,8 @@ def _baselines(
 
     def llama_cpp(out_type: OutType) -> Callable[[], object]:
         prompt = ids[0].tolist()
-        rival = LlamaCpp(model, checkpoint.parent, out_type, sequences=1, tokens=len(prompt) + 1)
-        return lambda: rival.generate([prompt], 1)
+        baseline = LlamaCpp(model, checkpoint.parent, out_type, sequences=1, tokens=len(prompt) + 1)
+        return lambda: baseline.generate([prompt], 1)
 
-    rivals = {name: partial(llama_cpp, out_type) for name, out_type in LLAMA_CPP.items()}
-    return {RWKV_PIP: official, LLAMA: transformer, **rivals}
+    baselines = {name: partial(llama_cpp, out_type) for name, out_type in LLAMA_CPP.items()}
+    return {RWKV_PIP: official, LLAMA: transformer, **baselines}

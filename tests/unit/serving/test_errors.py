@@ -20,7 +20,7 @@ from modrwkv_core.serving.errors import as_api_error, without_paths
         (QueueFullError("full"), 429),
         (EngineError("closed"), 503),
         (CheckpointError("/var/lib/sessions/x is damaged"), 409),
-        (ComponentError("/opt/model holds NaN"), 500),
+        (ComponentError("/secret/model holds NaN"), 500),
         (AssertionError("our mistake in /home/me/x.py"), 500),
     ],
 )
