@@ -17,6 +17,9 @@ import yaml
 from torch import Tensor
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
+from modrwkv_core.inference.session import Session
+from modrwkv_core.manifest.load import load_manifest
+from modrwkv_core.model.assemble import assemble
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,6 +108,17 @@ def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def session(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Session:
+    """A session of a model with noise in every parameter."""
+    torch.manual_seed(0)
+    loaded = load_manifest(tiny_manifest())
+    model = assemble(loaded, pretrained=False).eval()
+    for parameter in model.backbone.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    return Session(loaded, model, tmp_path)
 
 
 def _noisy_backbone(vocab: int, *, num_layers: int, hidden_size: int, **sizes: Any) -> RWKV7:

@@ -11,7 +11,15 @@ from modrwkv_core.interfaces.config import MetricConfig
 from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.testing.registration import ComponentContract, load
 
-__all__ = ["MetricContract"]
+__all__ = ["MetricContract", "score"]
+
+
+def score(metric: Metric[Any], *samples: tuple[Any, Any]) -> float:
+    """Return what a new metric of that kind computes for pairs of a prediction and the true value."""
+    fresh = metric.new()
+    for prediction, truth in samples:
+        fresh.update(prediction, truth)
+    return fresh.compute()
 
 
 class MetricContract(ComponentContract):
@@ -34,20 +42,13 @@ class MetricContract(ComponentContract):
         metric: Metric[Any] = load(self.spec.implementation)(self.config(settings))
         return metric
 
-    def score(self, metric: Metric[Any], samples: Sequence[tuple[Any, Any]]) -> float:
-        """Score ``samples`` with a new metric."""
-        fresh = metric.new()
-        for prediction, truth in samples:
-            fresh.update(prediction, truth)
-        return fresh.compute()
-
     def test_better_predictions_score_better(self, settings: Mapping[str, Any]) -> None:
         """``higher_is_better`` says which of two scores is better, None that neither is; scores are finite.
 
         Remedy: set ``higher_is_better`` to the direction of ``compute``.
         """
         metric = self.metric(settings)
-        good, bad = (self.score(metric, pairs(metric.config)) for pairs in (self.samples, self.worse))
+        good, bad = (score(metric, *pairs(metric.config)) for pairs in (self.samples, self.worse))
         assert isfinite(good), f"{self.name} scores {good}"
         if metric.higher_is_better is None:
             return
@@ -62,7 +63,7 @@ class MetricContract(ComponentContract):
         metric = self.metric(settings)
         samples = self.samples(metric.config)
         assert len(samples) > 1, f"{type(self).__name__}.samples must give two samples or more"
-        forward, backward = self.score(metric, samples), self.score(metric, samples[::-1])
+        forward, backward = score(metric, *samples), score(metric, *samples[::-1])
         assert isclose(forward, backward, rel_tol=1e-9), f"{self.name} scores {forward}, in another order {backward}"
         for prediction, truth in samples:
             metric.update(prediction, truth)
@@ -75,7 +76,7 @@ class MetricContract(ComponentContract):
         """
         metric = self.metric(settings)
         good, bad = self.samples(metric.config), self.worse(metric.config)
-        expected = self.score(metric, good[: len(bad)])
+        expected = score(metric, *good[: len(bad)])
         first, second = metric.new(), metric.new()
         for (prediction, truth), (worse, same) in zip(good, bad, strict=False):
             first.update(prediction, truth)
@@ -89,12 +90,12 @@ class MetricContract(ComponentContract):
         """
         metric = self.metric(settings)
         assert metric.name, f"{self.name} has no name for tables"
-        good, bad = (self.score(metric, pairs(metric.config)) for pairs in (self.samples, self.worse))
+        good, bad = (score(metric, *pairs(metric.config)) for pairs in (self.samples, self.worse))
         scores = [good, bad, nan, inf]
-        for score in scores:
-            assert metric.format(score), f"{self.name} writes nothing for {score}"
-            bar = metric.bar(score, scores)
-            assert not isfinite(score) or 0.0 <= bar <= 1.0, f"the bar of {score} is {bar} long, not 0 to 1"
+        for number in scores:
+            assert metric.format(number), f"{self.name} writes nothing for {number}"
+            bar = metric.bar(number, scores)
+            assert not isfinite(number) or 0.0 <= bar <= 1.0, f"the bar of {number} is {bar} long, not 0 to 1"
         for difference, sign in ((0.25, "+"), (-0.25, "-")):
             words = metric.format_difference(difference)
             assert words.startswith(sign), f"{self.name} writes the difference {difference} as {words!r}"

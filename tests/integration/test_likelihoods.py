@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,21 +11,10 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.inference import likelihood
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Record, Text, Turn
-from modrwkv_core.manifest.load import load_manifest
-from modrwkv_core.model.assemble import assemble, conversation_encoder
+from modrwkv_core.model.assemble import conversation_encoder
 
 QUESTION = (Turn("user", (Media("series", np.sin(np.arange(24.0))), Text("Up or down?"))),)
 SHORT = (Turn("user", (Text("Well?"),)),)
-
-
-@pytest.fixture
-def session(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Session:
-    torch.manual_seed(0)
-    loaded = load_manifest(tiny_manifest())
-    model = assemble(loaded, pretrained=False).eval()
-    for parameter in model.backbone.parameters():
-        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
-    return Session(loaded, model, tmp_path)
 
 
 def test_answers_are_as_likely_as_in_training(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,18 +12,11 @@ from modrwkv_core.errors import ComponentError
 from modrwkv_core.evaluation.answer_metrics import ExactMatch, Pope, VqaAccuracy
 from modrwkv_core.evaluation.config import ExactMatchMetricConfig, PopeConfig, VqaAccuracyConfig
 from modrwkv_core.evaluation.normalization import normalize_vqa
-from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.testing import MetricContract
+from modrwkv_core.testing.metric import score
 
 SQUAD = ExactMatch(ExactMatchMetricConfig(normalization="squad"))
 VQA = VqaAccuracy(VqaAccuracyConfig())
-
-
-def score(metric: Metric[Any], *samples: tuple[Any, Any]) -> float:
-    fresh = metric.new()
-    for prediction, truth in samples:
-        fresh.update(prediction, truth)
-    return fresh.compute()
 
 
 class TestVqaAccuracy(MetricContract):

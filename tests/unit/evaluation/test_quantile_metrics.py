@@ -12,8 +12,8 @@ from modrwkv_core.errors import ComponentError
 from modrwkv_core.evaluation.config import CoverageConfig, WeightedQuantileLossConfig
 from modrwkv_core.evaluation.quantile_metrics import Coverage, WeightedQuantileLoss
 from modrwkv_core.interfaces.forecast import Forecast
-from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.testing import MetricContract
+from modrwkv_core.testing.metric import score
 
 WQL = WeightedQuantileLoss(WeightedQuantileLossConfig())
 COVERAGE = Coverage(CoverageConfig())
@@ -43,13 +43,6 @@ class TestCoverage(QuantileContract):
 
 
 del QuantileContract  # pytest would collect it
-
-
-def score(metric: Metric[Any], *samples: tuple[Any, Any]) -> float:
-    fresh = metric.new()
-    for prediction, truth in samples:
-        fresh.update(prediction, truth)
-    return fresh.compute()
 
 
 @given(st.integers(0, 2**31), st.lists(st.integers(1, 99), min_size=1, max_size=6, unique=True))

@@ -17,18 +17,11 @@ from modrwkv_core.evaluation.config import ContinuousRankedProbabilityScoreConfi
 from modrwkv_core.evaluation.metrics import MeanAbsoluteScaledError
 from modrwkv_core.evaluation.quantile_metrics import ContinuousRankedProbabilityScore
 from modrwkv_core.interfaces.forecast import Continuation, Forecast
-from modrwkv_core.interfaces.metric import Metric
 from modrwkv_core.testing import MetricContract
+from modrwkv_core.testing.metric import score
 
 CRPS = ContinuousRankedProbabilityScore(ContinuousRankedProbabilityScoreConfig())
 PAST = np.arange(8.0, dtype=np.float32)[:, None] ** 2
-
-
-def score(metric: Metric[Any], *samples: tuple[Any, Any]) -> float:
-    fresh = metric.new()
-    for prediction, truth in samples:
-        fresh.update(prediction, truth)
-    return fresh.compute()
 
 
 class TestMeanAbsoluteScaledError(MetricContract):

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from modrwkv_core.inference.session import Session
-from modrwkv_core.manifest.load import load_manifest
-from modrwkv_core.model.assemble import assemble
-
-
-@pytest.fixture
-def session(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Session:
-    """A session of a model with noise in every parameter."""
-    torch.manual_seed(0)
-    loaded = load_manifest(tiny_manifest())
-    model = assemble(loaded, pretrained=False).eval()
-    for parameter in model.backbone.parameters():
-        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
-    return Session(loaded, model, tmp_path)
 
 
 @pytest.fixture
