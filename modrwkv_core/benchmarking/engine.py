@@ -16,7 +16,8 @@ from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import interleave
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
 from modrwkv_core.benchmarking.report import Row, TimeReport
-from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Text, Turn

@@ -38,7 +38,8 @@ def chat(
     """
     from modrwkv_core.cli.chat_loop import ChatLoop
     from modrwkv_core.inference.chat import Chat
-    from modrwkv_core.inference.engine import Engine, EngineSettings
+    from modrwkv_core.inference.engine import Engine
+    from modrwkv_core.inference.engine_settings import EngineSettings
     from modrwkv_core.inference.session import load
 
     session = load(run, checkpoint=checkpoint, device=device, weights=weights, state=state)

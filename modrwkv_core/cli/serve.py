@@ -97,7 +97,8 @@ def serve(
         raise ModRWKVError(
             f"modrwkv serve needs a library that cannot be imported: {error}", hint="pip install 'modrwkv[serve]'"
         ) from error
-    from modrwkv_core.inference.engine import Engine, EngineSettings
+    from modrwkv_core.inference.engine import Engine
+    from modrwkv_core.inference.engine_settings import EngineSettings
     from modrwkv_core.inference.session import load
     from modrwkv_core.serving.settings import ServeSettings
 

@@ -8,19 +8,18 @@ swallow or forge one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from numpy.random import Generator
 
 from modrwkv_core.data.augmenting import Draw, SignalAugmenter
-from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
+from modrwkv_core.data.batch import Sample
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.data.feature_cache import FeatureCache, cacheable
 from modrwkv_core.data.templates import MODRWKV, ChatTemplate
+from modrwkv_core.data.token_stream import TokenStream
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
@@ -28,49 +27,13 @@ from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHea
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
-from modrwkv_core.interfaces.tokenizer import SpecialIds, Tokenizer
+from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["ConversationEncoder"]
 
 _SEGMENT_BYTES: Final = 32 * 2**20
 """Tensors of media that a segment of a prompt holds at most, except for the last medium."""
-
-
-@dataclass(slots=True)
-class _Stream:
-    """A token stream while it is being written."""
-
-    key: str
-    draw: Draw | None = None
-    ids: list[int] = field(default_factory=list)
-    supervised: list[bool] = field(default_factory=list)
-    media: list[PlacedMedia] = field(default_factory=list)
-    queries: dict[str, list[Query]] = field(default_factory=dict)
-    signals: dict[str, Callable[[], Any]] = field(default_factory=dict)
-    targets: dict[str, Iterator[Any]] = field(default_factory=dict)
-    media_bytes: int = 0
-
-    def write(self, ids: Sequence[int], supervised: bool = False) -> None:
-        self.ids.extend(ids)
-        self.supervised.extend([supervised] * len(ids))
-
-    def place(self, modality: str, item: MediaItem, count: int, special: SpecialIds, seed: int | None = None) -> None:
-        self.media.append(PlacedMedia(modality, item, len(self.ids) + 1, count, self.key, seed))
-        self.write([special.media_start, *[special.media_pad] * count, special.media_end])
-        self.media_bytes += sum(tensor.nbytes for tensor in item.tensors.values())
-
-    def take_segment(self) -> Sample:
-        segment = self.sample()
-        self.ids, self.supervised, self.media, self.media_bytes = [], [], [], 0
-        return segment
-
-    def sample(self) -> Sample:
-        ids = torch.tensor(self.ids, dtype=torch.int64)
-        targets = torch.full_like(ids, IGNORE)
-        targets[:-1] = torch.where(torch.tensor(self.supervised[1:], dtype=torch.bool), ids[1:], IGNORE)
-        queries = {head: tuple(queries) for head, queries in self.queries.items()}
-        return Sample(self.key, ids, targets, tuple(self.media), queries)
 
 
 class ConversationEncoder:
@@ -129,7 +92,7 @@ class ConversationEncoder:
         with error_context(record.key):
             if not any(turn.role == "assistant" for turn in record.turns):
                 raise DataError("the assistant has no turn", hint="there is nothing to learn without an answer")
-            stream = _Stream(record.key, draw)
+            stream = TokenStream(record.key, draw)
             self._fill(stream, self._write(stream, record.turns))
             if any(query.target is None for queries in stream.queries.values() for query in queries):
                 raise DataError("a target has no value", hint="give the true value; only prompts may leave it open")
@@ -188,7 +151,7 @@ class ConversationEncoder:
             DataError: The turns are not a conversation that this model can answer.
         """
         with error_context("prompt"):
-            stream = _Stream("prompt")
+            stream = TokenStream("prompt")
             self._fill(stream, self._write_prompt(stream, turns))
             stream.write(self.template.answer_opening(self.tokenizer))
             return self._finish(stream)
@@ -208,7 +171,7 @@ class ConversationEncoder:
             DataError: The turns are not a conversation that this model can answer.
         """
         with error_context("prompt"):
-            stream = _Stream("prompt")
+            stream = TokenStream("prompt")
             for _ in self._write_prompt(stream, turns):
                 if len(stream.ids) >= max_tokens or stream.media_bytes >= _SEGMENT_BYTES:
                     yield stream.take_segment()
@@ -231,35 +194,35 @@ class ConversationEncoder:
             DataError: The turns are not a conversation that the head can answer, or several heads could.
         """
         with error_context("prompt"):
-            stream = _Stream("prompt")
+            stream = TokenStream("prompt")
             self._fill(stream, self._write_prompt(stream, turns))
             stream.write(self.template.opening("assistant", self.tokenizer))
             self._query(stream, Target(head, None))
             return self._finish(stream)
 
-    def _write_prompt(self, stream: _Stream, turns: Sequence[Turn]) -> Iterator[None]:
+    def _write_prompt(self, stream: TokenStream, turns: Sequence[Turn]) -> Iterator[None]:
         if not turns or turns[-1].role != "user":
             raise DataError("the last turn is not the user's", hint="end the conversation with a question")
         yield from self._write(stream, turns)
 
-    def _fill(self, stream: _Stream, steps: Iterator[None]) -> None:
+    def _fill(self, stream: TokenStream, steps: Iterator[None]) -> None:
         """Write a stream to its end, or until it is too long and large: a long film would fill the memory."""
         for _ in steps:
             if stream.media_bytes > _SEGMENT_BYTES:
                 self._check_length(stream, "tokens and goes on")
 
-    def _finish(self, stream: _Stream) -> Sample:
+    def _finish(self, stream: TokenStream) -> Sample:
         self._check_length(stream, "tokens")
         return stream.sample()
 
-    def _check_length(self, stream: _Stream, tokens: str) -> None:
+    def _check_length(self, stream: TokenStream, tokens: str) -> None:
         if self.max_tokens is not None and len(stream.ids) > self.max_tokens:
             raise DataError(
                 f"the conversation has {len(stream.ids)} {tokens}, more than the {self.max_tokens} allowed",
                 hint="shorten it, compress its media more, or allow more tokens",
             )
 
-    def _write(self, stream: _Stream, turns: Sequence[Turn]) -> Iterator[None]:
+    def _write(self, stream: TokenStream, turns: Sequence[Turn]) -> Iterator[None]:
         """Write turns; pause after each part, so that what has been written can be taken out."""
         _check_order(turns)
         parts = [part for turn in turns for part in turn.parts]
@@ -295,7 +258,7 @@ class ConversationEncoder:
         with guard(self.tokenizer.origin, "encode()"):
             return self.tokenizer.encode(text)
 
-    def _medium(self, stream: _Stream, part: Media, following: Sequence[Part]) -> Iterator[None]:
+    def _medium(self, stream: TokenStream, part: Media, following: Sequence[Part]) -> Iterator[None]:
         preprocessor = self._preprocessor(part.modality)
         augmenter = None if stream.draw is None else self.augmenters.get(part.modality)
         rng = None if augmenter is None or stream.draw is None else stream.draw.generator(len(stream.media))
@@ -398,7 +361,7 @@ class ConversationEncoder:
 
         return other
 
-    def _query(self, stream: _Stream, target: Target) -> None:
+    def _query(self, stream: TokenStream, target: Target) -> None:
         name = target.head if target.head is not None else self._only_head(stream)
         config = self.heads.get(name)
         if config is None:
@@ -418,7 +381,7 @@ class ConversationEncoder:
         stream.queries.setdefault(name, []).append(Query(len(stream.ids), signal, value))
         stream.write([self.tokenizer.special.query])
 
-    def _only_head(self, stream: _Stream) -> str:
+    def _only_head(self, stream: TokenStream) -> str:
         """Return the name of the one head that can be asked about the signals so far."""
         fitting = [name for name, config in self.heads.items() if config.modality in stream.signals]
         if len(fitting) == 1:

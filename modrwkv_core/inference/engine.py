@@ -8,17 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from modrwkv_core.errors import EngineError, ModRWKVError, QueueFullError
+from modrwkv_core.errors import EngineError, QueueFullError
 from modrwkv_core.inference.decode_batch import DecodeBatch
+from modrwkv_core.inference.engine_settings import EngineSettings
+from modrwkv_core.inference.engine_stats import EngineStats
 from modrwkv_core.inference.generation import FinishReason, Generation
 from modrwkv_core.inference.job import Job, not_finite
 from modrwkv_core.inference.prefill import Prefill, Prompt
@@ -30,74 +30,9 @@ from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.state import State
 
-__all__ = ["Engine", "EngineSettings", "EngineStats"]
+__all__ = ["Engine"]
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """How an engine works.
-
-    Attributes:
-        slots: Requests that are read and answered at the same time at most.
-        queue: Requests that wait for a slot at most.
-        prefill_chunk: Tokens of prompts that are read between two steps of the answers.
-        processors: Threads that decode and process media.
-        prefix_cache_bytes: Memory for states of the beginnings of prompts, which are then not read again; 0 keeps none.
-            States that grow with what was read, as those of a Transformer, are never kept.
-        prefix_cache_dir: Folder in which such states outlive the engine; None writes none.
-        prefix_cache_disk_bytes: What they may take there.
-
-    Raises:
-        ModRWKVError: A value is out of its range.
-    """
-
-    slots: int = 16
-    queue: int = 256
-    prefill_chunk: int = 512
-    processors: int = 2
-    prefix_cache_bytes: int = 2**28
-    prefix_cache_dir: Path | None = None
-    prefix_cache_disk_bytes: int = 2**32
-
-    def __post_init__(self) -> None:
-        if self.prefix_cache_bytes < 0:
-            raise ModRWKVError(f"prefix_cache_bytes is {self.prefix_cache_bytes}", hint="it must be 0 or more")
-        for name in ("slots", "queue", "prefill_chunk", "processors", "prefix_cache_disk_bytes"):
-            if getattr(self, name) < 1:
-                raise ModRWKVError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What an engine does and has done.
-
-    Attributes:
-        running: Requests that are read or answered now.
-        waiting: Requests that wait for a slot, or whose media are being processed.
-        free_slots: Requests that could start now.
-        finished: Requests that have ended, for whatever reason.
-        prompt_tokens: Tokens of prompts that were read.
-        cached_tokens: Tokens of prompts that were not read because of the prefix cache.
-        prefix_hits: Prompts of which the prefix cache had a beginning.
-        prefix_misses: Prompts of which it had none.
-        prefix_bytes: Bytes of states in the prefix cache.
-        completion_tokens: Tokens that were drawn.
-        steps: Steps of the batch.
-    """
-
-    running: int
-    waiting: int
-    free_slots: int
-    finished: int
-    prompt_tokens: int
-    cached_tokens: int
-    prefix_hits: int
-    prefix_misses: int
-    prefix_bytes: int
-    completion_tokens: int
-    steps: int
 
 
 class Engine:

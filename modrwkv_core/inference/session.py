@@ -40,7 +40,7 @@ from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 
 if TYPE_CHECKING:
     from modrwkv_core.inference.constraint import Constraint, Constraints
-    from modrwkv_core.inference.engine import EngineSettings
+    from modrwkv_core.inference.engine_settings import EngineSettings
     from modrwkv_core.inference.generation import Answer, Generation
     from modrwkv_core.inference.request import Request
 
@@ -181,7 +181,8 @@ class Session:
         Raises:
             ModRWKVError: A request cannot be answered; the others are cancelled.
         """
-        from modrwkv_core.inference.engine import Engine, EngineSettings
+        from modrwkv_core.inference.engine import Engine
+        from modrwkv_core.inference.engine_settings import EngineSettings
 
         settings = settings or EngineSettings()
         answers: list[Answer] = []

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import load
 from modrwkv_core.inference.sessions import SessionStore

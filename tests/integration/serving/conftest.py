@@ -16,7 +16,8 @@ import torch
 import uvicorn
 import yaml
 
-from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.session import Session
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from modrwkv_core.inference.engine import EngineSettings
+from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.serving.settings import Limits, ServeSettings
 
 PATH = "/v1/chat/completions"

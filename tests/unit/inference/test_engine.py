@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError, EngineError, QueueFullError
-from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling

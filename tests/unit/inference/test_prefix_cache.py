@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from modrwkv_core.inference.engine import Engine, EngineSettings
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.generation import Answer
 from modrwkv_core.inference.prefix_cache import PrefixCache
 from modrwkv_core.inference.request import Request

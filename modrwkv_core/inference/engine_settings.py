@@ -1,0 +1,44 @@
+"""How an engine works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modrwkv_core.errors import ModRWKVError
+
+__all__ = ["EngineSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine works.
+
+    Attributes:
+        slots: Requests that are read and answered at the same time at most.
+        queue: Requests that wait for a slot at most.
+        prefill_chunk: Tokens of prompts that are read between two steps of the answers.
+        processors: Threads that decode and process media.
+        prefix_cache_bytes: Memory for states of the beginnings of prompts, which are then not read again; 0 keeps none.
+            States that grow with what was read, as those of a Transformer, are never kept.
+        prefix_cache_dir: Folder in which such states outlive the engine; None writes none.
+        prefix_cache_disk_bytes: What they may take there.
+
+    Raises:
+        ModRWKVError: A value is out of its range.
+    """
+
+    slots: int = 16
+    queue: int = 256
+    prefill_chunk: int = 512
+    processors: int = 2
+    prefix_cache_bytes: int = 2**28
+    prefix_cache_dir: Path | None = None
+    prefix_cache_disk_bytes: int = 2**32
+
+    def __post_init__(self) -> None:
+        if self.prefix_cache_bytes < 0:
+            raise ModRWKVError(f"prefix_cache_bytes is {self.prefix_cache_bytes}", hint="it must be 0 or more")
+        for name in ("slots", "queue", "prefill_chunk", "processors", "prefix_cache_disk_bytes"):
+            if getattr(self, name) < 1:
+                raise ModRWKVError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")
