@@ -156,7 +156,8 @@ class Prefill:
             state = cache.get(self.prompt.keys[position])
             if state is not None:
                 self.cached_tokens += position - self.position
-                self.position, self.state = position, state
+                # One that was read from the folder is on the CPU.
+                self.position, self.state = position, state.to(self._model.device)
                 return
 
 
