@@ -62,7 +62,6 @@ class Engine:
         self._batches: dict[str, DecodeBatch] = {}  # by token head
         self._calls: list[tuple[Callable[[], None], Future[Any]]] = []  # to be made between two steps
         self._wake = False
-        self._draining = False
         self._closing = False
         self._failure: Exception | None = None
         self._cache = self._prefix_cache()
@@ -79,8 +78,9 @@ class Engine:
 
         Args:
             request: What to answer.
-            on_finish: Called on the engine's thread before the last event, with the state after the answer; None if it
-                ended with an error or before its prompt was read. It must be quick.
+            on_finish: Called once, on the engine's thread before the last event, with the state after the answer; None
+                if it ended with an error or before its prompt was read. It must be quick. What it raises is the
+                error of the answer.
 
         Raises:
             QueueFullError: As many requests are waiting as may.
@@ -95,7 +95,7 @@ class Engine:
                 raise EngineError(
                     f"the engine has failed: {self._failure}", hint="find the cause, then start a new engine"
                 ) from self._failure
-            if self._closing or self._draining:
+            if self._closing:
                 raise EngineError("the engine is being closed and takes no more requests")
             if len(self._submitted) + len(self._waiting) >= self.settings.queue:
                 raise QueueFullError(
@@ -122,7 +122,7 @@ class Engine:
                     future.set_exception(error)
 
         with self._changed:
-            if self._closing or self._draining:
+            if self._closing:
                 raise EngineError("the engine is being closed and takes no more requests")
             self._calls.append((run, future))
             self._wake = True
@@ -146,19 +146,6 @@ class Engine:
                 completion_tokens=self._completion_tokens,
                 steps=self._steps,
             )
-
-    def drain(self, timeout: float | None = None) -> bool:
-        """Take no more requests, and wait until all have ended.
-
-        Args:
-            timeout: Seconds to wait at most; None waits for as long as it takes.
-
-        Returns:
-            Whether all have ended.
-        """
-        with self._changed:
-            self._draining = True
-            return self._changed.wait_for(lambda: not self._jobs(), timeout)
 
     def close(self) -> None:
         """Cancel all requests and stop."""
@@ -235,9 +222,7 @@ class Engine:
             future.cancel()
         for job in left:
             job.error = job.error or self._failure
-            if job.on_finish is not None:
-                job.on_finish(None)
-            job.finish("cancelled" if job.error is None else "error", None)
+            job.finish("cancelled", None)
         for batch in batches.values():
             batch.close()
 
@@ -375,23 +360,29 @@ class Engine:
 
     def _end(self, job: Job, reason: FinishReason) -> None:
         """Free what a job holds, and deliver its last event."""
-        batch = self._batches.get(job.head)
-        state: State | None = None
-        if job.error is None and job.last is not None:
-            if job.prefill is not None:
-                state = job.prefill.state
-            elif batch is not None:
-                state = batch.state(job)
-                self._keep(job, state)
-        snapshot = None if state is None else job.snapshot(state, self.session.model_digest)
-        if job.on_finish is not None:
-            job.on_finish(snapshot)
+        snapshot = None
+        try:
+            snapshot = self._snapshot(job)
+        except Exception as error:
+            job.error = error
         with self._changed:
             for jobs in (self._submitted, self._waiting, self._reading):
                 if job in jobs:
                     jobs.remove(job)
-            if batch is not None:
-                batch.leave([job])
+            if job.head in self._batches:
+                self._batches[job.head].leave([job])
             self._finished += 1
-            job.finish(reason, snapshot)
-            self._changed.notify_all()
+        # Without the lock: whoever cancels an answer may hold the answer's lock, and waits for this one.
+        job.finish(reason, snapshot)
+
+    def _snapshot(self, job: Job) -> Snapshot | None:
+        """Return the state after what a job has read and drawn; None after an error or before its first token."""
+        if job.error is not None or job.last is None:
+            return None
+        if job.prefill is not None:
+            assert job.prefill.state is not None, "the prompt was read"
+            state = job.prefill.state
+        else:
+            state = self._batches[job.head].state(job)
+            self._keep(job, state)
+        return job.snapshot(state, self.session.model_digest)

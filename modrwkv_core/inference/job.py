@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.inference.answer_text import AnswerText
+from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.generation import Finished, FinishReason, Generation, TokenEvent, Usage
 from modrwkv_core.inference.prefill import Prefill, Prompt
 from modrwkv_core.inference.request import Request
@@ -105,9 +105,20 @@ class Job:
         return "length" if self._drawn == self.request.max_tokens else None
 
     def finish(self, reason: FinishReason, snapshot: Snapshot | None) -> None:
-        """Deliver the last event."""
+        """Tell ``on_finish``, and deliver the last event. What fails meanwhile is the error that the job ends with."""
+        pieces: tuple[Piece, ...] = ()
+        try:
+            pieces = () if self._drawn == 0 else tuple(self._text.finish())
+        except Exception as error:
+            self.error = self.error or error
+        snapshot = snapshot if self.error is None else None
+        try:
+            if self.on_finish is not None:
+                self.on_finish(snapshot)
+        except Exception as error:
+            self.error = self.error or error
+        reason = reason if self.error is None else "error"
         usage = Usage(0 if self.prompt is None else len(self.prompt.ids), self.cached_tokens, self._drawn)
-        pieces = () if self._drawn == 0 else tuple(self._text.finish())
         self.generation.finish(Finished(reason, usage, pieces, self.error), snapshot)
 
     def snapshot(self, state: State, model_digest: str) -> Snapshot:

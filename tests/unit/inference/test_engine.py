@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError, EngineError, QueueFullError
+from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.session import Session
+from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 
 PATIENCE = 120
@@ -156,18 +158,65 @@ def test_a_failure_of_the_device_ends_all_and_is_told_to_later_requests(
             engine.submit(Request(user("Say yes.")))
 
 
-def test_closing_cancels_and_draining_waits(session: Session) -> None:
+def refuse(snapshot: Snapshot | None) -> None:
+    raise OSError("the disk is full")
+
+
+def test_a_failing_on_finish_ends_its_own_answer(session: Session) -> None:
+    with Engine(session) as engine:
+        with pytest.raises(OSError, match="the disk is full"):
+            engine.submit(Request(user("Say yes."), max_tokens=2), on_finish=refuse).result(PATIENCE)
+        unreadable = engine.submit(Request(user(Media("series", "missing.csv"))), on_finish=refuse)
+        with pytest.raises(DataError, match=r"missing\.csv"):
+            unreadable.result(PATIENCE)
+        assert len(engine.submit(Request(user("Say yes."), max_tokens=2)).result(PATIENCE).tokens) == 2
+
+
+def test_a_failing_on_finish_does_not_keep_closing_from_ending_the_others(session: Session) -> None:
+    endless(session)
+    called = []
+
+    def note(snapshot: Snapshot | None) -> None:
+        called.append(snapshot)
+        refuse(snapshot)
+
+    with Engine(session) as engine:
+        generations = [engine.submit(Request(user("Say yes."), max_tokens=10**9), on_finish=note) for _ in range(2)]
+    assert called == [None, None]
+    for generation in generations:
+        with pytest.raises(OSError, match="the disk is full"):
+            generation.result(PATIENCE)
+
+
+def test_a_state_that_cannot_be_copied_is_the_error_of_its_answer(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(session)
+    state = DecodeBatch.state
+    broken: list[int] = []
+
+    def fail_for_two_tokens(self: DecodeBatch, job: Any) -> Any:
+        if job.request.max_tokens == 2:
+            broken.append(job.number)
+            raise MemoryError("no memory for a state")
+        return state(self, job)
+
+    monkeypatch.setattr(DecodeBatch, "state", fail_for_two_tokens)
+    with Engine(session) as engine:
+        bad = engine.submit(Request(user("Say yes."), max_tokens=2))
+        with pytest.raises(MemoryError, match="no memory for a state"):
+            bad.result(PATIENCE)
+        assert len(engine.submit(Request(user("Say yes."), max_tokens=3)).result(PATIENCE).tokens) == 3
+    assert len(broken) == 1
+
+
+def test_closing_cancels(session: Session) -> None:
     endless(session)
     with Engine(session) as engine:
         generation = engine.submit(Request(user("Say yes."), max_tokens=10**9))
-        assert not engine.drain(timeout=0.0)
-        with pytest.raises(EngineError, match="being closed"):
-            engine.submit(Request(user("Say yes.")))
     assert generation.finished.reason == "cancelled"
-    with Engine(session) as engine:
-        generation = engine.submit(Request(user("Say yes."), max_tokens=3))
-        assert engine.drain(PATIENCE)
-        assert generation.finished.reason == "length"
+    with pytest.raises(EngineError, match="being closed"):
+        engine.submit(Request(user("Say yes.")))
 
 
 def test_a_deadline_ends_an_answer_as_it_is(session: Session) -> None:
