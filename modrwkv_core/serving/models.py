@@ -95,7 +95,7 @@ class Models:
         return self._models[name]
 
     def of_session(self, identifier: str) -> Model:
-        """Return the model whose conversation this is.
+        """Return the model whose conversation this is; it may be read from a file.
 
         Raises:
             APIError: There is no such conversation.
