@@ -129,6 +129,11 @@ class Engine:
             self._changed.notify_all()
         return future
 
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the engine; None while it works, and after :meth:`close`."""
+        return self._failure
+
     def stats(self) -> EngineStats:
         """Return what the engine does and has done. Thread-safe."""
         with self._changed:

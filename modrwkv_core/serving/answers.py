@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeVar
 
+from anyio import to_thread
 from fastapi import Request as HTTPRequest
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -19,7 +20,7 @@ from modrwkv_core.serving.errors import APIError, as_api_error
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.schemas.common import TokenDetails, Usage
 
-__all__ = ["Answers", "Collected", "EventStream", "sse", "started", "total_usage", "unless_disconnected"]
+__all__ = ["Answers", "Collected", "EventStream", "ask", "sse", "started", "total_usage", "unless_disconnected"]
 
 ResultT = TypeVar("ResultT")
 
@@ -65,28 +66,26 @@ class Collected:
 
 
 class Answers:
-    """Generations that answer one HTTP request.
+    """Generations that answer one HTTP request; :func:`ask` makes them.
 
     Args:
         model: What answers.
-        requests: One for each answer.
-
-    Raises:
-        QueueFullError: The engine's queue has no place for all of them; then none is queued.
-        ModRWKVError: The model cannot answer one of them.
     """
 
-    def __init__(self, model: Model, requests: Sequence[Request]) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         self._began = time.perf_counter()
         self.generations: list[Generation] = []
-        try:
-            for request in requests:
-                submit = model.engine.submit if request.session is None else model.sessions.submit
-                self.generations.append(submit(request))
-        except BaseException:
-            self.cancel()
-            raise
+
+    async def add(self, request: Request) -> None:
+        """Queue one more; see :func:`ask`."""
+        if request.session is None:
+            self.generations.append(self._model.engine.submit(request))
+        else:
+            await to_thread.run_sync(self._go_on, request)
+
+    def _go_on(self, request: Request) -> None:
+        self.generations.append(self._model.sessions.submit(request))  # it may read a file
 
     def cancel(self) -> None:
         """End what is not complete, and free its slots."""
@@ -123,6 +122,23 @@ class Answers:
         async for index, event in self.events():
             collected[index].add(event)
         return collected
+
+
+async def ask(model: Model, requests: Sequence[Request]) -> Answers:
+    """Queue ``requests``, one for each answer.
+
+    Raises:
+        QueueFullError: The engine's queue has no place for all of them; then none is queued.
+        ModRWKVError: The model cannot answer one of them.
+    """
+    answers = Answers(model)
+    try:
+        for request in requests:
+            await answers.add(request)
+    except BaseException:
+        answers.cancel()
+        raise
+    return answers
 
 
 def total_usage(finished: Sequence[Finished], choices: int | None = None) -> Usage:

@@ -44,7 +44,8 @@ _WARM_UP_TOKENS = 8
 def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = None) -> FastAPI:
     """Return the application that serves ``models``.
 
-    It warms the models up when it starts, and closes their engines when it stops.
+    It warms the models up when it starts. When it stops, it closes their engines, and then what keeps their
+    conversations.
 
     Args:
         models: Engines by the name that requests call them.
@@ -70,8 +71,8 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         yield
         context.ready = False
         for model in context.models:
+            await to_thread.run_sync(model.engine.close)  # its last answers still join their conversations
             await to_thread.run_sync(model.sessions.close)
-            await to_thread.run_sync(model.engine.close)
 
     app = FastAPI(title="ModRWKV", version=version("modrwkv"), lifespan=lifespan, docs_url=None, redoc_url=None)
     register_handlers(app, settings.limits.retry_after_seconds)

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter
 from fastapi import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
-from modrwkv_core.serving.answers import Answers, Collected, EventStream, sse, started, total_usage, unless_disconnected
+from modrwkv_core.serving.answers import Collected, EventStream, ask, sse, started, total_usage, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.logprobs import chat_logprobs
@@ -42,7 +43,7 @@ def chat_router(context: Context) -> APIRouter:
     async def complete(body: ChatRequest, http: HTTPRequest) -> Response:
         """Answer a conversation."""
         asked = await prepare(context, body)
-        answers = Answers(asked.model, asked.requests)
+        answers = await ask(asked.model, asked.requests)
         if body.stream:
             events = await started(http, answers)
             return EventStream(_stream(asked, body, events), answers)
@@ -83,8 +84,10 @@ async def prepare(context: Context, body: ChatRequest) -> Asked:
     """
     model = context.models[body.model]
     context.check_choices(body.n)
-    if body.session is not None and (context.models.of_session(body.session) is not model or body.n > 1):
-        raise APIError(400, "a session takes one answer at a time, of its own model", param="session")
+    if body.session is not None:
+        owner = await to_thread.run_sync(context.models.of_session, body.session)
+        if owner is not model or body.n > 1:
+            raise APIError(400, "a session takes one answer at a time, of its own model", param="session")
     if body.max_tokens is not None and body.max_completion_tokens is not None:
         raise APIError(400, "give one of max_tokens and max_completion_tokens", param="max_tokens")
     choice: ToolChoice = body.tool_choice or ("auto" if body.tools else "none")

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
-from modrwkv_core.serving.answers import Answers, EventStream, sse, started, total_usage, unless_disconnected
+from modrwkv_core.serving.answers import EventStream, ask, sse, started, total_usage, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.logprobs import completion_logprobs
 from modrwkv_core.serving.models import Model, sampling
@@ -30,7 +30,7 @@ def completions_router(context: Context) -> APIRouter:
     async def complete(body: CompletionRequest, http: HTTPRequest) -> Response:
         """Continue a text."""
         model = context.models[body.model]
-        answers = Answers(model, _requests(context, body))
+        answers = await ask(model, _requests(context, body))
         if body.stream:
             return EventStream(_stream(model, body, await started(http, answers)), answers)
         with answers:

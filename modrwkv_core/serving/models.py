@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import to_thread
@@ -21,7 +20,7 @@ from modrwkv_core.serving.metrics import Metrics
 from modrwkv_core.serving.schemas.common import SamplingFields, StructuredOutputs
 
 if TYPE_CHECKING:
-    from modrwkv_core.inference.constraint import Constraint, Constraints
+    from modrwkv_core.inference.constraint import Constraint
 
 __all__ = ["Model", "Models", "sampling"]
 
@@ -46,12 +45,6 @@ class Model:
     metrics: Metrics
     created: int = field(default_factory=lambda: int(time.time()))
 
-    @cached_property
-    def _constraints(self) -> Constraints:
-        from modrwkv_core.inference.constraint import Constraints
-
-        return Constraints(self.engine.session.model.tokenizer)
-
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
         """Return what ``work`` returns, done with the model between two steps of its answers."""
         return await asyncio.wrap_future(self.engine.call(work))
@@ -65,14 +58,15 @@ class Model:
         """
         if outputs is not None and schema is not None:
             raise APIError(400, "give one of structured_outputs, response_format and a required tool")
+        session = self.engine.session  # whose constraints take a moment to be made
         if schema is not None:
-            return await to_thread.run_sync(lambda: self._constraints.json_schema(schema))
+            return await to_thread.run_sync(lambda: session.constraints.json_schema(schema))
         if outputs is not None and outputs.regex is not None:
             regex = outputs.regex
-            return await to_thread.run_sync(lambda: self._constraints.regex(regex))
+            return await to_thread.run_sync(lambda: session.constraints.regex(regex))
         if outputs is not None and outputs.choice is not None:
             choice = outputs.choice
-            return await to_thread.run_sync(lambda: self._constraints.choices(choice))
+            return await to_thread.run_sync(lambda: session.constraints.choices(choice))
         return None
 
 
@@ -101,7 +95,7 @@ class Models:
         return self._models[name]
 
     def of_session(self, identifier: str) -> Model:
-        """Return the model whose conversation this is.
+        """Return the model whose conversation this is; it may be read from a file.
 
         Raises:
             APIError: There is no such conversation.

@@ -50,7 +50,8 @@ def probes_router(context: Context) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> Status:
-        """Say that the process runs."""
+        """Say that the process runs and all engines work; where one has failed, only a restart helps."""
+        _check_engines(context)
         return Status()
 
     @router.get("/readyz")
@@ -58,6 +59,7 @@ def probes_router(context: Context) -> APIRouter:
         """Say whether the models are warm, and the server is not about to stop."""
         if not context.ready:
             raise APIError(503, "the server is not ready", code="not_ready", headers={"Retry-After": "5"})
+        _check_engines(context)
         return Status()
 
     @router.get("/metrics", response_class=Response, responses=content_types("text/plain"))
@@ -76,6 +78,12 @@ def probes_router(context: Context) -> APIRouter:
         return _card(context.models[name])
 
     return router
+
+
+def _check_engines(context: Context) -> None:
+    failed = [model.name for model in context.models if model.engine.failure is not None]
+    if failed:
+        raise APIError(503, f"the engine of {', '.join(failed)} has failed; restart the server", code="engine_failed")
 
 
 def _card(model: Model) -> ModelCard:

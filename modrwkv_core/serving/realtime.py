@@ -24,7 +24,7 @@ from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.record import Media, Text, Turn
 from modrwkv_core.interfaces.signals import Waveform
-from modrwkv_core.serving.answers import Answers
+from modrwkv_core.serving.answers import ask
 from modrwkv_core.serving.context import Context
 from modrwkv_core.serving.errors import APIError, as_api_error
 from modrwkv_core.serving.models import Model
@@ -220,7 +220,7 @@ class _Conversation:
         place = {"item_id": item, "content_index": 0}
         kind = "conversation.item.input_audio_transcription"
         whole = ""
-        with Answers(self.model, [request]) as answers:
+        with await ask(self.model, [request]) as answers:
             async for _, event in answers.events():
                 text = "".join(piece.text for piece in event.pieces if piece.channel == "content")
                 if text:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
 from modrwkv_core.inference.generation import Finished, TokenEvent
-from modrwkv_core.serving.answers import Answers, EventStream, sse, started, unless_disconnected
+from modrwkv_core.serving.answers import EventStream, ask, sse, started, unless_disconnected
 from modrwkv_core.serving.chat import Asked, prepare
 from modrwkv_core.serving.context import Context, content_types, make_router
 from modrwkv_core.serving.errors import invalid_value
@@ -37,7 +37,7 @@ def responses_router(context: Context) -> APIRouter:
     async def respond(body: ResponsesRequest, http: HTTPRequest) -> Response:
         """Answer a text or a conversation."""
         asked = await prepare(context, _as_chat(body))
-        answers = Answers(asked.model, asked.requests)
+        answers = await ask(asked.model, asked.requests)
         events = await started(http, answers)
         if body.stream:
             return EventStream(_stream(asked, body, events), answers)

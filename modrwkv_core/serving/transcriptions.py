@@ -14,7 +14,7 @@ from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.record import Media, Text, Turn
-from modrwkv_core.serving.answers import Answers, EventStream, sse, started, unless_disconnected
+from modrwkv_core.serving.answers import EventStream, ask, sse, started, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router
 
 __all__ = ["transcriptions_router"]
@@ -73,7 +73,7 @@ def transcriptions_router(context: Context) -> APIRouter:
             sampling=Sampling(temperature=temperature),
             deadline_s=context.settings.limits.request_seconds,
         )
-        answers = Answers(chosen, [request])
+        answers = await ask(chosen, [request])
         if stream:
             return EventStream(_stream(await started(http, answers)), answers)
         with answers:

@@ -109,13 +109,13 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def make_session(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Session]:
-    """Make the model, the same every time; random, so that it says anything."""
+def make_session(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Session]:
+    """Make the model, the same every time, or with other sections of the manifest; random, so that it says anything."""
     folder = tmp_path_factory.mktemp("tiny")
     path = folder / "manifest.yaml"
-    path.write_text(yaml.safe_dump(MANIFEST, sort_keys=False))
 
-    def make() -> Session:
+    def make(**sections: Any) -> Session:
+        path.write_text(yaml.safe_dump(MANIFEST | sections, sort_keys=False))
         torch.manual_seed(0)
         loaded = load_manifest(path)
         model = assemble(loaded, pretrained=False).eval()
@@ -127,7 +127,9 @@ def make_session(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Sessi
 
 
 @contextmanager
-def running(session: Session, settings: ServeSettings, sizes: EngineSettings | None = None) -> Iterator[Served]:
+def running(
+    session: Session, settings: ServeSettings | None = None, sizes: EngineSettings | None = None
+) -> Iterator[Served]:
     engine = Engine(session, sizes or EngineSettings(slots=4, queue=16))
     app = create_app({"tiny": engine}, settings)
     config = uvicorn.Config(app, port=0, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=5)
@@ -143,6 +145,12 @@ def running(session: Session, settings: ServeSettings, sizes: EngineSettings | N
     finally:
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def run_server() -> Callable[..., Any]:
+    """Run a server of a session."""
+    return running
 
 
 @pytest.fixture(scope="session")

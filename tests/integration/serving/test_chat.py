@@ -161,6 +161,34 @@ def test_a_required_tool_is_called(client: openai.OpenAI) -> None:
     assert ask(client, messages=answered, tools=tools).choices[0].message.content is not None
 
 
+@pytest.mark.parametrize("template", ["world", "g1"])
+def test_constraints_hold_in_every_chat_template(make_session: Any, run_server: Any, template: str) -> None:
+    pytest.importorskip("llguidance", reason="constraints need modrwkv[grammar]")
+    session = make_session(tokenizer={"type": "world"}, chat_template=template)
+    # The model that thinks, where it thinks, of nothing else than to end its thought.
+    favored = dict.fromkeys(session.model.tokenizer.encode("</think>"), 100)
+    settings = {"temperature": 1, "seed": 0, "max_tokens": 2000, "logit_bias": favored}
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}},
+        "required": ["ok"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+    tools = [{"type": "function", "function": {"name": "switch", "parameters": schema}}]
+    with (
+        run_server(session) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=120) as client,
+    ):
+        found = ask(client, response_format=wanted, **settings).choices[0]
+        assert found.finish_reason == "stop"
+        assert isinstance(json.loads(found.message.content)["ok"], bool)
+        found = ask(client, tools=tools, tool_choice="required", **settings).choices[0]
+        assert found.finish_reason == "tool_calls"
+        [call] = found.message.tool_calls
+        assert isinstance(json.loads(call.function.arguments)["ok"], bool)
+
+
 def test_a_text_is_continued(client: openai.OpenAI) -> None:
     settings: Any = {"model": "tiny", "prompt": ["Once", "Twice"], "temperature": 0, "max_tokens": 6, "n": 2}
     found = client.completions.create(logprobs=2, **settings)

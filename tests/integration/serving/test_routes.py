@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import websockets
 
+from modrwkv_core.inference.engine import Engine
 from modrwkv_core.serving.settings import ServeSettings
 
 SERIES = [[float(np.sin(hour / 4)), 10 + float(np.cos(hour / 6))] for hour in range(64)]
@@ -130,6 +131,16 @@ def test_probes_and_metrics_tell_of_answers(server: Any) -> None:
     text = server.get("/metrics").text
     assert 'modrwkv_free_slots{model="tiny"}' in text
     assert 'modrwkv_requests_total{route="/v1/chat/completions",status="200"}' in text
+
+
+def test_probes_tell_of_an_engine_that_failed(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "failure", property(lambda _: RuntimeError("out of memory at /secret/place")))
+    for path in ("/healthz", "/readyz"):
+        response = server.get(path)
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "engine_failed"
+        assert "tiny" in response.text
+        assert "secret" not in response.text
 
 
 def tokens(server: Any) -> float:

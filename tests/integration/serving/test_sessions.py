@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.sessions import SessionStore
 from modrwkv_core.serving.settings import ServeSettings
 
 SETTINGS = {"model": "tiny", "temperature": 0, "max_tokens": 6}
@@ -79,3 +82,38 @@ def stop_an_answer(server: Any) -> None:
 def test_a_session_takes_one_answer_of_its_own_model(server: Any, question: Any) -> None:
     body = {**SETTINGS, "session": begin(server), "messages": [{"role": "user", "content": "Hi"}], **question}
     assert server.post("/v1/chat/completions", body).status_code in (400, 404)
+
+
+def test_conversations_are_looked_up_away_from_the_event_loop(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = []
+    for name in ("get", "submit"):
+        method = getattr(SessionStore, name)
+
+        def noticed(*args: Any, method: Any = method, **options: Any) -> Any:
+            try:
+                asyncio.get_running_loop()
+                places.append(f"{method.__name__} on the event loop")
+            except RuntimeError:
+                places.append("a thread")
+            return method(*args, **options)
+
+        monkeypatch.setattr(SessionStore, name, noticed)
+    ask(server, begin(server), "Say yes.")
+    assert set(places) == {"a thread"}
+
+
+def test_engines_are_closed_before_what_keeps_their_conversations(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    for kind in (Engine, SessionStore):
+        close = kind.close
+
+        def noticed(one: Any, close: Any = close) -> None:
+            close(one)
+            closed.append(type(one))
+
+        monkeypatch.setattr(kind, "close", noticed)
+    with serve(ServeSettings()):
+        pass
+    assert closed == [Engine, SessionStore]
