@@ -30,7 +30,6 @@ from modrwkv_core.inference.sampler import draw
 from modrwkv_core.inference.session import Session
 from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.guard import guard
-from modrwkv_core.interfaces.state import State
 
 __all__ = ["Engine"]
 
@@ -81,9 +80,9 @@ class Engine:
 
         Args:
             request: What to answer.
-            on_finish: Called once, on the engine's thread before the last event, with the state after the answer; None
-                if it ended with an error or before its prompt was read. It must be quick. What it raises is the
-                error of the answer.
+            on_finish: Called once, on the engine's thread before the last event, with the state after the answer,
+                whether or not the request keeps it; None if it ended with an error or before its prompt was read. It
+                must be quick. What it raises is the error of the answer.
 
         Raises:
             QueueFullError: As many requests are waiting as may.
@@ -398,12 +397,6 @@ class Engine:
             self._end(job, reason)
         return bool(done)
 
-    def _keep(self, job: Job, state: State) -> None:
-        """Put the state of an answer into the prefix cache, where the next turn of the conversation finds it."""
-        assert job.prompt is not None
-        if self._cache is not None and job.prompt.hash is not None and job.last in self.session.ends:
-            self._cache.put(job.prompt.hash.key(), state)
-
     def _end(self, job: Job, reason: FinishReason) -> None:
         """Free what a job holds, and deliver its last event."""
         snapshot = None
@@ -423,13 +416,21 @@ class Engine:
         job.finish(reason, snapshot)
 
     def _snapshot(self, job: Job) -> Snapshot | None:
-        """Return the state after what a job has read and drawn; None after an error or before its first token."""
+        """Return the state after what a job has read and drawn; None if nobody wants it, or there is none.
+
+        The prefix cache takes that of an answer that has ended by itself: the conversation's next turn finds it there.
+        """
         if job.error is not None or job.last is None:
             return None
         if job.prefill is not None:
-            assert job.prefill.state is not None, "the prompt was read"
             state = job.prefill.state
         else:
+            assert job.prompt is not None, "it was read"
+            hash_ = job.prompt.hash if job.last in self.session.ends else None
+            if hash_ is None and not job.wants_state:
+                return None
             state = self._batches[job.head].state(job)
-            self._keep(job, state)
-        return job.snapshot(state, self.session.model_digest)
+            if self._cache is not None and hash_ is not None:
+                self._cache.put(hash_.key(), state)
+        assert state is not None, "the prompt was read"
+        return job.snapshot(state, self.session.model_digest) if job.wants_state else None

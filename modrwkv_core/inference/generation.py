@@ -191,15 +191,19 @@ class Generation:
         )
 
     def snapshot(self) -> Snapshot:
-        """Return the state after the answer, to go on from.
+        """Return the state after the answer, to go on from, if the request keeps it.
 
         Raises:
-            ModRWKVError: The answer has not ended yet, or it ended before its prompt was read.
+            ModRWKVError: The answer has not ended yet, it ended before its prompt was read, or its request does not
+                keep the state.
         """
         if self._finished is None:
             raise ModRWKVError("the answer is still being generated", hint="wait for its end, then take the snapshot")
         if self._snapshot is None:
-            raise ModRWKVError("the answer ended before its prompt was read", hint="ask again")
+            raise ModRWKVError(
+                "there is no state after the answer: its request did not keep it, or the prompt was not read",
+                hint="ask again, with `keep_state=True`",
+            )
         return self._snapshot
 
     def deliver(self, event: TokenEvent) -> None:
@@ -207,7 +211,7 @@ class Generation:
         self._append(event)
 
     def finish(self, event: Finished, snapshot: Snapshot | None = None) -> None:
-        """Append the last event, and keep the state after the answer; the engine calls this."""
+        """Append the last event, and keep the state after the answer if there is one; the engine calls this."""
         self._snapshot = snapshot
         self._append(event)
 

@@ -133,7 +133,13 @@ class Job:
             self.error = self.error or error
         reason = reason if self.error is None else "error"
         usage = Usage(0 if self.prompt is None else self.prompt.num_tokens, self.cached_tokens, self._drawn)
-        self.generation.finish(Finished(reason, usage, pieces, self.error), snapshot)
+        kept = snapshot if self.request.keep_state else None
+        self.generation.finish(Finished(reason, usage, pieces, self.error), kept)
+
+    @property
+    def wants_state(self) -> bool:
+        """Whether somebody waits for the state after the answer."""
+        return self.request.keep_state or self.on_finish is not None
 
     def snapshot(self, state: State, model_digest: str) -> Snapshot:
         """Return the state after what was read and drawn so far, but for the last token."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modrwkv_core.errors import DataError, EngineError, QueueFullError
+from modrwkv_core.errors import DataError, EngineError, ModRWKVError, QueueFullError
 from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
@@ -203,7 +203,7 @@ def test_a_state_that_cannot_be_copied_is_the_error_of_its_answer(
 
     monkeypatch.setattr(DecodeBatch, "state", fail_for_two_tokens)
     with Engine(session) as engine:
-        bad = engine.submit(Request(user("Say yes."), max_tokens=2))
+        bad = engine.submit(Request(user("Say yes."), max_tokens=2, keep_state=True))
         with pytest.raises(MemoryError, match="no memory for a state"):
             bad.result(PATIENCE)
         assert len(engine.submit(Request(user("Say yes."), max_tokens=3)).result(PATIENCE).tokens) == 3
@@ -230,14 +230,24 @@ def test_an_answer_goes_on_from_a_snapshot(session: Session, greedy: Greedy) -> 
     endless(session)
     first, second = user("Say yes."), user("And again?")
     with Engine(session) as engine:
-        generation = engine.submit(Request(first, max_tokens=6))
+        generation = engine.submit(Request(first, max_tokens=6, keep_state=True))
         answer = generation.result(PATIENCE)
-        following = Request(second, max_tokens=6, state=generation.snapshot())
+        following = Request(second, max_tokens=6, state=generation.snapshot(), keep_state=True)
         twice = [engine.submit(following) for _ in range(2)]
         found = [generation.result(PATIENCE).tokens for generation in twice]
     ids = [*prompt_ids(session, first), *answer.tokens, *session.ends, *prompt_ids(session, second)]
     assert found == [tuple(greedy(ids, 6))] * 2
     assert twice[0].snapshot().tokens_read == len(ids) + 5
+
+
+def test_a_state_that_nobody_wants_is_not_copied(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless(session)
+    monkeypatch.setattr(DecodeBatch, "state", None)
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=3))
+        assert len(generation.result(PATIENCE).tokens) == 3
+    with pytest.raises(ModRWKVError, match="did not keep it"):
+        generation.snapshot()
 
 
 def prompt_ids(session: Session, turns: tuple[Turn, ...]) -> list[int]:
