@@ -21,7 +21,7 @@ from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.engine_stats import EngineStats
 from modrwkv_core.inference.generation import FinishReason, Generation
-from modrwkv_core.inference.job import Job, not_finite
+from modrwkv_core.inference.job import Job
 from modrwkv_core.inference.prefill import Prefill
 from modrwkv_core.inference.prefix_cache import PrefixCache
 from modrwkv_core.inference.prompt import Prompt
@@ -385,7 +385,7 @@ class Engine:
         for row, (job, is_finite) in enumerate(zip(jobs, finite_B.tolist(), strict=True)):
             try:
                 if not is_finite:
-                    raise not_finite(self.session.loaded.manifest.backbone.type)
+                    raise self.session.not_finite()
                 # A constraint can fail, and must not take the others with it.
                 reason = job.take(drawn[row] if row in drawn else job.sampler.draw(logits_BV[row]))
                 self._completion_tokens += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.generation import Finished, FinishReason, Generation, TokenEvent, Usage
 from modrwkv_core.inference.prefill import Prefill
@@ -147,12 +146,3 @@ class Job:
         assert self.last is not None, "nothing was drawn"
         before = 0 if self.request.state is None else self.request.state.tokens_read
         return Snapshot(state, model_digest, before + self.prompt.num_tokens + self._drawn - 1, (self.last,))
-
-
-def not_finite(backbone: str) -> ComponentError:
-    """Return the error of logits that hold NaN or infinity."""
-    return ComponentError(
-        "the backbone gave logits that are not finite: they hold NaN or infinity",
-        component=f"backbone/{backbone}",
-        hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
-    )
