@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -18,6 +20,9 @@ from modrwkv_core.model.multimodal import PREFILL_CHUNK
 
 __all__ = ["Prompt", "PromptSegment"]
 
+_FEW: Final = 64
+"""So many tokens are read in one pass: two passes over parts of them take longer than what a cached state saves."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSegment:
@@ -26,7 +31,8 @@ class PromptSegment:
     Attributes:
         ids: ``[tokens]``, int64; at least one.
         media: In the order of their positions.
-        boundaries: Numbers of tokens after which a turn or a medium has ended, and that of all tokens at last.
+        boundaries: Numbers of tokens after which a medium has ended, or a turn that is not short, and that of all
+            tokens at last.
         keys: By numbers of tokens, the keys of the states after them in the prefix cache: those of the boundaries, and
             of the places before the ends of turns, where answers that this model has given end. Empty if the states of
             the prompt are not cached.
@@ -94,13 +100,15 @@ class Prompt:
     def _segment(self, ids: list[int], media: tuple[PlacedMedia, ...], is_last: bool) -> PromptSegment:
         tokenizer = self._session.model.tokenizer
         closing = self._session.model.template.closing(tokenizer)
-        boundaries, before_ends = {len(ids)}, set()
-        for position, token in enumerate(ids):
-            if token == tokenizer.special.media_end or token in closing:
-                boundaries.add(position + 1)
-            if token in closing and position:
-                before_ends.add(position)
+        media_end = tokenizer.special.media_end
+        ends = [position + 1 for position, token in enumerate(ids) if token == media_end or token in closing]
+        boundaries = [0]
+        for end, following in pairwise([*ends, len(ids)]):
+            if ids[end - 1] == media_end or following - boundaries[-1] > _FEW:
+                boundaries.append(end)
+        boundaries = [*boundaries[1:], *([] if boundaries[-1] == len(ids) else [len(ids)])]
+        before_ends = {end - 1 for end in ends if end > 1 and ids[end - 1] in closing}
         tokens = torch.tensor(ids, dtype=torch.int64)
-        keys = {} if self.hash is None else self.hash.read(tokens, media, boundaries | before_ends)
+        keys = {} if self.hash is None else self.hash.read(tokens, media, {*boundaries, *before_ends})
         self.num_tokens += len(ids)
-        return PromptSegment(tokens, media, tuple(sorted(boundaries)), keys, is_last)
+        return PromptSegment(tokens, media, tuple(boundaries), keys, is_last)

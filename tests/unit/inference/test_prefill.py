@@ -82,4 +82,16 @@ def test_segments_are_read_as_the_whole_prompt(session: Session, monkeypatch: py
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.equal(found[1], found[2])
     assert torch.equal(found[1], found[3])
-    assert prefill.cached_tokens == whole.boundaries[-2]
+    assert prefill.cached_tokens == len(whole.ids) - len(parts[-1].ids)
+
+
+def test_short_turns_are_read_in_one_pass(session: Session) -> None:
+    long, wave = Text("word " * 20), Media("series", np.sin(np.arange(48, dtype=np.float32)))
+    turns = (*TURNS, Turn("assistant", (long,)), Turn("user", (Text("So?"),)), Turn("assistant", (wave,)))
+    segment = Prompt(session, Request((*turns, Turn("user", (Text("Why?"),))))).next_segment()
+    special = session.model.tokenizer.special
+    ids = segment.ids.tolist()
+    ends = [position + 1 for position, token in enumerate(ids) if token == special.turn_end]
+    before_the_long_turn, after_it = ends[2], ends[3]
+    media_end = ids.index(special.media_end) + 1
+    assert segment.boundaries == (before_the_long_turn, after_it, media_end, len(ids))
