@@ -111,6 +111,7 @@ class Generation:
         self._wake = wake
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
+        self._ended = threading.Condition()  # of its own, so that not every event wakes who waits for the end
         self._listener: Callable[[], None] | None = None
         self._finished: Finished | None = None
         self._snapshot: Snapshot | None = None
@@ -170,8 +171,8 @@ class Generation:
             TimeoutError: It has not ended in that time.
             Exception: The error that ended it.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._finished is not None, timeout):
+        with self._ended:
+            if not self._ended.wait_for(lambda: self._finished is not None, timeout):
                 raise TimeoutError(f"the answer has not ended after {timeout} s")
         last = self._finished
         assert last is not None
@@ -222,6 +223,9 @@ class Generation:
                 self._finished = event
             self._changed.notify_all()
             listener = self._listener
+        if isinstance(event, Finished):
+            with self._ended:
+                self._ended.notify_all()
         if listener is not None:
             listener()
 
