@@ -216,6 +216,7 @@ class _Conversation:
             max_tokens=self.settings.limits.tokens,
             deadline_s=self.settings.limits.request_seconds,
             state=self.past,
+            keep_state=True,
         )
         place = {"item_id": item, "content_index": 0}
         kind = "conversation.item.input_audio_transcription"
