@@ -62,7 +62,7 @@ def call_schema(functions: Sequence[Function], choice: ToolChoice) -> dict[str, 
 
 
 class ToolReader:
-    """Tells the calls of an answer that arrives piece by piece from its text.
+    """Tells the calls of an answer that arrives token by token from its text.
 
     What may be the beginning of a call is held back until it is decided.
 
