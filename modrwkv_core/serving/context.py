@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from modrwkv_core.serving.errors import APIError, ErrorBody
+from modrwkv_core.serving.json_body import JSONRoute
 from modrwkv_core.serving.media import MediaReader
 from modrwkv_core.serving.messages import MessageReader
 from modrwkv_core.serving.metrics import Metrics
@@ -66,7 +67,7 @@ class Context:
 
 def make_router() -> APIRouter:
     """Return a router whose routes document errors in OpenAI's shape."""
-    return APIRouter(responses=_ERRORS)
+    return APIRouter(responses=_ERRORS, route_class=JSONRoute)
 
 
 def content_types(*names: str) -> dict[int | str, dict[str, Any]]:

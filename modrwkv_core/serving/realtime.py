@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.serving.answers import ask
 from modrwkv_core.serving.context import Context
 from modrwkv_core.serving.errors import APIError, as_api_error
+from modrwkv_core.serving.json_body import parse_json
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.settings import ServeSettings
 
@@ -148,8 +148,8 @@ class _Conversation:
             await self._hear(message["bytes"])
             return
         try:
-            event = json.loads(message["text"])
-        except (ValueError, RecursionError) as error:
+            event = parse_json(message["text"])
+        except ValueError as error:
             raise APIError(400, "a message is neither JSON nor binary PCM", code="invalid_event") from error
         match event:
             case {"type": "input_audio_buffer.append", "audio": str(text)}:

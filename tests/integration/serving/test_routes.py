@@ -105,7 +105,15 @@ def test_windows_are_transcribed_while_sound_arrives(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["no json", "[]", '{"type": "unknown"}', '{"type": "input_audio_buffer.append", "audio": "*"}']
+    "message",
+    [
+        "no json",
+        "[]",
+        "[" * 100_000,
+        '{"type": "unknown"}',
+        '{"type": "input_audio_buffer.append", "audio": "*"}',
+        '{"type": "session.update", "session": {"audio": {"input": {"transcription": {"prompt": "\\ud800"}}}}}',
+    ],
 )
 def test_wrong_events_are_answered_and_the_connection_stays(server: Any, message: str) -> None:
     async def talk() -> list[dict[str, Any]]:
