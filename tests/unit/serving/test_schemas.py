@@ -1,4 +1,4 @@
-"""However much of a request is wrong, few errors are made of it: each takes memory, many times that of what is wrong."""
+"""However much of a request is wrong, few errors are made of it: each takes memory, more than what is wrong."""
 
 from __future__ import annotations
 
