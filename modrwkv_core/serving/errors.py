@@ -21,6 +21,7 @@ __all__ = [
     "ErrorBody",
     "as_api_error",
     "busy",
+    "deadline_exceeded",
     "error_response",
     "invalid_value",
     "not_found",
@@ -109,6 +110,11 @@ def busy(retry_after_seconds: int) -> APIError:
         code="server_busy",
         headers={"Retry-After": str(retry_after_seconds)},
     )
+
+
+def deadline_exceeded(hint: str) -> APIError:
+    """Return the error about an answer that took too long."""
+    return APIError(408, f"the answer took too long; {hint}", code="deadline_exceeded")
 
 
 def as_api_error(error: BaseException, retry_after_seconds: int = 1) -> APIError:

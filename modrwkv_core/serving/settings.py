@@ -27,6 +27,8 @@ class Limits:
         horizon: Points of one forecast.
         request_seconds: Seconds until an answer must be complete.
         open_requests: Requests that are read or answered at a time; more are told to come again.
+        forecast_numbers: Numbers of one forecast: points times channels, once and for each quantile of the head.
+        body_seconds: Seconds until the body of a request must have come.
         open_bytes: Bytes of the bodies of all open requests together.
         retry_after_seconds: When they should.
         sessions: Conversations that are kept for each model.
@@ -51,6 +53,8 @@ class Limits:
     sessions: int = 1024
 
     def __post_init__(self) -> None:
+    forecast_numbers: int = 1_000_000
+    body_seconds: float = 120.0
         for name in self.__slots__:
             if not 0 < getattr(self, name) < math.inf:
                 raise ModRWKVError(f"the limit {name} is {getattr(self, name)}", hint="it must be a number above 0")

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ import soundfile
 import websockets
 
 from modrwkv_core.inference.engine import Engine
-from modrwkv_core.serving.settings import ServeSettings
+from modrwkv_core.serving.settings import Limits, ServeSettings
 
 SERIES = [[float(np.sin(hour / 4)), 10 + float(np.cos(hour / 6))] for hour in range(64)]
 
@@ -52,6 +53,20 @@ def test_a_quantile_that_the_head_lacks_is_refused(server: Any) -> None:
     response = server.post("/v1/forecast", {"model": "tiny", "values": SERIES, "horizon": 3, "quantiles": [0.25]})
     assert response.status_code == 400
     assert "0.1, 0.5, 0.9" in response.json()["error"]["message"]
+
+
+def test_large_and_late_forecasts_are_refused(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"model": "tiny", "values": SERIES, "horizon": 10}  # 10 points of 2 channels, once and for 3 levels
+    with serve(ServeSettings(limits=Limits(forecast_numbers=80, request_seconds=60))) as server:
+        assert server.post("/v1/forecast", asked).status_code == 200
+        response = server.post("/v1/forecast", {**asked, "horizon": 11})
+        assert response.status_code == 400
+        assert "88 numbers, the limit is 80" in response.json()["error"]["message"]
+    with serve(ServeSettings(limits=Limits(request_seconds=0.01))) as server:
+        monkeypatch.setattr(Engine, "call", lambda *_: Future())  # a model that is busy with others
+        response = server.post("/v1/forecast", asked)
+        assert response.status_code == 408
+        assert response.json()["error"]["code"] == "deadline_exceeded"
 
 
 def test_a_recording_is_transcribed(server: Any) -> None:
