@@ -21,6 +21,7 @@ from modrwkv_core.serving.completions import completions_router
 from modrwkv_core.serving.context import Context
 from modrwkv_core.serving.errors import register_handlers
 from modrwkv_core.serving.forecasts import forecast_router
+from modrwkv_core.serving.hosts import LocalHosts, is_loopback
 from modrwkv_core.serving.limits import RequestLimits
 from modrwkv_core.serving.media import MediaReader
 from modrwkv_core.serving.messages import MessageReader
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 _WARM_UP_TOKENS = 8
 
 
-def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = None) -> FastAPI:
+def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = None, host: str | None = None) -> FastAPI:
     """Return the application that serves ``models``.
 
     It warms the models up when it starts. When it stops, it closes their engines, and then what keeps their
@@ -51,6 +52,8 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         models: Engines by the name that requests call them.
         settings: Keys and limits.
     """
+        host: Address that the server listens at. Without keys at a loopback address, only requests to local names are
+            answered, and none from pages of other hosts; None answers all.
     settings = settings or ServeSettings()
     metrics = Metrics(models)
     media = MediaReader(settings)
@@ -94,6 +97,8 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     app.add_middleware(Authentication, keys=settings.api_keys)
     app.add_middleware(RequestMetrics, metrics=metrics)
     return app
+    if host is not None and not settings.api_keys and is_loopback(host):
+        app.add_middleware(LocalHosts, host=host)
 
 
 def _sessions(engine: Engine, name: str, settings: ServeSettings) -> SessionStore:

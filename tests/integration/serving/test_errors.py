@@ -77,6 +77,15 @@ def test_what_is_no_json_is_refused(server: Any, body: bytes) -> None:
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_what_any_page_may_post_is_not_read_as_json(server: Any, kind: str | None) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    content = json.dumps({"model": "tiny"}).encode()
+    response = httpx.post(f"{server.url}/v1/sessions", content=content, headers=headers, timeout=60)
+    assert response.status_code == 415
+    assert "application/json" in response.json()["error"]["message"]
+
+
 DEEP = '{"a":' * 5_000 + "1" + "}" * 5_000
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "@"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": "@"}}
