@@ -29,6 +29,11 @@ class Limits:
         open_requests: Requests that are read or answered at a time; more are told to come again.
         forecast_numbers: Numbers of one forecast: points times channels, once and for each quantile of the head.
         body_seconds: Seconds until the body of a request must have come.
+        request_seconds: Seconds until an answer must be complete.
+        realtime_sessions: Websockets that are open at a time; more are closed at once.
+        realtime_idle_seconds: Seconds without a message after which a websocket is closed.
+        realtime_seconds: Seconds after which a websocket is closed in any case.
+        open_requests: Requests that are read or answered at a time; more are told to come again.
         open_bytes: Bytes of the bodies of all open requests together.
         retry_after_seconds: When they should.
         sessions: Conversations that are kept for each model.
@@ -51,6 +56,9 @@ class Limits:
     open_bytes: int = 2**30
     retry_after_seconds: int = 1
     sessions: int = 1024
+    realtime_sessions: int = 64
+    realtime_idle_seconds: float = 60.0
+    realtime_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
     forecast_numbers: int = 1_000_000

@@ -144,6 +144,29 @@ def test_wrong_events_are_answered_and_the_connection_stays(server: Any, message
     ]
 
 
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(realtime_idle_seconds=0.1), "nothing was heard for too long"),
+        (Limits(realtime_seconds=0.1), "the session has lasted 0.1 s"),
+    ],
+)
+def test_sessions_end(serve: Callable[..., Any], limits: Limits, reason: str) -> None:
+    async def listen(url: str) -> list[dict[str, Any]]:
+        async with websockets.connect(url.replace("http", "ws") + "/v1/realtime?model=tiny") as socket:
+            return [json.loads(event) async for event in socket]
+
+    with serve(ServeSettings(limits=limits)) as server:
+        created, ended = asyncio.run(listen(server.url))
+    assert created["type"] == "session.created"
+    assert ended["error"] == {
+        "message": reason,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "session_expired",
+    }
+
+
 def test_probes_and_metrics_tell_of_answers(server: Any) -> None:
     assert server.get("/healthz").json() == {"status": "ok"}
     assert server.get("/readyz").json() == {"status": "ok"}
