@@ -24,6 +24,7 @@ from modrwkv_core.serving.forecasts import forecast_router
 from modrwkv_core.serving.hosts import LocalHosts, is_loopback
 from modrwkv_core.serving.limits import RequestLimits
 from modrwkv_core.serving.media import MediaReader
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.messages import MessageReader
 from modrwkv_core.serving.metrics import Metrics, RequestMetrics
 from modrwkv_core.serving.models import Model, Models
@@ -51,12 +52,13 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     Args:
         models: Engines by the name that requests call them.
         settings: Keys and limits.
-    """
         host: Address that the server listens at. Without keys at a loopback address, only requests to local names are
             answered, and none from pages of other hosts; None answers all.
+    """
     settings = settings or ServeSettings()
     metrics = Metrics(models)
-    media = MediaReader(settings)
+    budget = MediaBudget(settings.limits)
+    media = MediaReader(settings, budget)
     served = {name: Model(name, engine, _sessions(engine, name, settings), metrics) for name, engine in models.items()}
     context = Context(
         models=Models(served),
@@ -93,12 +95,12 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     if settings.ui:
         app.include_router(page_router())
     # The one added last sees a request first.
-    app.add_middleware(RequestLimits, limits=settings.limits)
+    app.add_middleware(RequestLimits, limits=settings.limits, media=budget)
     app.add_middleware(Authentication, keys=settings.api_keys)
-    app.add_middleware(RequestMetrics, metrics=metrics)
-    return app
     if host is not None and not settings.api_keys and is_loopback(host):
         app.add_middleware(LocalHosts, host=host)
+    app.add_middleware(RequestMetrics, metrics=metrics)
+    return app
 
 
 def _sessions(engine: Engine, name: str, settings: ServeSettings) -> SessionStore:

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modrwkv_core.serving.errors import APIError, busy, error_response, refuse
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.settings import Limits
 
 __all__ = ["RequestLimits"]
@@ -22,11 +23,13 @@ class RequestLimits:
     Args:
         app: The application.
         limits: Which hold.
+        media: Counts the media of each request, as long as it is open.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, media: MediaBudget) -> None:
         self._app = app
         self._limits = limits
+        self._media = media
         self._most = {"http": limits.open_requests, "websocket": limits.realtime_sessions}
         self._open = Counter[str]()
         self._open_bytes = 0
@@ -45,7 +48,8 @@ class RequestLimits:
             if kind == "websocket":
                 await self._app(scope, receive, send)
             else:
-                await self._limited(scope, receive, send)
+                with self._media.request():
+                    await self._limited(scope, receive, send)
         finally:
             self._open[kind] -= 1
 

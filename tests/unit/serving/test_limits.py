@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.limits import RequestLimits
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.settings import Limits
 
 POST = {"type": "http", "method": "POST", "path": "/v1/x", "headers": []}
@@ -44,7 +45,7 @@ async def answer(app: Any, scope: Any, *chunks: Any) -> list[Any]:
 
 
 def limited(app: Any, **limits: Any) -> RequestLimits:
-    return RequestLimits(app, Limits(**limits))
+    return RequestLimits(app, chosen := Limits(**limits), MediaBudget(chosen))
 
 
 def chunk(body: bytes, more: bool) -> dict[str, Any]:
