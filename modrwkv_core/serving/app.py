@@ -30,6 +30,7 @@ from modrwkv_core.serving.metrics import Metrics, RequestMetrics
 from modrwkv_core.serving.models import Model, Models
 from modrwkv_core.serving.probes import probes_router
 from modrwkv_core.serving.realtime import realtime_router
+from modrwkv_core.serving.response_store import ResponseStore
 from modrwkv_core.serving.responses import responses_router
 from modrwkv_core.serving.sessions import sessions_router
 from modrwkv_core.serving.settings import ServeSettings
@@ -66,6 +67,7 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         metrics=metrics,
         media=media,
         messages=MessageReader(media, settings.limits),
+        responses=ResponseStore(settings.limits.responses),
     )
 
     @asynccontextmanager

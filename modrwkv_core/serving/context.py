@@ -13,6 +13,7 @@ from modrwkv_core.serving.media import MediaReader
 from modrwkv_core.serving.messages import MessageReader
 from modrwkv_core.serving.metrics import Metrics
 from modrwkv_core.serving.models import Models
+from modrwkv_core.serving.response_store import ResponseStore
 from modrwkv_core.serving.settings import ServeSettings
 
 __all__ = ["Context", "content_types", "make_router", "stop_texts"]
@@ -33,6 +34,7 @@ class Context:
         metrics: Counts.
         media: Reads media.
         messages: Reads messages.
+        responses: Keeps what later responses go on from.
         ready: Whether the models are warm, and the server is not about to stop.
     """
 
@@ -41,6 +43,7 @@ class Context:
     metrics: Metrics
     media: MediaReader
     messages: MessageReader
+    responses: ResponseStore
     ready: bool = False
 
     def max_tokens(self, wanted: int | None) -> int:

@@ -37,6 +37,7 @@ class Limits:
         open_bytes: Bytes of the bodies of all open requests together.
         retry_after_seconds: When they should.
         sessions: Conversations that are kept for each model.
+        responses: States after responses that are kept, of all models.
 
     Raises:
         ModRWKVError: A limit is not above 0.
@@ -63,6 +64,7 @@ class Limits:
     open_bytes: int = 2**30
     retry_after_seconds: int = 1
     sessions: int = 1024
+    responses: int = 256
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -166,7 +166,12 @@ class ChosenFunction(Schema):
 
 
 class ResponsesRequest(Schema):
-    """What to answer; the server keeps nothing of it."""
+    """What to answer.
+
+    Attributes:
+        previous_response_id: Its conversation stands before ``input``, with the instructions of that time.
+        store: Whether later responses may go on from this one, for which the server keeps the state after it.
+    """
 
     model: str
     input: str | Annotated[ListOf[InputItem], Field(min_length=1)]
@@ -179,7 +184,8 @@ class ResponsesRequest(Schema):
     tools: ListOf[FunctionTool] = Field(default_factory=list)
     tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
     parallel_tool_calls: bool = True
-    store: Literal[False] | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
     metadata: Annotated[dict[str, str], at_most(16)] | None = None
     user: str | None = None
 
@@ -216,8 +222,8 @@ class ResponseBody(BaseModel):
     model: str
     output: list[dict[str, Any]]
     parallel_tool_calls: bool
-    previous_response_id: None = None
-    store: Literal[False] = False
+    previous_response_id: str | None
+    store: bool
     temperature: float
     text: dict[str, Any]
     tool_choice: str | dict[str, Any]

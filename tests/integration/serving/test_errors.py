@@ -51,7 +51,12 @@ HELLO = [{"role": "user", "content": "Hello"}]
             "fetches nothing",
         ),
         ("/v1/completions", {"model": "tiny", "prompt": ""}, 400, "prompt"),
-        ("/v1/responses", {"model": "tiny", "input": "Hi", "previous_response_id": "x"}, 400, "previous_response_id"),
+        (
+            "/v1/responses",
+            {"model": "tiny", "input": "Hi", "previous_response_id": "x"},
+            404,
+            "no previous response 'x'",
+        ),
         ("/v1/forecast", {"model": "tiny", "values": [1, 2], "horizon": 10**6}, 400, "limit"),
         ("/v1/forecast", {"model": "tiny", "horizon": 1}, 400, "values"),
         ("/v1/forecast", {"model": "tiny", "values": list(range(64)), "horizon": 1, "head": "lm"}, 400, "lm"),
