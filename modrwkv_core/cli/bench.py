@@ -326,7 +326,7 @@ def _multimodal_train(
         show_default=True,
         help="Answers generated together; may be repeated.",
     ),
-    click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
+    click.option("--tokens", type=POSITIVE, default=256, show_default=True, help="Tokens of each answer."),
     click.option(
         "--memory-tokens",
         type=click.IntRange(min=0),
@@ -349,7 +349,10 @@ def _engine(
     device: str,
     seconds: float,
 ) -> Report:
-    """Measure answers that are generated together, and questions about one picture with and without a prefix cache."""
+    """Measure answers that are generated together, and questions about one picture with and without a prefix cache.
+
+    The picture has 384 x 384 pixels and becomes 288 tokens.
+    """
     from modrwkv_core.benchmarking.engine import bench_engine
     from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
     from modrwkv_core.benchmarking.sizes import ModelSize
@@ -359,7 +362,7 @@ def _engine(
         MultimodalSize(
             backbone=ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size),
             encoder=ModelSize.parse(_on(device, "4x256", "12x768"), vocab_size),
-            image_size=_on(device, 128, 384),
+            image_size=384,  # 288 tokens
             batch_size=1,
         ),
         streams=streams,
