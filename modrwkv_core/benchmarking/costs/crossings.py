@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-__all__ = ["crossings", "describe"]
+__all__ = ["crossings", "describe", "write"]
 
 
 def crossings(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
@@ -46,7 +46,12 @@ def describe(ours: Mapping[int, float], theirs: Mapping[int, float], names: tupl
     points = crossings(ours, theirs)
     if not points:
         return f"{names[cheaper]} is cheaper {span}"
-    words = [f"{names[cheaper]} is cheaper up to about {points[0]:,.0f}"]
-    ends = [*(f" up to about {point:,.0f}" for point in points[1:]), ""]
+    words = [f"{names[cheaper]} is cheaper up to about {write(points[0])}"]
+    ends = [*(f" up to about {write(point)}" for point in points[1:]), ""]
     words += [f"then {names[(cheaper + index) % 2]}{end}" for index, end in enumerate(ends, 1)]
     return ", ".join(words) + f" (measured {span})"
+
+
+def write(point: float) -> str:
+    """Write a position on an axis to three digits at least."""
+    return f"{point:,.0f}" if point >= 100 else f"{point:.3g}"

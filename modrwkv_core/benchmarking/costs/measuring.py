@@ -143,13 +143,15 @@ class _Measuring:
         if call is None:
             prompt = self._known["prefill", cost.name, cost.cell]
             return replace(cost, status=prompt.status, reason="its prompt could not be read")
-        if smaller is not None and (smaller.status != "measured" or _seconds(smaller) > self.limit):
-            found = smaller.status if smaller.status != "measured" else "too slow"
-            return replace(cost, status=found, reason=f"not tried: {smaller.cell} {_finding(smaller)}")
-        taken: list[object] = []
+        if smaller is not None and smaller.timing is None:
+            return replace(cost, status=smaller.status, reason=smaller.reason)
+        if smaller is not None and smaller.timing is not None and smaller.timing.median > self.limit:
+            taken = f"{smaller.timing.median:.3g} s"
+            return replace(cost, status="too slow", reason=f"not tried, because {smaller.cell} took {taken}")
+        results: list[object] = []
 
         def timed() -> float:
-            timings = interleave({"": lambda: taken.append(call())}, seconds=0, device=self.device, calls=(0, 1))
+            timings = interleave({"": lambda: results.append(call())}, seconds=0, device=self.device, calls=(0, 1))
             return timings[""].median
 
         try:
@@ -159,7 +161,7 @@ class _Measuring:
                 raise
             reason = str(error).partition("\n")[0]
         else:
-            result = taken[0]
+            result = results[0]
             if isinstance(result, State):
                 states[cost.name] = result
             if cost.work == "decoding":
@@ -172,12 +174,3 @@ class _Measuring:
 
     def _time(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, Timing]:
         return interleave(calls, seconds=self.seconds, device=self.device, calls=(1, 3)) if calls else {}
-
-
-def _seconds(cost: Cost) -> float:
-    assert cost.timing is not None
-    return cost.timing.median
-
-
-def _finding(cost: Cost) -> str:
-    return cost.reason if cost.timing is None else f"took {cost.timing.median:.3g} s"

@@ -8,9 +8,9 @@ from typing import Final
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
-from modrwkv_core.benchmarking.costs.crossings import crossings
+from modrwkv_core.benchmarking.costs.crossings import crossings, write
 from modrwkv_core.benchmarking.costs.grid import Axis
 from modrwkv_core.benchmarking.costs.report import QUANTITIES, WORKS, CostReport, Quantity, Work
 from modrwkv_core.drawing import ACCENTS, INK, STYLE, to_svg
@@ -91,12 +91,14 @@ def _draw_panel(axes: Axes, report: CostReport, axis: Axis, work: Work, quantity
                     transform=axes.get_xaxis_transform(),
                 )
     axes.set_xlim(0.8 * places[0], 1.25 * places[-1])
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     if len(curves) == 2:
         for point in crossings(curves[0], curves[1]):
             axes.axvline(point, color=INK, alpha=0.5, linewidth=0.6, linestyle=":")
             axes.annotate(
-                f"{point:,.0f}",
+                write(point),
                 (point, 0.02),
                 xycoords=axes.get_xaxis_transform(),
                 fontsize=7,

@@ -124,7 +124,7 @@ class CostReport(Report):
                 (
                     f"{row.work}, {row.cell}",
                     row.name,
-                    row.status if timing is None else f"{timing.median * 1e3:,.3g} ms",
+                    row.status if timing is None else _seconds(timing.median),
                     "-" if timing is None else f"{row.tokens / timing.median:,.0f}",
                     "-" if row.memory is None else f"{row.memory / MIB:,.1f} MiB",
                     "-" if row.energy is None else f"{row.energy:.3g} J",
@@ -132,3 +132,7 @@ class CostReport(Report):
                 )
             )
         return lines
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
