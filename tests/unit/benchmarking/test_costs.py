@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modrwkv_core.benchmarking.costs import measuring, memory
+from modrwkv_core.benchmarking.costs import energy, measuring, memory
 from modrwkv_core.benchmarking.costs.crossings import crossings, describe
 from modrwkv_core.benchmarking.costs.grid import Cell, Grid
 from modrwkv_core.benchmarking.costs.measuring import _Measuring
@@ -109,6 +110,40 @@ def test_memory_that_is_not_there_is_refused_and_recognized(monkeypatch: pytest.
     assert is_out_of_memory(refused.value)
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+# energy
+
+
+def test_the_energy_of_a_call_is_that_of_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = {"millijoules": 7000}
+
+    class Nvml(SimpleNamespace):
+        NVMLError = OSError
+
+        def __init__(self) -> None:
+            super().__init__(
+                nvmlInit=lambda: None,
+                nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+                nvmlDeviceGetTotalEnergyConsumption=lambda handle: {"GPU-1": counter["millijoules"]}[handle],
+            )
+
+    def run() -> None:
+        counter["millijoules"] += 250
+
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=1))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(energy, "_SECONDS", 0.0)
+    assert energy.EnergyMeter("cuda").measure(run) == 0.25
+
+
+def test_without_a_counter_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(energy.MissingCounterError, match="a CPU has no counter"):
+        energy.EnergyMeter("cpu")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(energy.MissingCounterError, match="pip install nvidia-ml-py"):
+        energy.EnergyMeter("cuda")
 
 
 # marks
