@@ -8,7 +8,7 @@ import secrets
 import shutil
 import warnings
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -66,15 +66,26 @@ class SessionStore:
             are read from the folder when they are wanted. Where none is saved, the one not used for longest is
             forgotten, for a server must not be filled up by those who left it.
         undo: Answers that can be undone; each takes the memory of a state.
+        shared: Whether stores of other processes use the folder, too. Then conversations are saved from their
+            beginning, and read again where another process has gone on with them.
+
+    Raises:
+        ModRWKVError: The store is shared, and has no folder.
     """
 
-    def __init__(self, engine: Engine, folder: Path | None = None, limit: int = 1024, undo: int = 8) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path | None = None, limit: int = 1024, undo: int = 8, *, shared: bool = False
+    ) -> None:
+        if shared and folder is None:
+            raise ModRWKVError("shared sessions have no folder", hint="name the folder that the processes share")
         self.engine = engine
         self._folder = folder
+        self._shared = shared
         self._limit = limit
         self._kept = undo + 1
         self._conversations: OrderedDict[str, Conversation] = OrderedDict()  # the one that was used last at the end
         self._answering: set[str] = set()
+        self._writes: dict[str, Future[None]] = {}  # the latest of each conversation, until flush() has seen it
         self._lock = RLock()
         self._disk = None if folder is None else ThreadPoolExecutor(1, "modrwkv-sessions")
 
@@ -83,8 +94,9 @@ class SessionStore:
 
         Raises:
             SessionBusyError: There are as many as may be, and all of them are being answered.
+            WriteError: The store is shared, and writing failed.
         """
-        return self._add(Conversation(secrets.token_hex(16)))
+        return self._begin(Conversation(secrets.token_hex(16)))
 
     def get(self, name: str) -> Conversation:
         """Return a conversation.
@@ -94,10 +106,13 @@ class SessionStore:
             CheckpointError: What was saved is damaged, or another model's.
         """
         with self._lock:
-            if name in self._conversations:
+            known = self._conversations.get(name)
+            if known is not None and (not self._shared or name in self._answering):
                 self._conversations.move_to_end(name)
-                return self._conversations[name]
-            return self._add(self._read(name) if self._disk is None else self._disk.submit(self._read, name).result())
+                return known
+            self._conversations.pop(name, None)
+            read = partial(self._read, name, known)
+            return self._add(read() if self._disk is None else self._disk.submit(read).result())
 
     def fork(self, name: str) -> Conversation:
         """Begin a conversation that goes on from where another one stands; states are shared, not copied.
@@ -105,9 +120,10 @@ class SessionStore:
         Raises:
             DataError: There is none of that name.
             SessionBusyError: There are as many as may be, and all of them are being answered.
+            WriteError: The store is shared, and writing failed.
         """
         with self._lock:
-            return self._add(replace(self.get(name), name=secrets.token_hex(16), is_saved=False))
+            return self._begin(replace(self.get(name), name=secrets.token_hex(16), is_saved=False))
 
     def undo(self, name: str) -> Conversation:
         """Take the latest turn of the user and its answer back.
@@ -115,6 +131,7 @@ class SessionStore:
         Raises:
             DataError: There is none of that name, or nothing that can be undone.
             SessionBusyError: It is being answered.
+            WriteError: It is saved, and writing failed.
         """
         with self._lock:
             self._check_idle(name)
@@ -124,7 +141,9 @@ class SessionStore:
                     f"the session {name} has nothing that can be undone",
                     hint=f"the latest {self._kept - 1} answers can be undone",
                 )
-            return self._update(replace(before, snapshots=before.snapshots[:-1], turns=before.turns - 1))
+            undone = self._update(replace(before, snapshots=before.snapshots[:-1], turns=before.turns - 1))
+            self.flush(name)
+            return undone
 
     def save(self, name: str) -> Conversation:
         """Write a conversation to the folder, now and from now on soon after each answer.
@@ -151,6 +170,7 @@ class SessionStore:
         with self._lock:
             self.get(name)
             del self._conversations[name]
+            self._writes.pop(name, None)
             if self._disk is not None and self._folder is not None:
                 self._disk.submit(shutil.rmtree, self._folder / name, ignore_errors=True).result()
 
@@ -182,6 +202,17 @@ class SessionStore:
             self._answering.add(name)  # the engine's thread waits for the lock before it goes on
         return generation
 
+    def flush(self, name: str) -> None:
+        """Wait until the latest answer of a conversation is written, if the conversation is saved.
+
+        Raises:
+            WriteError: Writing failed.
+        """
+        with self._lock:
+            writing = self._writes.pop(name, None)
+        if writing is not None:
+            writing.result()
+
     def close(self) -> None:
         """Wait until everything is written."""
         if self._disk is not None:
@@ -210,6 +241,12 @@ class SessionStore:
                 f"the session {name} is being answered", hint="wait for the answer, or fork the session"
             )
 
+    def _begin(self, conversation: Conversation) -> Conversation:
+        if self._shared and self._disk is not None:
+            conversation = replace(conversation, is_saved=True)
+            self._disk.submit(self._write, conversation).result()
+        return self._add(conversation)
+
     def _add(self, conversation: Conversation) -> Conversation:
         with self._lock:
             if len(self._conversations) >= self._limit:
@@ -225,7 +262,7 @@ class SessionStore:
         self._conversations[conversation.name] = conversation
         self._conversations.move_to_end(conversation.name)
         if conversation.is_saved and self._disk is not None:
-            self._disk.submit(self._write_or_warn, conversation)
+            self._writes[conversation.name] = self._disk.submit(self._write_or_warn, conversation)
         return conversation
 
     # What follows runs on the thread of the disk, in the order in which it was asked for.
@@ -235,6 +272,7 @@ class SessionStore:
             self._write(conversation)
         except (OSError, WriteError) as error:
             warnings.warn(f"the session {conversation.name} is not saved: {error}", stacklevel=2)
+            raise
 
     def _write(self, conversation: Conversation) -> None:
         assert self._folder is not None, "there is no folder"
@@ -248,7 +286,7 @@ class SessionStore:
             if path.name not in files:
                 path.unlink()
 
-    def _read(self, name: str) -> Conversation:
+    def _read(self, name: str, known: Conversation | None) -> Conversation:
         path = None if self._folder is None or not _NAME.fullmatch(name) else self._folder / name / _INDEX
         if path is None or not path.is_file():
             raise DataError(
@@ -259,6 +297,8 @@ class SessionStore:
             turns, files = int(index["turns"]), [str(file) for file in index["snapshots"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged: {error}", hint="delete the session") from error
+        if known is not None and (turns, files) == (known.turns, [f"{key}.safetensors" for key, _ in known.snapshots]):
+            return known
         load = self.engine.session.load_snapshot
         snapshots = tuple((Path(file).stem, load(path.parent / Path(file).name)) for file in files)
         return Conversation(name, snapshots, turns, is_saved=True)

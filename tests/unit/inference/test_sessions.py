@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modrwkv_core.errors import CheckpointError, DataError, ModRWKVError
+from modrwkv_core.errors import CheckpointError, DataError, ModRWKVError, WriteError
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
@@ -102,6 +102,38 @@ def test_saved_sessions_survive_a_restart(engine: Engine, tmp_path: Path) -> Non
         store.delete(kept.name)
         assert store.names() == []
     assert list((tmp_path / "sessions").iterdir()) == []
+
+
+def test_stores_of_one_folder_go_on_with_each_others_sessions(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    with SessionStore(engine, folder, shared=True) as here, SessionStore(engine, folder, shared=True) as there:
+        talk = here.create()
+        ask(there, talk, "Say yes.")
+        there.flush(talk.name)
+        fork = here.fork(talk.name)
+        expected = ask(there, fork, "Again.")
+        assert ask(here, talk, "Again.") == expected
+        here.flush(talk.name)
+        assert there.undo(talk.name).turns == 1
+        assert ask(here, talk, "Again.") == expected, "what the other store took back is forgotten"
+        here.delete(talk.name)
+        with pytest.raises(DataError, match="there is no session"):
+            there.get(talk.name)
+        assert here.names() == there.names() == [fork.name]
+    with pytest.raises(ModRWKVError, match="no folder"):
+        SessionStore(engine, shared=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*is not saved:UserWarning")
+def test_whoever_waits_for_a_session_to_be_written_learns_that_it_was_not(engine: Engine, tmp_path: Path) -> None:
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        talk = store.create()
+        store.save(talk.name)
+        (tmp_path / "sessions" / talk.name / "conversation.json").unlink()
+        (tmp_path / "sessions" / talk.name / "conversation.json").mkdir()
+        ask(store, talk, "Say yes.")
+        with pytest.raises(WriteError, match="not a regular file"):
+            store.flush(talk.name)
 
 
 def test_sessions_of_another_model_and_damaged_ones_are_refused(engine: Engine, tmp_path: Path) -> None:
