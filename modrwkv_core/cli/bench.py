@@ -372,6 +372,47 @@ def _engine(
 
 
 @_benchmark(
+    "server",
+    _size("4x256, on a GPU 24x1024"),
+    click.option("--streams", type=POSITIVE, default=16, show_default=True, help="Clients that ask at the same time."),
+    click.option("--slots", type=POSITIVE, default=16, show_default=True, help="Answers that are written at a time."),
+    click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
+    click.option(
+        "--clients", type=POSITIVE, default=200, show_default=True, help="Clients that leave before the end, at last."
+    ),
+    click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding."),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _server(
+    *,
+    size: str | None,
+    streams: int,
+    slots: int,
+    tokens: int,
+    clients: int,
+    weights: str,
+    device: str,
+    seconds: float,
+) -> Report:
+    """Measure the server beside its engine, under load, and with clients that leave; it needs modrwkv[serve]."""
+    from modrwkv_core.benchmarking.server import bench_server
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    return bench_server(
+        ModelSize.parse(size or _on(device, "4x256", "24x1024"), _on(device, 320, 65536)),
+        streams=streams,
+        slots=slots,
+        tokens=tokens,
+        clients=clients,
+        weights=weights,
+        device=device,
+        seconds=seconds,
+    )
+
+
+@_benchmark(
     "prefill",
     _size("12x768, on a GPU 24x2048"),
     VOCAB_SIZE,
