@@ -72,7 +72,8 @@ async def get(port: int, path: str) -> tuple[int, str]:
     try:
         writer.write(_head("GET", path, 0))
         status = await _status(reader)
-        return status, (await reader.read()).decode()
+        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return status, body.decode()
     finally:
         writer.close()
 
