@@ -7,13 +7,14 @@ import json
 import os
 import random
 import re
+import shlex
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,7 @@ from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.training.loop import train
 
-__all__ = ["bench_server"]
+__all__ = ["Server", "bench_server", "free_port", "running", "serve_command", "train_run"]
 
 QUESTIONS: Final = 64  # that differ; so many that the prefix cache has seen all of them after the warm-up
 STARTUP_SECONDS: Final = 300.0
@@ -118,8 +119,9 @@ def bench_server(
     settings = {"size": size, "streams": streams, "slots": slots, "tokens": tokens, "weights": weights}
     report = GoalReport("server", settings, fingerprint(device))
     with tempfile.TemporaryDirectory() as folder:
-        run = _train_run(Path(folder), size, device)
-        with _serving(run, slots, max(256, streams), tokens, weights, device) as server:
+        run = train_run(Path(folder), size, device)
+        port = free_port()
+        with running(serve_command(run, port, slots, max(256, streams), weights, device), port, tokens) as server:
             report.rows += _beside_engine(server, run, streams, slots, weights, device, seconds / 2)
             report.rows += _under_load(server, streams, seconds / 2)
             free = asyncio.run(_leave(server, clients, streams, slots))
@@ -133,7 +135,8 @@ def _question(index: int) -> str:
     return f"Tell me {index % QUESTIONS}."
 
 
-def _train_run(folder: Path, size: ModelSize, device: str) -> Path:
+def train_run(folder: Path, size: ModelSize, device: str) -> Path:
+    """Train a model for one step, so that it goes on with a sentence; return its run, whose name is ``bench``."""
     talk = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello to all of you. " * 9}]
     (folder / "talks.jsonl").write_text(json.dumps({"messages": talk}) + "\n", encoding="utf-8")
     manifest: dict[str, Any] = {
@@ -150,36 +153,50 @@ def _train_run(folder: Path, size: ModelSize, device: str) -> Path:
     return folder / "bench"
 
 
-@contextmanager
-def _serving(run: Path, slots: int, queue: int, tokens: int, weights: str, device: str) -> Iterator[Server]:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as free:
         free.bind((HOST, 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def serve_command(run: Path, port: int, slots: int, queue: int, weights: str, device: str) -> list[str]:
+    """Return the command that serves a run."""
     options = {"port": port, "slots": slots, "queue": queue, "weights": weights, "device": device}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "modrwkv_core", "serve", str(run), *arguments]
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, tokens: int) -> Iterator[Server]:
+    """Run a server in a process of its own; it is ready when it lists its models.
+
+    Raises:
+        ModRWKVError: It does not start.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", "modrwkv_core", "serve", str(run), *arguments],
+        command,
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            server = Server(process, port, tokens)
-            asyncio.run(_wait_until_ready(server))
-            yield server
+            asyncio.run(_wait_until_ready(process, port, command))
+            yield Server(process, port, tokens)
         finally:
             process.kill()
 
 
-async def _wait_until_ready(server: Server) -> None:
+async def _wait_until_ready(process: subprocess.Popen[bytes], port: int, command: Sequence[str]) -> None:
     deadline = time.monotonic() + STARTUP_SECONDS
-    while server.process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            if (await get(server.port, "/readyz"))[0] == 200:
+            if (await get(port, "/v1/models"))[0] == 200:
                 return
         except OSError:
             pass
         await asyncio.sleep(0.1)
-    raise ModRWKVError("the server did not start", hint="pip install 'modrwkv[serve]', and try modrwkv serve by itself")
+    raise ModRWKVError("a server did not start", hint=f"try it by itself: {shlex.join(command)}")
 
 
 def _beside_engine(

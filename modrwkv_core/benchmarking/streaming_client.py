@@ -20,12 +20,16 @@ class Streamed:
     Attributes:
         status: Of HTTP.
         first_s: Seconds from the request to the first event; None if none came.
+        last_s: Seconds from the request to the last event; None if none came.
+        events: Number of events.
         tokens: Tokens of the answer, as the server counts them; None if it does not say.
         is_complete: Whether the stream ended as the protocol demands, without an error.
     """
 
     status: int
     first_s: float | None = None
+    last_s: float | None = None
+    events: int = 0
     tokens: int | None = None
     is_complete: bool = False
 
@@ -47,17 +51,18 @@ async def stream(port: int, body: dict[str, Any], *, leave_after: int | None = N
     try:
         writer.write(_head("POST", "/v1/chat/completions", len(content)) + content)
         status = await _status(reader)
-        first, last, before, events = None, b"", b"", 0
+        first, seconds, last, before, events = None, None, b"", b"", 0
         while status == 200 and events != leave_after and (line := await reader.readline()):
             # The server sends each event as one chunk, so that lengths of chunks stand on lines of their own.
             if line.startswith(b"data: "):
-                first = time.perf_counter() - began if first is None else first
+                seconds = time.perf_counter() - began
+                first = seconds if first is None else first
                 events += 1
                 before, last = last, line
         if last.strip() != b"data: [DONE]":
-            return Streamed(status, first)
+            return Streamed(status, first, seconds, events)
         usage = json.loads(before.removeprefix(b"data: ")).get("usage")
-        return Streamed(status, first, usage and usage["completion_tokens"], is_complete=True)
+        return Streamed(status, first, seconds, events, usage and usage["completion_tokens"], is_complete=True)
     finally:
         writer.close()
 

@@ -413,6 +413,40 @@ def _server(
 
 
 @_benchmark(
+    "server-baselines",
+    _size("12x768, on a GPU 24x1024"),
+    click.option(
+        "--clients",
+        type=POSITIVE,
+        multiple=True,
+        default=(1, 8, 32),
+        show_default=True,
+        help="Clients that ask at the same time; may be repeated.",
+    ),
+    click.option("--tokens", type=POSITIVE, default=16, show_default=True, help="Tokens of each answer."),
+    click.option("--weights", default="auto", show_default=True, help="How our server stores weights."),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _server_baselines(
+    *, size: str | None, clients: tuple[int, ...], tokens: int, weights: str, device: str, seconds: float
+) -> Report:
+    """Measure the server in turns with PyPI's rwkvserve, with the same weights; it needs modrwkv[serve]."""
+    from modrwkv_core.benchmarking.server_baselines import bench_server_baselines
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    return bench_server_baselines(
+        ModelSize.parse(size or _on(device, "12x768", "24x1024"), 65536),
+        clients=clients,
+        tokens=tokens,
+        weights=weights,
+        device=device,
+        seconds=seconds,
+    )
+
+
+@_benchmark(
     "prefill",
     _size("12x768, on a GPU 24x2048"),
     VOCAB_SIZE,

@@ -205,7 +205,12 @@ def test_sessions_of_a_killed_replica_go_on_at_another(start: Callable[..., Serv
         wait_until(lambda: broken() > 0)
     assert broken() < len(talks), "the other replica went on meanwhile"
     check_that_they_go_on(server, talks)
-    server.process.terminate()
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2048, "stream": True}
+    with server.http.stream("POST", "/v1/chat/completions", json={**body, "temperature": 0}) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        server.process.terminate()
+        assert list(lines)[-2:] == ["data: [DONE]", ""], "what is open is answered to its end"
     assert server.process.wait(PATIENCE) == 0, server.log
 
 
