@@ -116,7 +116,7 @@ def bench_server(
     Raises:
         ModRWKVError: The server does not start, or an answer ends by itself.
     """
-    settings = {"size": size, "streams": streams, "slots": slots, "tokens": tokens, "weights": weights}
+    settings = {"size": str(size), "streams": streams, "slots": slots, "tokens": tokens, "weights": weights}
     report = GoalReport("server", settings, fingerprint(device))
     with tempfile.TemporaryDirectory() as folder:
         run = train_run(Path(folder), size, device)

@@ -69,7 +69,7 @@ def bench_server_baselines(
     Raises:
         ModRWKVError: A server does not start, or an answer has another length than it ought to have.
     """
-    settings = {"size": size, "clients": list(clients), "tokens": tokens, "weights": weights}
+    settings = {"size": str(size), "clients": list(clients), "tokens": tokens, "weights": weights}
     report = GoalReport("server-baselines", settings, fingerprint(device))
     if find_spec(BASELINE) is None:
         report.missing[BASELINE] = "it is not installed: pip install rwkvserve==0.1.0"
