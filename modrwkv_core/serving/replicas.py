@@ -36,15 +36,17 @@ class Replica:
     Args:
         models: How to make the engines, by the name that requests call them.
         settings: Keys and limits.
+        host: Address at which clients reach it.
     """
 
-    def __init__(self, models: Mapping[str, EngineSpec], settings: ServeSettings) -> None:
+    def __init__(self, models: Mapping[str, EngineSpec], settings: ServeSettings, host: str) -> None:
         self._engines = {name: spec.start() for name, spec in models.items()}
         self._settings = settings
+        self._host = host
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application."""
-        return create_app(self._engines, self._settings)
+        return create_app(self._engines, self._settings, self._host)
 
     def check_health(self) -> None:
         """Check the engines; Ray Serve replaces a replica that fails this.
@@ -97,7 +99,7 @@ def run_replicas(
             ray_actor_options=_resources(models, replicas),
             request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
         )
-        serve.run(deployment.bind(models, settings), name=_NAME, route_prefix="/", logging_config=_LOGGING)
+        serve.run(deployment.bind(models, settings, host), name=_NAME, route_prefix="/", logging_config=_LOGGING)
         on_ready()
         stop.wait()
         serve.delete(_NAME)  # waits for open requests
