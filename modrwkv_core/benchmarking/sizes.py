@@ -46,6 +46,9 @@ class ModelSize:
             )
         return cls(int(layers), int(hidden), vocab_size)
 
+    def __str__(self) -> str:
+        return f"{self.num_layers}x{self.hidden_size}, {self.vocab_size:,} words"
+
     def config(self, **settings: Any) -> RWKV7Config:
         """Return the backbone's configuration; ``settings`` are further fields of it."""
         return RWKV7Config(num_layers=self.num_layers, hidden_size=self.hidden_size, **settings)

@@ -225,6 +225,81 @@ def _engine(
 
 
 @benchmark(
+    "server",
+    size_option("4x256, on a GPU 24x1024"),
+    click.option("--streams", type=POSITIVE, default=16, show_default=True, help="Clients that ask at the same time."),
+    click.option("--slots", type=POSITIVE, default=16, show_default=True, help="Answers that are written at a time."),
+    click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
+    click.option(
+        "--clients", type=POSITIVE, default=200, show_default=True, help="Clients that leave before the end, at last."
+    ),
+    click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding."),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _server(
+    *,
+    size: str | None,
+    streams: int,
+    slots: int,
+    tokens: int,
+    clients: int,
+    weights: str,
+    device: str,
+    seconds: float,
+) -> Report:
+    """Measure the server beside its engine, under load, and with clients that leave; it needs modrwkv[serve]."""
+    from modrwkv_core.benchmarking.server import bench_server
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    return bench_server(
+        ModelSize.parse(size or on_device(device, "4x256", "24x1024"), on_device(device, 320, 65536)),
+        streams=streams,
+        slots=slots,
+        tokens=tokens,
+        clients=clients,
+        weights=weights,
+        device=device,
+        seconds=seconds,
+    )
+
+
+@benchmark(
+    "server-baselines",
+    size_option("12x768, on a GPU 24x1024"),
+    click.option(
+        "--clients",
+        type=POSITIVE,
+        multiple=True,
+        default=(1, 8, 32),
+        show_default=True,
+        help="Clients that ask at the same time; may be repeated.",
+    ),
+    click.option("--tokens", type=POSITIVE, default=16, show_default=True, help="Tokens of each answer."),
+    click.option("--weights", default="auto", show_default=True, help="How our server stores weights."),
+    DEVICE,
+    THREADS,
+    SECONDS,
+)
+def _server_baselines(
+    *, size: str | None, clients: tuple[int, ...], tokens: int, weights: str, device: str, seconds: float
+) -> Report:
+    """Measure the server in turns with PyPI's rwkvserve, with the same weights; it needs modrwkv[serve]."""
+    from modrwkv_core.benchmarking.server_baselines import bench_server_baselines
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    return bench_server_baselines(
+        ModelSize.parse(size or on_device(device, "12x768", "24x1024"), 65536),
+        clients=clients,
+        tokens=tokens,
+        weights=weights,
+        device=device,
+        seconds=seconds,
+    )
+
+
+@benchmark(
     "prefill",
     size_option("12x768, on a GPU 24x2048"),
     VOCAB_SIZE,
