@@ -56,9 +56,11 @@ class Prompt:
         closing = session.model.template.closing(tokenizer)
         before = list(request.state.pending) if request.state is not None else []
         media: tuple[PlacedMedia, ...] = ()
-        if request.prompt is not None:
+        if isinstance(request.prompt, str):
             with guard(tokenizer.origin, "encode()"):
                 ids = tokenizer.encode(request.prompt)
+        elif request.prompt is not None:
+            ids = list(request.prompt)
         else:
             sample = session.conversations.prompt(request.turns)
             ids = sample.ids.tolist()

@@ -34,7 +34,8 @@ class Request:
         deadline_s: Seconds after which the answer ends as it is; None sets no limit.
         session: Name of the conversation in a :class:`~modrwkv_core.inference.sessions.SessionStore` that it continues.
         state: What was read before; None begins anew.
-        prompt: A text that is continued as it is, without a template, in the place of ``turns``.
+        prompt: A text, or its tokens, that is continued as it is, without a template, in the place of ``turns``. The
+            answer ends where the text does: at the id 0, or where a turn ends.
 
     Raises:
         ModRWKVError: A value is out of its range.
@@ -52,7 +53,7 @@ class Request:
     deadline_s: float | None = None
     session: str | None = None
     state: Snapshot | None = None
-    prompt: str | None = None
+    prompt: str | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
