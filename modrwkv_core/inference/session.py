@@ -6,7 +6,7 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -171,11 +171,11 @@ class Session:
                 return
         yield from _content(text.finish())
 
-    def generate_batch(self, requests: Sequence[Request], settings: EngineSettings | None = None) -> list[Answer]:
+    def generate_batch(self, requests: Iterable[Request], settings: EngineSettings | None = None) -> list[Answer]:
         """Answer any number of requests in an engine, as many at a time as it has slots.
 
         Args:
-            requests: What is asked.
+            requests: What is asked; taken as there is room in the engine's queue.
             settings: Of the engine.
 
         Returns:
