@@ -33,7 +33,7 @@ class HarnessEnvironment:
     python: Path
 
     def run(self, arguments: list[str | Path], folder: Path) -> str:
-        """Run Python there, without a network, and return what it prints."""
+        """Run Python there, without a network, and return all that it prints."""
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
         settings = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "HF_HOME": folder / "hf"}
         done = subprocess.run(
@@ -45,7 +45,7 @@ class HarnessEnvironment:
             check=False,
         )
         assert done.returncode == 0, f"{arguments} ends with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")

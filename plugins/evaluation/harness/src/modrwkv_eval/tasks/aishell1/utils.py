@@ -34,10 +34,9 @@ def aishell1_doc_to_audio(doc: Mapping[str, Any]) -> list[str]:
 
 
 def aishell1_doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str]) -> str:
-    """Ask as lmms-eval's task of LibriSpeech does."""
-    settings = lmms_eval_specific_kwargs
-    words = "Please recognize the speech and only output the recognized content:"
-    return f"{settings['pre_prompt']}{words}{settings['post_prompt']}"
+    """Ask in Mandarin what lmms-eval's task of LibriSpeech asks in English."""
+    words = "请识别这段语音,只输出识别的内容:"
+    return f"{lmms_eval_specific_kwargs['pre_prompt']}{words}{lmms_eval_specific_kwargs['post_prompt']}"
 
 
 def aishell1_process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, tuple[str, str]]:
