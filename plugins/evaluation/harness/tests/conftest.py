@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -53,26 +54,29 @@ def harness() -> Callable[[str], HarnessEnvironment]:
     """Return the environment of a harness; it is built where there is a network, once for all sessions."""
 
     def environment(extra: str) -> HarnessEnvironment:
-        folder = Path(tempfile.gettempdir()) / f"modrwkv-{extra}-{sys.version_info.major}.{sys.version_info.minor}"
+        project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+        pins = [f"{name}=={version(name)}" for name in ("torch", "torchvision", "torchaudio")]
+        requirements = [*pins, *project["optional-dependencies"][extra]]
+        # One for each checkout and its requirements.
+        digest = hashlib.sha256(repr((sysconfig.get_path("purelib"), requirements)).encode()).hexdigest()
+        folder = Path(tempfile.gettempdir()) / f"modrwkv-{extra}-{digest[:12]}"
         with FileLock(f"{folder}.lock"):
             if not (folder / "complete").exists():
-                _build(folder, extra)
+                _build(folder, requirements)
         return HarnessEnvironment(folder / "bin" / "python")
 
     return environment
 
 
-def _build(folder: Path, extra: str) -> None:
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    pins = [f"{name}=={version(name)}" for name in ("torch", "torchvision", "torchaudio")]
+def _build(folder: Path, requirements: list[str]) -> None:
     uv = [sys.executable, "-m", "uv"]
     for command in (
         [*uv, "venv", "--clear", "--python", sys.executable, str(folder)],
-        [*uv, "pip", "install", "--python", str(folder), *pins, *project["optional-dependencies"][extra]],
+        [*uv, "pip", "install", "--python", str(folder), *requirements],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"{extra} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(f"the harness cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
     (site,) = (folder / "lib").glob("python*/site-packages")
     (site / "modrwkv.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     (folder / "complete").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ def run(train_run: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def session(run: Path) -> Session:
     return modrwkv_core.load(run, device="cpu")
+
+
+def test_the_harness_finds_the_class() -> None:
+    [entry] = entry_points(group="lm_eval.models", name="modrwkv")
+    assert entry.load() is ModRWKVLM
 
 
 def requests(kind: str, *arguments: tuple[Any, ...]) -> list[Instance]:

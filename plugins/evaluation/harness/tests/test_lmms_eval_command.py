@@ -279,12 +279,12 @@ def evaluate(environment: Any, folder: Path, run: Path, out: str, *options: str)
     command = ["-m", "lmms_eval", "--model", "modrwkv", "--model_args", f"run={run}", "--device", "cpu"]
     places = ["--include_path", str(TASKS), "--output_path", out, "--log_samples", "--batch_size", "4"]
     printed = environment.run([*command, *places, *options], folder)
-    found = list((folder / out).rglob("*_results.json"))
+    found = list((folder / out).glob("*_results.json"))
     assert found, printed  # the command ends with 0 even where it fails
     [results] = found
     samples = {
         file.stem.partition("_samples_")[2]: [json.loads(line) for line in file.read_text().splitlines()]
-        for file in (folder / out).rglob("*_samples_*.jsonl")
+        for file in (folder / out).glob("*_samples_*.jsonl")
     }
     return json.loads(results.read_text())["results"], samples
 

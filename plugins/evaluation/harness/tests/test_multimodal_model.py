@@ -99,7 +99,7 @@ def test_choices_are_scored_as_beginnings_of_an_answer(run: Path, session: Sessi
     places = [(color, at) for at in range(3) for color in COLORS]
     asked = [("Which color?", f" {color}", visuals, at, "colors", "test") for color, at in places]
     last = ("Which color?", lambda document: document["question"], visuals, 0, "colors", "test")
-    found = model.loglikelihood(instances("loglikelihood", [*asked, last, ("", "green")]))
+    found = [one.text for one in model.loglikelihood(instances("loglikelihood", [*asked, last, ("", "green")]))]
     encode = session.model.tokenizer.encode
     for (total, greedy), (text, at) in zip(found, [*places, ("Which color?", 0)], strict=False):
         sample = session.conversations.prompt(turn(DOCUMENTS[at]))

@@ -79,8 +79,8 @@ class _ModRWKV(lmms):  # type: ignore[misc]  # the harness has no types
             turns, max_tokens=options.max_tokens, sampling=options.sampling, stop=options.stop, head=self.head
         )
 
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Score continuations as beginnings of the answer to a prompt beside media.
+    def loglikelihood(self, requests: list[Instance]) -> list[GenerationResult]:
+        """Score continuations as beginnings of the answer to a prompt beside media, and say whether they are greedy.
 
         The space that separates a continuation from its prompt is not scored: the chat template separates them. A
         request without a document asks how likely its continuation is as a plain text after nothing.
@@ -88,7 +88,8 @@ class _ModRWKV(lmms):  # type: ignore[misc]  # the harness has no types
         found: list[LogLikelihood] = []
         for start in tqdm(range(0, len(requests), self.batch_size), "Scoring"):
             found += self._scores([request.args for request in requests[start : start + self.batch_size]])
-        return [(one.total, one.greedy) for one in found]
+        # The harness unwraps the pairs; in 0.7.3, it would make strings of bare ones.
+        return [GenerationResult((one.total, one.greedy)) for one in found]
 
     def _scores(self, batch: Sequence[tuple[Any, ...]]) -> list[LogLikelihood]:
         # The choices of a question follow one conversation, which is read once.
