@@ -160,7 +160,8 @@ class ChatLoop:
         _require(argument, f"/{modality} FILE")
         for path in existing_paths(argument):
             tokens = self._chat.attach(modality, path)
-            self._note(f"{modality} {path.name}: {tokens} tokens, with the next question")
+            size = "" if tokens is None else f": {tokens} tokens"
+            self._note(f"{modality} {path.name}{size}, with the next question")
 
     def _forecast(self, argument: str) -> None:
         horizon, _, head = argument.partition(" ")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modrwkv_core.cli.options import answer_options, load_options
+from modrwkv_core.cli.terminal import shown
 from modrwkv_core.errors import DataError
 from modrwkv_core.registry import discover
 
@@ -123,7 +124,7 @@ def generate(
         click.echo(json.dumps({"text": text, "seconds": round(time.perf_counter() - began, 3)}, ensure_ascii=False))
         return
     for piece in pieces:
-        click.echo(piece, nl=False)
+        click.echo(shown(piece), nl=False)
     click.echo()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["on_interrupt", "printable"]
+__all__ = ["on_interrupt", "printable", "shown"]
 
 _DELETE: Final = 0x7F
 _VISIBLE: Final = (
@@ -23,6 +24,11 @@ def printable(text: str) -> str:
     Line feeds and tabs stay.
     """
     return text.translate(_VISIBLE)
+
+
+def shown(text: str) -> str:
+    """Return ``text`` for standard output: :func:`printable` on a terminal, as it is in a file or a pipe."""
+    return printable(text) if sys.stdout.isatty() else text
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modrwkv_core.cli.options import checkpoint_option
+from modrwkv_core.cli.terminal import shown
 
 if TYPE_CHECKING:
     from modrwkv_core.inference.transcription import Transcript
@@ -91,7 +92,7 @@ def _show(transcript: Transcript, *, as_json: bool) -> None:
         click.echo(json.dumps(asdict(transcript), ensure_ascii=False))
         return
     is_terminal = sys.stdout.isatty()
-    text = transcript.text.strip()
+    text = shown(transcript.text.strip())
     if transcript.final:
         click.echo(f"\r\x1b[2K{text}" if is_terminal else text)
     elif is_terminal:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -105,8 +106,8 @@ def pack_arena(content: object, allocate: Callable[[int], Tensor]) -> tuple[Pack
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(content)
-    pieces: list[Tensor] = [_bytes_of(tensor) for tensor in pickler.tensors]
-    pieces += [torch.from_numpy(np.frombuffer(buffer.raw(), dtype=np.uint8)) for buffer in pickler.buffers]
+    pieces = [_bytes_of(tensor) for tensor in pickler.tensors]
+    pieces += [np.frombuffer(buffer.raw(), dtype=np.uint8) for buffer in pickler.buffers]
     places: list[Place] = []
     end = 0
     for piece in pieces:
@@ -114,8 +115,9 @@ def pack_arena(content: object, allocate: Callable[[int], Tensor]) -> tuple[Pack
         end = begin + len(piece)
         places.append((begin, end))
     arena = allocate(max(1, end))
+    memory = arena.numpy()
     for (begin, end), piece in zip(places, pieces, strict=True):
-        arena[begin:end] = piece
+        memory[begin:end] = piece
     tensors = tuple(
         (place, tensor.dtype, tuple(tensor.shape)) for place, tensor in zip(places, pickler.tensors, strict=False)
     )
@@ -152,5 +154,6 @@ class _Unpickler(pickle.Unpickler):
         return self._arena[begin:end].view(dtype).view(shape)
 
 
-def _bytes_of(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().flatten().view(torch.uint8)
+def _bytes_of(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    found: npt.NDArray[np.uint8] = tensor.contiguous().flatten().view(torch.uint8).numpy()
+    return found

@@ -19,7 +19,7 @@ from modrwkv_core.data.batch import Sample
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.data.feature_cache import FeatureCache, cacheable
 from modrwkv_core.data.templates import MODRWKV, ChatTemplate
-from modrwkv_core.data.token_stream import TokenStream
+from modrwkv_core.data.token_stream import Segment, TokenStream
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
@@ -156,7 +156,7 @@ class ConversationEncoder:
             stream.write(self.template.answer_opening(self.tokenizer))
             return self._finish(stream)
 
-    def prompt_segments(self, turns: Sequence[Turn], max_tokens: int, *, think: bool = True) -> Iterator[Sample]:
+    def prompt_segments(self, turns: Sequence[Turn], max_tokens: int, *, think: bool = True) -> Iterator[Segment]:
         """Encode as :meth:`prompt`, segment by segment: together, they are the prompt.
 
         Media are decoded when their segment is asked for, so that a film needs no more memory than a clip.
@@ -177,7 +177,7 @@ class ConversationEncoder:
                     yield stream.take_segment()
             opening = self.template.answer_opening if think else partial(self.template.opening, "assistant")
             stream.write(opening(self.tokenizer))
-            yield stream.take_segment()
+            yield stream.take_segment(is_last=True)
 
     def answer(self, text: str, *, end: bool = True) -> list[int]:
         """Encode ``text`` as all that the assistant says in a turn, with the turn's end unless ``end`` is false."""

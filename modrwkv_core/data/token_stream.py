@@ -14,7 +14,18 @@ from modrwkv_core.interfaces.component import Query
 from modrwkv_core.interfaces.tokenizer import SpecialIds
 from modrwkv_core.interfaces.values import MediaItem
 
-__all__ = ["TokenStream"]
+__all__ = ["Segment", "TokenStream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment(Sample):
+    """A part of a prompt.
+
+    Attributes:
+        is_last: Whether the prompt ends with it.
+    """
+
+    is_last: bool
 
 
 @dataclass(slots=True)
@@ -54,9 +65,10 @@ class TokenStream:
         self.write([special.media_start, *[special.media_pad] * count, special.media_end])
         self.media_bytes += sum(tensor.nbytes for tensor in item.tensors.values())
 
-    def take_segment(self) -> Sample:
+    def take_segment(self, *, is_last: bool = False) -> Segment:
         """Return what was written since the segment before."""
-        segment = self.sample()
+        sample = self.sample()
+        segment = Segment(sample.key, sample.ids, sample.targets, sample.media, sample.queries, is_last)
         self.ids, self.supervised, self.media, self.media_bytes = [], [], [], 0
         return segment
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.inference.conversation import Conversation
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.generation import Generation
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling
-from modrwkv_core.inference.snapshot import Snapshot
+from modrwkv_core.inference.sessions import SessionStore
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.placeholders import place_media
 from modrwkv_core.interfaces.record import Media, Turn
@@ -22,19 +23,6 @@ __all__ = ["Chat"]
 
 _UNDO: Final = 64
 _MARKERS: Final = 2  # tokens around a medium
-
-
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """A conversation as it stands.
-
-    Attributes:
-        snapshot: What was read and said; None before the first turn.
-        series: The latest series, decoded; None if there is none.
-    """
-
-    snapshot: Snapshot | None = None
-    series: Any = None
 
 
 class Chat:
@@ -65,7 +53,10 @@ class Chat:
         """Which fork is gone on with."""
         self._engine = engine
         self._session = engine.session
-        self._forks: dict[str, tuple[_Moment, ...]] = {self.fork_name: (_Moment(),)}
+        # One person's forks, none of which may be forgotten.
+        self._store = SessionStore(engine, limit=sys.maxsize, max_bytes=sys.maxsize, undo=_UNDO)
+        self._forks = {self.fork_name: self._store.create().name}
+        self._series: dict[str, Any] = {}  # the latest one, decoded, by the key of the state that has read it
         self._request = partial(
             Request, max_tokens=max_tokens, sampling=sampling or Sampling(), stop=tuple(stop), head=head
         )
@@ -83,11 +74,13 @@ class Chat:
     @property
     def tokens_read(self) -> int:
         """Tokens that were read and said."""
-        snapshot = self._now.snapshot
-        return 0 if snapshot is None else snapshot.tokens_read
+        return self._now.tokens_read
 
-    def attach(self, modality: str, path: Path) -> int:
-        """Show a file with the next question, and return the number of tokens that it takes.
+    def attach(self, modality: str, path: Path) -> int | None:
+        """Show a file with the next question.
+
+        Returns:
+            The number of tokens that it takes; None if it is read part by part, as a film is, when the question is.
 
         Raises:
             DataError: The model does not take this modality, or the file cannot be read as it.
@@ -97,9 +90,11 @@ class Chat:
         if preprocessor is None:
             raise DataError(f"the model takes no {modality}", hint=f"it takes: {', '.join(self.modalities) or 'text'}")
         signal = preprocessor.decode(path)
-        length = preprocessor.out_length(preprocessor.process(signal).length)
+        tokens = None
+        if not preprocessor.divides:
+            tokens = preprocessor.out_length(preprocessor.process(signal).length) + _MARKERS
         self.attached = (*self.attached, Media(modality, signal))
-        return length + _MARKERS
+        return tokens
 
     def ask(self, text: str) -> Generation:
         """Ask a question with the media that were attached.
@@ -110,11 +105,12 @@ class Chat:
 
         Raises:
             DataError: Placeholders and media do not fit.
+            SessionBusyError: The question before is still being answered.
             ModRWKVError: See :meth:`Engine.submit`.
         """
         turn = Turn("user", place_media([text], self.attached)[0])
-        request = self._request(turns=[turn], state=self._now.snapshot)
-        return self._engine.submit(request, on_finish=partial(self._go_on, self._latest_series()))
+        request = self._request(turns=[turn], session=self._forks[self.fork_name])
+        return self._store.submit(request, on_finish=partial(self._go_on, self._latest_series()))
 
     def undo(self) -> bool:
         """Take back the media that are attached, or else the latest question with its answer, or what was loaded.
@@ -124,13 +120,14 @@ class Chat:
 
         Raises:
             DataError: There is nothing to take back.
+            SessionBusyError: The latest question is still being answered.
         """
         if self.attached:
             self.attached = ()
             return True
-        if len(self._history) == 1:
+        if not self._now.can_undo:
             raise DataError("there is nothing that can be undone", hint=f"the latest {_UNDO} steps can be")
-        self._history = self._history[:-1]
+        self._store.undo(self._forks[self.fork_name])
         return False
 
     def fork(self, name: str | None = None) -> None:
@@ -150,7 +147,7 @@ class Chat:
             raise DataError(f"there is a fork {name!r} already", hint="switch to it, or take another name")
         if not name or not name.isprintable():
             raise DataError(f"{name!r} cannot name a fork", hint="take letters and digits")
-        self._forks[name] = self._history
+        self._forks[name] = self._store.fork(self._forks[self.fork_name]).name
         self.fork_name = name
 
     def switch(self, name: str) -> None:
@@ -179,8 +176,9 @@ class Chat:
 
         Raises:
             CheckpointError: The file is missing, damaged, no snapshot, or another model's.
+            SessionBusyError: A question is still being answered.
         """
-        self._append(_Moment(self._session.load_snapshot(path)))
+        self._store.restore(self._forks[self.fork_name], self._session.load_snapshot(path))
 
     def forecast(self, horizon: int, head: str | None = None) -> Forecast:
         """Continue the latest series that was shown or attached; see :meth:`Session.forecast`.
@@ -192,29 +190,22 @@ class Chat:
         series = self._latest_series()
         if series is None:
             raise DataError("there is no series to continue", hint="show one first; a loaded state does not hold it")
-        return self._session.forecast(series, horizon, head)
+        return self._engine.call(partial(self._session.forecast, series, horizon, head)).result()
 
     @property
-    def _history(self) -> tuple[_Moment, ...]:
-        return self._forks[self.fork_name]
-
-    @_history.setter
-    def _history(self, moments: tuple[_Moment, ...]) -> None:
-        self._forks[self.fork_name] = moments
-
-    @property
-    def _now(self) -> _Moment:
-        return self._history[-1]
-
-    def _append(self, moment: _Moment) -> None:
-        self._history = (*self._history, moment)[-_UNDO - 1 :]
+    def _now(self) -> Conversation:
+        return self._store.get(self._forks[self.fork_name])
 
     def _latest_series(self) -> Any:
         attached = [media.media for media in self.attached if media.modality == "series"]
-        return attached[-1] if attached else self._now.series
+        key = self._now.key
+        return attached[-1] if attached else None if key is None else self._series.get(key)
 
-    def _go_on(self, series: Any, snapshot: Snapshot | None) -> None:
-        """Take an answer into the conversation; the engine calls this before the answer's last event."""
-        if snapshot is not None:
-            self._append(_Moment(snapshot, series))
+    def _go_on(self, series: Any, after: Conversation | None) -> None:
+        """Note which series an answer has read; the engine calls this before the answer's last event."""
+        if after is not None:
+            known = {key for name in [*self._forks.values()] for key, _ in self._store.get(name).snapshots}
+            self._series = {key: each for key, each in self._series.items() if key in known}
+            if series is not None and after.key is not None:
+                self._series[after.key] = series
             self.attached = ()

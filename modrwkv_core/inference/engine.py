@@ -6,6 +6,7 @@ B = answers decoded together, V = vocabulary.
 from __future__ import annotations
 
 import threading
+from bisect import insort
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
@@ -20,15 +21,15 @@ from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.engine_stats import EngineStats
 from modrwkv_core.inference.generation import FinishReason, Generation
-from modrwkv_core.inference.job import Job, not_finite
-from modrwkv_core.inference.prefill import Prefill, Prompt
+from modrwkv_core.inference.job import Job
+from modrwkv_core.inference.prefill import Prefill
 from modrwkv_core.inference.prefix_cache import PrefixCache
+from modrwkv_core.inference.prompt import Prompt
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampler import draw
 from modrwkv_core.inference.session import Session
 from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.guard import guard
-from modrwkv_core.interfaces.state import State
 
 __all__ = ["Engine"]
 
@@ -41,8 +42,10 @@ class Engine:
     One thread owns the device. Between two steps of the batch it lets requests join and leave, and reads a chunk of the
     prompts that wait. Requests of a higher priority go first; those of the same one start in the order in which they
     came, except that none waits for the media of another. Their prompts are read in turns, so that a long one does not
-    hold up short ones. The tokens of an answer do not depend on the other requests. Media are decoded and processed on
-    other threads.
+    hold up short ones. The tokens of an answer do not depend on the other requests.
+
+    Media are decoded and processed on other threads: for requests that have a slot and for the few that are next, a
+    segment of the prompt at a time, so that memory holds neither all media of a long queue nor a whole film.
 
     While an engine is open, nothing else may generate with its session.
 
@@ -56,8 +59,7 @@ class Engine:
         self.settings = settings or EngineSettings()
         self._numbers = count()
         self._changed = threading.Condition()
-        self._submitted: list[Job] = []  # their prompts are being made
-        self._waiting: list[Job] = []  # for a slot
+        self._waiting: list[Job] = []  # for a slot, in their order
         self._reading: list[Job] = []  # the next one of each priority first
         self._batches: dict[str, DecodeBatch] = {}  # by token head
         self._calls: list[tuple[Callable[[], None], Future[Any]]] = []  # to be made between two steps
@@ -78,9 +80,9 @@ class Engine:
 
         Args:
             request: What to answer.
-            on_finish: Called once, on the engine's thread before the last event, with the state after the answer; None
-                if it ended with an error or before its prompt was read. It must be quick. What it raises is the
-                error of the answer.
+            on_finish: Called once, on the engine's thread before the last event, with the state after the answer,
+                whether or not the request keeps it; None if it ended with an error or before its prompt was read. It
+                must be quick. What it raises is the error of the answer.
 
         Raises:
             QueueFullError: As many requests are waiting as may.
@@ -91,19 +93,14 @@ class Engine:
         if request.state is not None:
             request.state.check(self.session.model_digest)
         with self._changed:
-            if self._failure is not None:
-                raise EngineError(
-                    f"the engine has failed: {self._failure}", hint="find the cause, then start a new engine"
-                ) from self._failure
-            if self._closing:
-                raise EngineError("the engine is being closed and takes no more requests")
-            if len(self._submitted) + len(self._waiting) >= self.settings.queue:
+            self._check_open()
+            if len(self._waiting) >= self.settings.queue:
                 raise QueueFullError(
                     f"{self.settings.queue} requests are waiting already", hint="try again in a moment"
                 )
             job = Job(next(self._numbers), request, head, Generation(self._notify), on_finish)
-            self._submitted.append(job)
-            self._processors.submit(self._prepare, job)
+            insort(self._waiting, job, key=lambda job: job.order)
+            self._notify()
         return job.generation
 
     def call(self, work: Callable[[], ResultT]) -> Future[ResultT]:
@@ -118,15 +115,13 @@ class Engine:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except Exception as error:
+                except BaseException as error:  # as an executor of the standard library does
                     future.set_exception(error)
 
         with self._changed:
-            if self._closing:
-                raise EngineError("the engine is being closed and takes no more requests")
+            self._check_open()
             self._calls.append((run, future))
-            self._wake = True
-            self._changed.notify_all()
+            self._notify()
         return future
 
     @property
@@ -140,7 +135,7 @@ class Engine:
             running = self._running()
             return EngineStats(
                 running=running,
-                waiting=len(self._submitted) + len(self._waiting),
+                waiting=len(self._waiting),
                 free_slots=self.settings.slots - running,
                 finished=self._finished,
                 prompt_tokens=self._prompt_tokens,
@@ -158,7 +153,7 @@ class Engine:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        self._processors.shutdown()
+        self._processors.shutdown(cancel_futures=True)
         if self._cache is not None:
             self._cache.close()
 
@@ -179,9 +174,17 @@ class Engine:
             state_type, settings.prefix_cache_bytes, settings.prefix_cache_dir, settings.prefix_cache_disk_bytes
         )
 
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise EngineError(
+                f"the engine has failed: {self._failure}", hint="find the cause, then start a new engine"
+            ) from self._failure
+        if self._closing:
+            raise EngineError("the engine is being closed and takes no more requests")
+
     def _jobs(self) -> list[Job]:
         answering = [job for batch in self._batches.values() for job in batch.jobs]
-        return [*self._submitted, *self._waiting, *self._reading, *answering]
+        return [*self._waiting, *self._reading, *answering]
 
     def _running(self) -> int:
         return len(self._reading) + sum(len(batch.jobs) for batch in self._batches.values())
@@ -192,13 +195,14 @@ class Engine:
             self._changed.notify_all()
 
     def _prepare(self, job: Job) -> None:
-        """Make the prompt of a job, on a thread for that."""
+        """Make the next segment of a job's prompt, on a thread for that."""
         try:
             if job.reason_to_end() is None:
-                prompt = Prompt.of(self.session, job.request)
+                assert job.prompt is not None, "the job is among the next"
+                segment = job.prompt.next_segment()
                 if self._cache is not None:
-                    self._cache.load([prompt.keys[position] for position in sorted(prompt.keys, reverse=True)])
-                job.prompt = prompt
+                    self._cache.load([segment.keys[position] for position in sorted(segment.keys, reverse=True)])
+                job.segment = segment
         except Exception as error:
             job.error = error
         self._notify()
@@ -210,6 +214,7 @@ class Engine:
             with torch.inference_mode():
                 while self._wait():
                     self._drop()
+                    self._look_ahead()
                     self._admit()
                     self._read()
                     self._decode()
@@ -219,12 +224,14 @@ class Engine:
         with self._changed:
             self._closing = True
             left = self._jobs()
-            self._submitted, self._waiting, self._reading, batches = [], [], [], self._batches
-            self._batches = {}
+            self._waiting, self._reading, batches, self._batches = [], [], self._batches, {}
             calls, self._calls = self._calls, []
             self._changed.notify_all()
         for _, future in calls:
-            future.cancel()
+            if self._failure is None:
+                future.cancel()
+            elif future.set_running_or_notify_cancel():
+                future.set_exception(self._failure)
         for job in left:
             job.error = job.error or self._failure
             job.finish("cancelled", None)
@@ -234,14 +241,14 @@ class Engine:
     def _wait(self) -> bool:
         """Wait until there is something to do; return whether to go on."""
         with self._changed:
-            if not (self._running() or self._waiting or self._wake or self._closing):
+            if not (self._wake or self._closing or self._can_go_on()):
                 remaining = [left for job in self._jobs() if (left := job.remaining_s) is not None]
                 self._changed.wait(max(min(remaining), 0) if remaining else None)
             self._wake = False
-            prepared = {job for job in self._submitted if job.prompt is not None}  # more may be at any moment
-            self._waiting += prepared
-            self._submitted = [job for job in self._submitted if job not in prepared]
             return not self._closing
+
+    def _can_go_on(self) -> bool:
+        return any(batch.jobs for batch in self._batches.values()) or any(job.can_be_read for job in self._reading)
 
     def _drop(self) -> None:
         """Let go of what was cancelled, is late or wrong."""
@@ -249,11 +256,34 @@ class Engine:
             if (reason := job.reason_to_end()) is not None:
                 self._end(job, reason)
 
+    def _look_ahead(self) -> None:
+        """Have the prompts of those made that can soon start."""
+        with self._changed:
+            next_jobs = self._waiting[: self.settings.slots - self._running() + self.settings.processors]
+        for job in next_jobs:
+            if job.prompt is None:
+                try:
+                    job.prompt = Prompt(self.session, job.request, self._cache_variant(job.head))
+                except Exception as error:
+                    job.error = error
+                    self._end(job, "error")
+                else:
+                    self._processors.submit(self._prepare, job)
+
+    def _cache_variant(self, head: str) -> str | None:
+        """Return what the bits of cached states depend on besides the weights and what was read; None without a cache.
+
+        Answers are read by the decoder, in its own format of the weights.
+        """
+        if self._cache is None:
+            return None
+        return f"{self.session.token_head(head)[1].name}|{self.settings.prefill_chunk}|{self.session.model.device}"
+
     def _admit(self) -> None:
-        """Give free slots to jobs that wait."""
-        self._waiting.sort(key=lambda job: (-job.request.priority, job.number))
-        while self._waiting and self._running() < self.settings.slots:
-            job = self._waiting[0]
+        """Give free slots to jobs that wait and whose prompts have begun to be made."""
+        with self._changed:
+            ready = [job for job in self._waiting if job.segment is not None]
+        for job in ready[: self.settings.slots - self._running()]:
             try:
                 self._start(job)
             except Exception as error:
@@ -261,23 +291,25 @@ class Engine:
                 self._end(job, "error")
                 continue
             with self._changed:
-                self._reading.append(self._waiting.pop(0))
+                self._waiting.remove(job)
+                self._reading.append(job)
 
     def _start(self, job: Job) -> None:
-        assert job.prompt is not None
         given = job.request.state
         model = self.session.model
         state = None if given is None else given.state.to(model.device)
         if job.head not in self._batches:
             _, decoder = self.session.token_head(job.head)
-            self._batches[job.head] = DecodeBatch(decoder, model.device, model.backbone.origin)
-        job.start(self.session, Prefill(model, job.prompt, self.settings.prefill_chunk, state, self._cache))
+            batch = DecodeBatch(decoder, model.device, model.backbone.origin)
+            with self._changed:
+                self._batches[job.head] = batch
+        job.start(self.session, Prefill(model, self.settings.prefill_chunk, state, self._cache))
 
     def _read(self) -> None:
         """Prefill chunks of prompts, of the highest priority in turns."""
         tokens = 0
-        while self._reading and tokens < self.settings.prefill_chunk:
-            job = max(self._reading, key=lambda job: job.request.priority)  # the first of several
+        while tokens < self.settings.prefill_chunk and (ready := [job for job in self._reading if job.can_be_read]):
+            job = max(ready, key=lambda job: job.request.priority)  # the first of several
             try:
                 tokens += self._advance(job)
             except Exception as error:
@@ -285,31 +317,39 @@ class Engine:
                 self._end(job, "error")
 
     def _advance(self, job: Job) -> int:
-        assert job.prefill is not None
-        tokens = job.prefill.advance()
+        prefill = job.prefill
+        assert prefill is not None, "it has a slot"
+        if prefill.needs_segment:
+            segment, job.segment = job.segment, None
+            assert segment is not None, "it can be read"
+            prefill.begin(segment)
+            if not segment.is_last:
+                self._processors.submit(self._prepare, job)
+        tokens = prefill.advance()
         self._prompt_tokens += tokens
         with self._changed:
             self._reading.remove(job)
             self._reading.append(job)
-        if job.prefill.is_complete:
+        if prefill.is_complete:
             self._count_cached(job)
-            assert job.prefill.hidden is not None
-            assert job.prefill.state is not None
+            assert prefill.hidden is not None
+            assert prefill.state is not None
             head = self.session.token_head(job.head)[0]
             with guard(head.origin, "predict()"):
-                logits_1V = head.predict(job.prefill.hidden)
+                logits_1V = head.predict(prefill.hidden)
             if not self._draw([job], logits_1V):
-                self._batches[job.head].join(job, job.prefill.state)
-                job.prefill = None
+                # With the lock: nobody must see the job twice, or not at all.
                 with self._changed:
+                    self._batches[job.head].join(job, prefill.state)
                     self._reading.remove(job)
+                job.prefill = None
         return tokens
 
     def _count_cached(self, job: Job) -> None:
         assert job.prefill is not None
         job.cached_tokens = job.prefill.cached_tokens
         self._cached_tokens += job.cached_tokens
-        if job.prompt is not None and job.prompt.keys:
+        if job.prompt is not None and job.prompt.hash is not None:
             self._prefix_hits += job.cached_tokens > 0
             self._prefix_misses += job.cached_tokens == 0
 
@@ -345,7 +385,7 @@ class Engine:
         for row, (job, is_finite) in enumerate(zip(jobs, finite_B.tolist(), strict=True)):
             try:
                 if not is_finite:
-                    raise not_finite(self.session.loaded.manifest.backbone.type)
+                    raise self.session.not_finite()
                 # A constraint can fail, and must not take the others with it.
                 reason = job.take(drawn[row] if row in drawn else job.sampler.draw(logits_BV[row]))
                 self._completion_tokens += 1
@@ -357,12 +397,6 @@ class Engine:
             self._end(job, reason)
         return bool(done)
 
-    def _keep(self, job: Job, state: State) -> None:
-        """Put the state of an answer into the prefix cache, where the next turn of the conversation finds it."""
-        assert job.prompt is not None
-        if self._cache is not None and job.prompt.hash is not None and job.last in self.session.ends:
-            self._cache.put(job.prompt.hash.key(), state)
-
     def _end(self, job: Job, reason: FinishReason) -> None:
         """Free what a job holds, and deliver its last event."""
         snapshot = None
@@ -371,23 +405,32 @@ class Engine:
         except Exception as error:
             job.error = error
         with self._changed:
-            for jobs in (self._submitted, self._waiting, self._reading):
+            for jobs in (self._waiting, self._reading):
                 if job in jobs:
                     jobs.remove(job)
             if job.head in self._batches:
                 self._batches[job.head].leave([job])
             self._finished += 1
+            self._wake = True  # another may start
         # Without the lock: whoever cancels an answer may hold the answer's lock, and waits for this one.
         job.finish(reason, snapshot)
 
     def _snapshot(self, job: Job) -> Snapshot | None:
-        """Return the state after what a job has read and drawn; None after an error or before its first token."""
+        """Return the state after what a job has read and drawn; None if nobody wants it, or there is none.
+
+        The prefix cache takes that of an answer that has ended by itself: the conversation's next turn finds it there.
+        """
         if job.error is not None or job.last is None:
             return None
         if job.prefill is not None:
-            assert job.prefill.state is not None, "the prompt was read"
             state = job.prefill.state
         else:
+            assert job.prompt is not None, "it was read"
+            hash_ = job.prompt.hash if job.last in self.session.ends else None
+            if hash_ is None and not job.wants_state:
+                return None
             state = self._batches[job.head].state(job)
-            self._keep(job, state)
-        return job.snapshot(state, self.session.model_digest)
+            if self._cache is not None and hash_ is not None:
+                self._cache.put(hash_.key(), state)
+        assert state is not None, "the prompt was read"
+        return job.snapshot(state, self.session.model_digest) if job.wants_state else None

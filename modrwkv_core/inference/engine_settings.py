@@ -18,7 +18,8 @@ class EngineSettings:
         slots: Requests that are read and answered at the same time at most.
         queue: Requests that wait for a slot at most.
         prefill_chunk: Tokens of prompts that are read between two steps of the answers.
-        processors: Threads that decode and process media.
+        processors: Threads that decode and process media. Those of as many requests are made ready before a slot is
+            free.
         prefix_cache_bytes: Memory for states of the beginnings of prompts, which are then not read again; 0 keeps none.
             States that grow with what was read, as those of a Transformer, are never kept.
         prefix_cache_dir: Folder in which such states outlive the engine; None writes none.

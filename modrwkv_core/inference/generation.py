@@ -111,6 +111,7 @@ class Generation:
         self._wake = wake
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
+        self._ended = threading.Condition()  # of its own, so that not every event wakes who waits for the end
         self._listener: Callable[[], None] | None = None
         self._finished: Finished | None = None
         self._snapshot: Snapshot | None = None
@@ -170,8 +171,8 @@ class Generation:
             TimeoutError: It has not ended in that time.
             Exception: The error that ended it.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._finished is not None, timeout):
+        with self._ended:
+            if not self._ended.wait_for(lambda: self._finished is not None, timeout):
                 raise TimeoutError(f"the answer has not ended after {timeout} s")
         last = self._finished
         assert last is not None
@@ -191,15 +192,19 @@ class Generation:
         )
 
     def snapshot(self) -> Snapshot:
-        """Return the state after the answer, to go on from.
+        """Return the state after the answer, to go on from, if the request keeps it.
 
         Raises:
-            ModRWKVError: The answer has not ended yet, or it ended before its prompt was read.
+            ModRWKVError: The answer has not ended yet, it ended before its prompt was read, or its request does not
+                keep the state.
         """
         if self._finished is None:
             raise ModRWKVError("the answer is still being generated", hint="wait for its end, then take the snapshot")
         if self._snapshot is None:
-            raise ModRWKVError("the answer ended before its prompt was read", hint="ask again")
+            raise ModRWKVError(
+                "there is no state after the answer: its request did not keep it, or the prompt was not read",
+                hint="ask again, with `keep_state=True`",
+            )
         return self._snapshot
 
     def deliver(self, event: TokenEvent) -> None:
@@ -207,7 +212,7 @@ class Generation:
         self._append(event)
 
     def finish(self, event: Finished, snapshot: Snapshot | None = None) -> None:
-        """Append the last event, and keep the state after the answer; the engine calls this."""
+        """Append the last event, and keep the state after the answer if there is one; the engine calls this."""
         self._snapshot = snapshot
         self._append(event)
 
@@ -218,6 +223,9 @@ class Generation:
                 self._finished = event
             self._changed.notify_all()
             listener = self._listener
+        if isinstance(event, Finished):
+            with self._ended:
+                self._ended.notify_all()
         if listener is not None:
             listener()
 

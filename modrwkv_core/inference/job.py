@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.generation import Finished, FinishReason, Generation, TokenEvent, Usage
-from modrwkv_core.inference.prefill import Prefill, Prompt
+from modrwkv_core.inference.prefill import Prefill
+from modrwkv_core.inference.prompt import Prompt, PromptSegment
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampler import Drawn, Sampler
 from modrwkv_core.inference.session import Session
@@ -29,7 +29,8 @@ class Job:
         on_finish: Receives the state after the answer, or None, before the last event is delivered.
 
     Attributes:
-        prompt: What is to be read; None until it was made.
+        prompt: Makes what is to be read; None until the job is among the next.
+        segment: What is to be read next; None while it is being made.
         error: What ends the request; None as long as nothing does.
         prefill: Reads the prompt; None until a slot is free.
         last: The token that was drawn last; None before the first.
@@ -50,6 +51,7 @@ class Job:
         self.generation = generation
         self.on_finish = on_finish
         self.prompt: Prompt | None = None
+        self.segment: PromptSegment | None = None
         self.error: Exception | None = None
         self.prefill: Prefill | None = None
         self.last: int | None = None
@@ -72,6 +74,17 @@ class Job:
         self._text = AnswerText(model.tokenizer, request.stop) if plain else session.answer_text(request.stop)
         self._ends = session.ends_of_text if plain else session.ends
         self.prefill = prefill
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """By which jobs are sorted: those of a higher priority first, then those that came earlier."""
+        return -self.request.priority, self.number
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether tokens of its prompt are there to be read."""
+        assert self.prefill is not None, "it has no slot yet"
+        return self.segment is not None or not self.prefill.needs_segment
 
     @property
     def remaining_s(self) -> float | None:
@@ -117,21 +130,18 @@ class Job:
         except Exception as error:
             self.error = self.error or error
         reason = reason if self.error is None else "error"
-        usage = Usage(0 if self.prompt is None else len(self.prompt.ids), self.cached_tokens, self._drawn)
-        self.generation.finish(Finished(reason, usage, pieces, self.error), snapshot)
+        usage = Usage(0 if self.prompt is None else self.prompt.num_tokens, self.cached_tokens, self._drawn)
+        kept = snapshot if self.request.keep_state else None
+        self.generation.finish(Finished(reason, usage, pieces, self.error), kept)
+
+    @property
+    def wants_state(self) -> bool:
+        """Whether somebody waits for the state after the answer."""
+        return self.request.keep_state or self.on_finish is not None
 
     def snapshot(self, state: State, model_digest: str) -> Snapshot:
         """Return the state after what was read and drawn so far, but for the last token."""
         assert self.prompt is not None, "nothing was read"
         assert self.last is not None, "nothing was drawn"
         before = 0 if self.request.state is None else self.request.state.tokens_read
-        return Snapshot(state, model_digest, before + len(self.prompt.ids) + self._drawn - 1, (self.last,))
-
-
-def not_finite(backbone: str) -> ComponentError:
-    """Return the error of logits that hold NaN or infinity."""
-    return ComponentError(
-        "the backbone gave logits that are not finite: they hold NaN or infinity",
-        component=f"backbone/{backbone}",
-        hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
-    )
+        return Snapshot(state, model_digest, before + self.prompt.num_tokens + self._drawn - 1, (self.last,))

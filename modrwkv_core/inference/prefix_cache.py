@@ -22,7 +22,8 @@ class PrefixCache:
     """States by keys that say all that they depend on: the model, the tokens and the media that were read.
 
     Once states in memory need more than ``max_bytes``, those that were not used for longest are written to the folder,
-    or forgotten without one; :meth:`close` writes the others. The folder is bounded in the same way.
+    or forgotten without one; :meth:`close` writes the others. The folder is bounded in the same way. Where the disk is
+    slower than states come, those beyond another ``max_bytes`` are forgotten.
 
     Args:
         state_type: Type of the backbone's states.
@@ -39,7 +40,7 @@ class PrefixCache:
         self._folder = folder
         self._max_disk_bytes = max_disk_bytes
         self._states: OrderedDict[str, State] = OrderedDict()  # the one that was used last at the end
-        self._bytes = 0
+        self._bytes = self._unwritten_bytes = 0
         self._lock = Lock()
         self._writer = None if folder is None else ThreadPoolExecutor(1, "modrwkv-prefix-cache")
 
@@ -62,19 +63,17 @@ class PrefixCache:
     def put(self, key: str, state: State) -> None:
         """Keep a state that nothing writes into. Never waits for the disk."""
         nbytes = state.nbytes
-        evicted = []
         with self._lock:
             if key in self._states or nbytes > self._max_bytes:
                 return
             self._states[key] = state
             self._bytes += nbytes
             while self._bytes > self._max_bytes:
-                oldest = self._states.popitem(last=False)
-                self._bytes -= oldest[1].nbytes
-                evicted.append(oldest)
-        if self._writer is not None:
-            for one in evicted:
-                self._writer.submit(self._write, *one)
+                oldest, evicted = self._states.popitem(last=False)
+                self._bytes -= evicted.nbytes
+                if self._writer is not None and self._unwritten_bytes + evicted.nbytes <= self._max_bytes:
+                    self._unwritten_bytes += evicted.nbytes
+                    self._writer.submit(self._write_evicted, oldest, evicted)
 
     def load(self, keys: Sequence[str]) -> None:
         """Bring the first of ``keys`` that is known into memory, if it is in the folder."""
@@ -103,6 +102,13 @@ class PrefixCache:
     def _path(self, key: str) -> Path:
         assert self._folder is not None, "there is no folder"
         return self._folder / f"{key}{_SUFFIX}"
+
+    def _write_evicted(self, key: str, state: State) -> None:
+        try:
+            self._write(key, state)
+        finally:
+            with self._lock:
+                self._unwritten_bytes -= state.nbytes
 
     def _write(self, key: str, state: State) -> None:
         path = self._path(key)

@@ -34,6 +34,8 @@ class Request:
         deadline_s: Seconds after which the answer ends as it is; None sets no limit.
         session: Name of the conversation in a :class:`~modrwkv_core.inference.sessions.SessionStore` that it continues.
         state: What was read before; None begins anew.
+        keep_state: Whether :meth:`~modrwkv_core.inference.generation.Generation.snapshot` returns the state after the
+            answer, whose memory is then taken for as long as the generation is held.
         prompt: A text, or its tokens, that is continued as it is, without a template, in the place of ``turns``. The
             answer ends where the text does: at the id 0, or where a turn ends.
 
@@ -53,6 +55,7 @@ class Request:
     deadline_s: float | None = None
     session: str | None = None
     state: Snapshot | None = None
+    keep_state: bool = False
     prompt: str | Sequence[int] | None = None
 
     def __post_init__(self) -> None:

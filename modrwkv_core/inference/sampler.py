@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -182,20 +183,19 @@ def draw(logits_BV: Tensor, samplers: Sequence[Sampler]) -> list[Drawn]:
     for row, sampler in enumerate(samplers):
         if sampler._takes_argmax:
             greedy.setdefault(id(sampler.banned), []).append(row)
-    chosen: dict[int, Tensor] = {}
+    chosen: list[tuple[list[int], Tensor]] = []  # rows, and the values of each in turn
     for rows in greedy.values():
         logits = logits_BV if len(rows) == len(samplers) else logits_BV[rows]
-        tokens = logits.index_fill(1, samplers[rows[0]].banned, float("-inf")).argmax(dim=1).double()
-        chosen.update(zip(rows, tokens[:, None], strict=True))
+        tokens = logits.index_fill(1, samplers[rows[0]].banned, float("-inf")).argmax(dim=1)
+        chosen.append((rows, tokens.double()))
     for row, sampler in enumerate(samplers):
-        if row not in chosen:
-            chosen[row] = sampler._choose(logits_BV[row])
-    ordered = [chosen[row] for row in range(len(samplers))]
-    values = iter(torch.cat(ordered).tolist())
-    return [
-        sampler._drawn([next(values) for _ in range(len(part))])
-        for sampler, part in zip(samplers, ordered, strict=True)
-    ]
+        if not sampler._takes_argmax:
+            chosen.append(([row], sampler._choose(logits_BV[row])))
+    values = iter(torch.cat([each for _, each in chosen]).tolist())
+    drawn = {
+        row: samplers[row]._drawn(list(islice(values, len(each) // len(rows)))) for rows, each in chosen for row in rows
+    }
+    return [drawn[row] for row in range(len(samplers))]
 
 
 def _filtered(scores_V: Tensor, sampling: Sampling) -> Tensor:

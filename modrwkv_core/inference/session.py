@@ -163,7 +163,8 @@ class Session:
     ) -> Iterator[str]:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
         text = self.answer_text(stop)
-        for [token] in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
+        for drawn in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
+            token = drawn[0]
             if token in self.ends:
                 break
             yield from _content(text.feed(token))
@@ -202,15 +203,10 @@ class Session:
         """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
         texts = [self.answer_text() for _ in conversations]
         answers: list[list[str]] = [[] for _ in conversations]
-        open_answers = set(range(len(conversations)))
-        for tokens in self._tokens(conversations, max_tokens, Sampling(), head):
-            for index in sorted(open_answers):
-                if tokens[index] in self.ends:
-                    open_answers.discard(index)
-                else:
-                    answers[index].extend(_content(texts[index].feed(tokens[index])))
-            if not open_answers:
-                break
+        for drawn in self._tokens(conversations, max_tokens, Sampling(), head):
+            for index, token in drawn.items():
+                if token not in self.ends:
+                    answers[index].extend(_content(texts[index].feed(token)))
         return ["".join([*answer, *_content(text.finish())]) for answer, text in zip(answers, texts, strict=True)]
 
     @cached_property
@@ -447,32 +443,44 @@ class Session:
         sampling: Sampling,
         head: str | None,
         constraint: Constraint | None = None,
-    ) -> Iterator[list[int]]:
+    ) -> Iterator[dict[int, int]]:
+        """Yield the next token of each answer that has not ended, by the index of its conversation."""
         if max_tokens < 1:
             raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
         _, decoder = self.token_head(head)
         logits_BV, state = self.prefill(conversations, head)
-        samplers = [
-            Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned, constraint=constraint)
-            for _ in conversations
-        ]
+        samplers = {
+            index: Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned, constraint=constraint)
+            for index in range(len(conversations))
+        }
         with decoder.start(state) as decoding:
             for step in range(max_tokens):
                 self._require_finite(logits_BV)
-                tokens = [drawn.token for drawn in draw(logits_BV, samplers)]
+                drawn = draw(logits_BV, list(samplers.values()))
+                tokens = {index: one.token for index, one in zip(samplers, drawn, strict=True)}
                 yield tokens
-                if step + 1 < max_tokens:
-                    with guard(self.model.backbone.origin, "step()"):
-                        logits_BV = decoding.step(torch.tensor(tokens, device=self.model.device))
+                going_on = [index for index, token in tokens.items() if token not in self.ends]
+                if step + 1 == max_tokens or not going_on:
+                    return
+                with guard(self.model.backbone.origin, "step()"):
+                    if len(going_on) < len(tokens):
+                        decoding.keep([row for row, index in enumerate(tokens) if index in going_on])
+                        samplers = {index: samplers[index] for index in going_on}
+                    ids = torch.tensor([tokens[index] for index in going_on], device=self.model.device)
+                    logits_BV = decoding.step(ids)
 
     def _require_finite(self, logits_BV: Tensor) -> None:
         # A sum holds every NaN and infinity, and takes one kernel.
         if not bool(torch.isfinite(logits_BV.sum())):
-            raise ComponentError(
-                "the backbone gave logits that are not finite: they hold NaN or infinity",
-                component=f"backbone/{self.loaded.manifest.backbone.type}",
-                hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
-            )
+            raise self.not_finite()
+
+    def not_finite(self) -> ComponentError:
+        """Return the error of logits that hold NaN or infinity."""
+        return ComponentError(
+            "the backbone gave logits that are not finite: they hold NaN or infinity",
+            component=f"backbone/{self.loaded.manifest.backbone.type}",
+            hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
+        )
 
 
 def _token_segments(ids: Sequence[int]) -> Iterator[Sample]:

@@ -1,90 +1,75 @@
-"""Conversations that a server keeps: each one is the state after its turns so far."""
+"""Conversations that are kept by name: each one is the state after its turns so far."""
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
-import shutil
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from modrwkv_core.errors import CheckpointError, DataError, ModRWKVError, SessionBusyError, WriteError
+from modrwkv_core.errors import DataError, ModRWKVError, SessionBusyError, WriteError
+from modrwkv_core.inference.conversation import Conversation
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.generation import Generation
 from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.session_folder import SessionFolder, unknown_session
 from modrwkv_core.inference.snapshot import Snapshot
-from modrwkv_core.storage.files import write_json
 
-__all__ = ["Conversation", "SessionStore"]
-
-_NAME: Final = re.compile(r"[0-9a-f]{32}")
-_INDEX: Final = "conversation.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A conversation as it stands. A value: to go on with it makes another one.
-
-    Attributes:
-        name: Names it.
-        snapshots: The states after the latest answers by unique keys, the newest last; none before the first answer.
-        turns: Number of answers so far.
-        is_saved: Whether it is written to the folder, after each answer again.
-    """
-
-    name: str
-    snapshots: tuple[tuple[str, Snapshot], ...] = ()
-    turns: int = 0
-    is_saved: bool = False
-
-    @property
-    def tokens_read(self) -> int:
-        """Tokens that its state has read."""
-        return 0 if self.snapshot is None else self.snapshot.tokens_read
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The state after the latest answer; None before the first."""
-        return self.snapshots[-1][1] if self.snapshots else None
+__all__ = ["SessionStore"]
 
 
 class SessionStore:
     """Conversations by name, in memory and, once saved, in a folder. Thread-safe; it is closed before its engine.
 
+    Beyond ``limit`` conversations or ``max_bytes``, saved ones that were not used for longest leave memory, and are
+    read from the folder when they are wanted. Where none is saved, the one not used for longest is forgotten, for a
+    server must not be filled up by those who left it. Those that are being answered, or whose latest turns are not on
+    the disk yet, stay.
+
     Args:
         engine: Answers.
         folder: Where conversations are saved; None saves none.
-        limit: Conversations in memory at most. Beyond it, saved ones that were not used for longest leave memory, and
-            are read from the folder when they are wanted. Where none is saved, the one not used for longest is
-            forgotten, for a server must not be filled up by those who left it.
+        limit: Conversations in memory at most.
+        max_bytes: Bytes of all their states, which lie on the model's device.
         undo: Answers that can be undone; each takes the memory of a state.
     """
 
-    def __init__(self, engine: Engine, folder: Path | None = None, limit: int = 1024, undo: int = 8) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path | None = None, limit: int = 1024, max_bytes: int = 2**31, undo: int = 8
+    ) -> None:
         self.engine = engine
-        self._folder = folder
         self._limit = limit
+        self._max_bytes = max_bytes
         self._kept = undo + 1
         self._conversations: OrderedDict[str, Conversation] = OrderedDict()  # the one that was used last at the end
+        self._holders: Counter[str] = Counter()  # of states, which forks share
+        self._bytes = 0
         self._answering: set[str] = set()
+        self._unwritten: set[str] = set()  # saved ones that have changed since
+        # Nobody waits for the disk while holding it: the engine's thread needs it.
         self._lock = RLock()
-        self._disk = None if folder is None else ThreadPoolExecutor(1, "modrwkv-sessions")
+        self._folder = None if folder is None else SessionFolder(folder, engine.session.load_snapshot)
+        self._disk = ThreadPoolExecutor(1, "modrwkv-sessions")
 
     def create(self) -> Conversation:
         """Begin a conversation.
 
         Raises:
-            SessionBusyError: There are as many as may be, and all of them are being answered.
+            SessionBusyError: There are as many as may be, and none can leave memory.
         """
         return self._add(Conversation(secrets.token_hex(16)))
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a conversation of this name, in memory or saved."""
+        return name in self._conversations or (self._folder is not None and name in self._folder)
 
     def get(self, name: str) -> Conversation:
         """Return a conversation.
@@ -92,39 +77,51 @@ class SessionStore:
         Raises:
             DataError: There is none of that name.
             CheckpointError: What was saved is damaged, or another model's.
+            SessionBusyError: It is not in memory, where are as many as may be, and none can leave.
         """
         with self._lock:
             if name in self._conversations:
                 self._conversations.move_to_end(name)
                 return self._conversations[name]
-            return self._add(self._read(name) if self._disk is None else self._disk.submit(self._read, name).result())
+        if name not in self:
+            raise unknown_session(name)
+        return self._disk.submit(self._load, name).result()
 
     def fork(self, name: str) -> Conversation:
         """Begin a conversation that goes on from where another one stands; states are shared, not copied.
 
         Raises:
             DataError: There is none of that name.
-            SessionBusyError: There are as many as may be, and all of them are being answered.
+            SessionBusyError: There are as many as may be, and none can leave memory.
         """
-        with self._lock:
-            return self._add(replace(self.get(name), name=secrets.token_hex(16), is_saved=False))
+        return self._add(replace(self.get(name), name=secrets.token_hex(16), is_saved=False))
 
     def undo(self, name: str) -> Conversation:
-        """Take the latest turn of the user and its answer back.
+        """Take the latest turn back.
 
         Raises:
             DataError: There is none of that name, or nothing that can be undone.
             SessionBusyError: It is being answered.
         """
-        with self._lock:
-            self._check_idle(name)
-            before = self.get(name)
-            if not before.snapshots or (len(before.snapshots) == 1 and before.turns > 1):
+        with self._idle(name) as conversation:
+            if not conversation.can_undo:
                 raise DataError(
                     f"the session {name} has nothing that can be undone",
                     hint=f"the latest {self._kept - 1} answers can be undone",
                 )
-            return self._update(replace(before, snapshots=before.snapshots[:-1], turns=before.turns - 1))
+            return self._update(conversation.before())
+
+    def restore(self, name: str, snapshot: Snapshot) -> Conversation:
+        """Go on from a given state; :meth:`undo` returns to what was before.
+
+        Raises:
+            DataError: There is no conversation of that name.
+            SessionBusyError: It is being answered.
+            CheckpointError: The state is another model's.
+        """
+        snapshot.check(self.engine.session.model_digest)
+        with self._idle(name) as conversation:
+            return self._update(conversation.after(snapshot, self._kept))
 
     def save(self, name: str) -> Conversation:
         """Write a conversation to the folder, now and from now on soon after each answer.
@@ -134,37 +131,37 @@ class SessionStore:
             ModRWKVError: The store has no folder.
             WriteError: Writing failed.
         """
-        with self._lock:
-            if self._disk is None:
-                raise ModRWKVError("sessions cannot be saved: there is no folder for them", hint="start with one")
-            saved = replace(self.get(name), is_saved=True)
-            self._disk.submit(self._write, saved).result()
-            self._conversations[name] = saved
-            return saved
+        if self._folder is None:
+            raise ModRWKVError("sessions cannot be saved: there is no folder for them", hint="start with one")
+        return self._disk.submit(self._save, name, self._folder).result()
 
     def delete(self, name: str) -> None:
-        """Forget a conversation, and what was saved of it.
+        """Forget a conversation, and what was saved of it, be it damaged.
 
         Raises:
             DataError: There is none of that name.
+            WriteError: Its files cannot be deleted.
         """
-        with self._lock:
-            self.get(name)
-            del self._conversations[name]
-            if self._disk is not None and self._folder is not None:
-                self._disk.submit(shutil.rmtree, self._folder / name, ignore_errors=True).result()
+        if name not in self:
+            raise unknown_session(name)
+        self._disk.submit(self._delete, name).result()
 
     def names(self) -> list[str]:
         """Return the names of all conversations, in memory or saved."""
+        saved = [] if self._folder is None else self._folder.names()
         with self._lock:
-            saved = () if self._folder is None else (path.parent.name for path in self._folder.glob(f"*/{_INDEX}"))
-            return sorted({*self._conversations, *filter(_NAME.fullmatch, saved)})
+            return sorted({*self._conversations, *saved})
 
-    def submit(self, request: Request) -> Generation:
+    def submit(self, request: Request, *, on_finish: Callable[[Conversation | None], None] | None = None) -> Generation:
         """Answer the turns of a request in the conversation that its ``session`` names; the answer becomes part of it.
 
         The conversation stands after the answer once the answer's last event has come. It stays as it was if the answer
         ends with an error or before its prompt was read.
+
+        Args:
+            request: What to answer.
+            on_finish: Called once, on the engine's thread before the last event, with the conversation after the
+                answer; None if it stays as it was. It must be quick.
 
         Raises:
             DataError: There is no such conversation.
@@ -174,18 +171,18 @@ class SessionStore:
         name = request.session
         if name is None or request.state is not None:
             raise ModRWKVError("a request to a session names it and has no state", hint="set `session` alone")
-        with self._lock:
-            self._check_idle(name)
-            conversation = self.get(name)
-            go_on = partial(self._go_on, conversation)
+        with self._idle(name) as conversation:
+            go_on = partial(self._go_on, name, on_finish)
             generation = self.engine.submit(replace(request, state=conversation.snapshot), on_finish=go_on)
             self._answering.add(name)  # the engine's thread waits for the lock before it goes on
         return generation
 
     def close(self) -> None:
         """Wait until everything is written."""
-        if self._disk is not None:
-            self._disk.shutdown()
+        with self._lock:
+            for name in self._unwritten:
+                self._disk.submit(self._write, name)
+        self._disk.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -195,70 +192,120 @@ class SessionStore:
     ) -> None:
         self.close()
 
-    def _go_on(self, before: Conversation, snapshot: Snapshot | None) -> None:
-        """Take an answer into its conversation; the engine calls this before the answer's last event."""
-        with self._lock:
-            self._answering.discard(before.name)
-            current = self._conversations.get(before.name)
-            if snapshot is not None and current is not None:
-                snapshots = (*current.snapshots, (secrets.token_hex(8), snapshot))[-self._kept :]
-                self._update(replace(current, snapshots=snapshots, turns=current.turns + 1))
+    @contextmanager
+    def _idle(self, name: str) -> Iterator[Conversation]:
+        """Yield a conversation that is not being answered, and hold the lock, so that it stays as it is."""
+        while True:
+            self.get(name)  # it may read a file
+            with self._lock:
+                if name in self._answering:
+                    raise SessionBusyError(
+                        f"the session {name} is being answered", hint="wait for the answer, or fork the session"
+                    )
+                if name in self._conversations:  # it may have left memory meanwhile
+                    yield self._conversations[name]
+                    return
 
-    def _check_idle(self, name: str) -> None:
-        if name in self._answering:
-            raise SessionBusyError(
-                f"the session {name} is being answered", hint="wait for the answer, or fork the session"
-            )
+    def _go_on(
+        self, name: str, on_finish: Callable[[Conversation | None], None] | None, snapshot: Snapshot | None
+    ) -> None:
+        """Take an answer into its conversation; the engine calls this before the answer's last event."""
+        after = None
+        with self._lock:
+            self._answering.discard(name)
+            if snapshot is not None and name in self._conversations:  # it may have been deleted
+                after = self._update(self._conversations[name].after(snapshot, self._kept))
+        if on_finish is not None:
+            on_finish(after)
 
     def _add(self, conversation: Conversation) -> Conversation:
         with self._lock:
-            if len(self._conversations) >= self._limit:
-                idle = [one for one in self._conversations.values() if one.name not in self._answering]
-                oldest = next((one for one in idle if one.is_saved), idle[0] if idle else None)
-                if oldest is None:
-                    raise SessionBusyError(f"{self._limit} sessions are being answered", hint="try again in a moment")
-                del self._conversations[oldest.name]
-            self._conversations[conversation.name] = conversation
+            self._put(conversation)
+            self._make_room()
+            if len(self._conversations) > self._limit:
+                self._remove(conversation.name)
+                raise SessionBusyError(
+                    f"{self._limit} sessions are being answered, or wait to be written", hint="try again in a moment"
+                )
         return conversation
 
     def _update(self, conversation: Conversation) -> Conversation:
-        self._conversations[conversation.name] = conversation
-        self._conversations.move_to_end(conversation.name)
-        if conversation.is_saved and self._disk is not None:
-            self._disk.submit(self._write_or_warn, conversation)
+        self._put(conversation)
+        if conversation.is_saved:
+            self._unwritten.add(conversation.name)
+            self._disk.submit(self._write, conversation.name)
+        self._make_room()
         return conversation
+
+    def _put(self, conversation: Conversation) -> None:
+        self._remove(conversation.name)
+        self._conversations[conversation.name] = conversation
+        for key, snapshot in conversation.snapshots:
+            self._holders[key] += 1
+            if self._holders[key] == 1:
+                self._bytes += snapshot.state.nbytes
+
+    def _remove(self, name: str) -> None:
+        former = self._conversations.pop(name, None)
+        for key, snapshot in () if former is None else former.snapshots:
+            self._holders[key] -= 1
+            if not self._holders[key]:
+                del self._holders[key]
+                self._bytes -= snapshot.state.nbytes
+
+    def _make_room(self) -> None:
+        """Let conversations leave memory, as far as they may, except for the one that was used last."""
+        while len(self._conversations) > self._limit or self._bytes > self._max_bytes:
+            stay = {*self._answering, *self._unwritten, next(reversed(self._conversations))}
+            leaving = [one for one in self._conversations.values() if one.name not in stay]
+            oldest = next((one for one in leaving if one.is_saved), leaving[0] if leaving else None)
+            if oldest is None:
+                return
+            self._remove(oldest.name)
 
     # What follows runs on the thread of the disk, in the order in which it was asked for.
 
-    def _write_or_warn(self, conversation: Conversation) -> None:
+    def _load(self, name: str) -> Conversation:
+        with self._lock:
+            if name in self._conversations:  # another one has read it
+                return self._conversations[name]
+        if self._folder is None:
+            raise unknown_session(name)
+        return self._add(self._folder.read(name))
+
+    def _save(self, name: str, folder: SessionFolder) -> Conversation:
+        conversation = self._load(name)
+        folder.write(conversation)
+        with self._lock:
+            current = self._conversations.get(name)
+            if current is None:
+                return replace(conversation, is_saved=True)
+            saved = replace(current, is_saved=True)
+            if current is conversation:
+                self._unwritten.discard(name)
+                self._put(saved)
+                return saved
+            return self._update(saved)  # it has gone on meanwhile
+
+    def _write(self, name: str) -> None:
+        with self._lock:
+            conversation = self._conversations.get(name)
+            if conversation is None or name not in self._unwritten:  # it was deleted, or is written already
+                return
+        assert self._folder is not None, "it is saved"
         try:
-            self._write(conversation)
+            self._folder.write(conversation)
         except (OSError, WriteError) as error:
-            warnings.warn(f"the session {conversation.name} is not saved: {error}", stacklevel=2)
+            warnings.warn(f"the session {name} is not saved, which its next answer tries again: {error}", stacklevel=2)
+            return
+        with self._lock:
+            if self._conversations.get(name) is conversation:
+                self._unwritten.discard(name)
+                self._make_room()
 
-    def _write(self, conversation: Conversation) -> None:
-        assert self._folder is not None, "there is no folder"
-        folder = self._folder / conversation.name
-        files = {f"{key}.safetensors": snapshot for key, snapshot in conversation.snapshots}
-        for name, snapshot in files.items():
-            if not (folder / name).is_file():
-                snapshot.save(folder / name)
-        write_json(folder / _INDEX, {"turns": conversation.turns, "snapshots": list(files)})
-        for path in folder.glob("*.safetensors"):
-            if path.name not in files:
-                path.unlink()
-
-    def _read(self, name: str) -> Conversation:
-        path = None if self._folder is None or not _NAME.fullmatch(name) else self._folder / name / _INDEX
-        if path is None or not path.is_file():
-            raise DataError(
-                f"there is no session {name!r}", hint="create one; sessions that were not saved end with a process"
-            )
-        try:
-            index = json.loads(path.read_text(encoding="utf-8"))
-            turns, files = int(index["turns"]), [str(file) for file in index["snapshots"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path} is damaged: {error}", hint="delete the session") from error
-        load = self.engine.session.load_snapshot
-        snapshots = tuple((Path(file).stem, load(path.parent / Path(file).name)) for file in files)
-        return Conversation(name, snapshots, turns, is_saved=True)
+    def _delete(self, name: str) -> None:
+        if self._folder is not None:
+            self._folder.delete(name)
+        with self._lock:
+            self._remove(name)
+            self._unwritten.discard(name)

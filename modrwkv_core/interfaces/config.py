@@ -325,6 +325,11 @@ class ForecastHeadConfig(QueryHeadConfig, ABC):
     channels: int = Field(default=1, ge=1)
     """Measurements at each point."""
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels of the quantiles that the head gives; by default none, it gives points only."""
+        return ()
+
 
 class TokenizerConfig(ComponentConfig, ABC):
     """Configuration of a tokenizer."""

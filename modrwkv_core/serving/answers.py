@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from modrwkv_core.inference.generation import Finished, Generation, TokenEvent
 from modrwkv_core.inference.request import Request
-from modrwkv_core.serving.errors import APIError, as_api_error
+from modrwkv_core.serving.errors import APIError, as_api_error, deadline_exceeded
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.schemas.common import TokenDetails, Usage
 
@@ -168,7 +168,7 @@ def _check(finished: Finished) -> None:
         assert finished.error is not None
         raise finished.error
     if finished.reason == "deadline":
-        raise APIError(408, "the answer took too long; ask for fewer tokens", code="deadline_exceeded")
+        raise deadline_exceeded("ask for fewer tokens")
     if finished.reason == "cancelled":
         raise APIError(503, "the server is about to stop", code="shutting_down", headers={"Retry-After": "5"})
 

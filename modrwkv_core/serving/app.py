@@ -21,13 +21,16 @@ from modrwkv_core.serving.completions import completions_router
 from modrwkv_core.serving.context import Context
 from modrwkv_core.serving.errors import register_handlers
 from modrwkv_core.serving.forecasts import forecast_router
+from modrwkv_core.serving.hosts import LocalHosts, is_loopback
 from modrwkv_core.serving.limits import RequestLimits
 from modrwkv_core.serving.media import MediaReader
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.messages import MessageReader
 from modrwkv_core.serving.metrics import Metrics, RequestMetrics
 from modrwkv_core.serving.models import Model, Models
 from modrwkv_core.serving.probes import probes_router
 from modrwkv_core.serving.realtime import realtime_router
+from modrwkv_core.serving.response_store import ResponseStore
 from modrwkv_core.serving.responses import responses_router
 from modrwkv_core.serving.sessions import sessions_router
 from modrwkv_core.serving.settings import ServeSettings
@@ -41,7 +44,7 @@ logger = logging.getLogger(__name__)
 _WARM_UP_TOKENS = 8
 
 
-def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = None) -> FastAPI:
+def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = None, host: str | None = None) -> FastAPI:
     """Return the application that serves ``models``.
 
     It warms the models up when it starts. When it stops, it closes their engines, and then what keeps their
@@ -50,10 +53,13 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     Args:
         models: Engines by the name that requests call them.
         settings: Keys and limits.
+        host: Address that the server listens at. Without keys at a loopback address, only requests to local names are
+            answered, and none from pages of other hosts; None answers all.
     """
     settings = settings or ServeSettings()
     metrics = Metrics(models)
-    media = MediaReader(settings)
+    budget = MediaBudget(settings.limits)
+    media = MediaReader(settings, budget)
     served = {name: Model(name, engine, _sessions(engine, name, settings), metrics) for name, engine in models.items()}
     context = Context(
         models=Models(served),
@@ -61,6 +67,7 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         metrics=metrics,
         media=media,
         messages=MessageReader(media, settings.limits),
+        responses=ResponseStore(settings.limits.responses),
     )
 
     @asynccontextmanager
@@ -90,8 +97,10 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
     if settings.ui:
         app.include_router(page_router())
     # The one added last sees a request first.
-    app.add_middleware(RequestLimits, limits=settings.limits)
+    app.add_middleware(RequestLimits, limits=settings.limits, media=budget)
     app.add_middleware(Authentication, keys=settings.api_keys)
+    if host is not None and not settings.api_keys and is_loopback(host):
+        app.add_middleware(LocalHosts, host=host)
     app.add_middleware(RequestMetrics, metrics=metrics)
     return app
 

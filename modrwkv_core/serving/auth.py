@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modrwkv_core.serving.errors import APIError, error_response
+from modrwkv_core.serving.errors import APIError, refuse
 
 __all__ = ["SUBPROTOCOL", "Authentication"]
 
@@ -32,9 +32,6 @@ class Authentication:
         """Answer 401, or close the websocket, unless the key is known."""
         if scope["type"] == "lifespan" or not self._digests or _is_open(scope["path"]) or self._known(scope):
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "invalid API key"})
         else:
             error = APIError(
                 401,
@@ -42,7 +39,7 @@ class Authentication:
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-            await error_response(error)(scope, receive, send)
+            await refuse(error, scope, receive, send)
 
     def _known(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)

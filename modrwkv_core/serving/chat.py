@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
+from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.serving.answers import Collected, EventStream, ask, sse, started, total_usage, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.errors import APIError
@@ -75,8 +76,13 @@ class Asked:
         return ToolReader(self.functions, self.must_call)
 
 
-async def prepare(context: Context, body: ChatRequest) -> Asked:
+async def prepare(context: Context, body: ChatRequest, past: Snapshot | None = None) -> Asked:
     """Read a request.
+
+    Args:
+        context: What answers it.
+        body: The request.
+        past: What the model read before it.
 
     Raises:
         APIError: The server does not allow it, or cannot do it.
@@ -109,6 +115,7 @@ async def prepare(context: Context, body: ChatRequest) -> Asked:
             top_logprobs=top,
             priority=body.priority,
             session=body.session,
+            state=past,
             deadline_s=context.settings.limits.request_seconds,
         )
         for index in range(body.n)

@@ -8,10 +8,12 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from modrwkv_core.serving.errors import APIError, ErrorBody
+from modrwkv_core.serving.json_body import JSONRoute
 from modrwkv_core.serving.media import MediaReader
 from modrwkv_core.serving.messages import MessageReader
 from modrwkv_core.serving.metrics import Metrics
 from modrwkv_core.serving.models import Models
+from modrwkv_core.serving.response_store import ResponseStore
 from modrwkv_core.serving.settings import ServeSettings
 
 __all__ = ["Context", "content_types", "make_router", "stop_texts"]
@@ -32,6 +34,7 @@ class Context:
         metrics: Counts.
         media: Reads media.
         messages: Reads messages.
+        responses: Keeps what later responses go on from.
         ready: Whether the models are warm, and the server is not about to stop.
     """
 
@@ -40,6 +43,7 @@ class Context:
     metrics: Metrics
     media: MediaReader
     messages: MessageReader
+    responses: ResponseStore
     ready: bool = False
 
     def max_tokens(self, wanted: int | None) -> int:
@@ -66,7 +70,7 @@ class Context:
 
 def make_router() -> APIRouter:
     """Return a router whose routes document errors in OpenAI's shape."""
-    return APIRouter(responses=_ERRORS)
+    return APIRouter(responses=_ERRORS, route_class=JSONRoute)
 
 
 def content_types(*names: str) -> dict[int | str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from modrwkv_core.errors import CheckpointError, DataError, EngineError, ModRWKVError, QueueFullError, SessionBusyError
 
@@ -21,9 +22,11 @@ __all__ = [
     "ErrorBody",
     "as_api_error",
     "busy",
+    "deadline_exceeded",
     "error_response",
     "invalid_value",
     "not_found",
+    "refuse",
     "register_handlers",
     "without_paths",
 ]
@@ -111,6 +114,11 @@ def busy(retry_after_seconds: int) -> APIError:
     )
 
 
+def deadline_exceeded(hint: str) -> APIError:
+    """Return the error about an answer that took too long."""
+    return APIError(408, f"the answer took too long; {hint}", code="deadline_exceeded")
+
+
 def as_api_error(error: BaseException, retry_after_seconds: int = 1) -> APIError:
     """Return what a client is told about ``error``; what only the operator can fix goes to the log instead."""
     if isinstance(error, APIError):
@@ -144,6 +152,15 @@ def error_response(error: APIError) -> JSONResponse:
     return JSONResponse(error.body(), error.status, error.headers)
 
 
+async def refuse(error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with ``error``, or close the websocket, before the application sees it."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1013 if error.status == 429 else 1008, "reason": ""})
+    else:
+        await error_response(error)(scope, receive, send)
+
+
 def register_handlers(app: FastAPI, retry_after_seconds: int) -> None:
     """Make every failure of ``app`` an answer in OpenAI's shape."""
 
@@ -160,6 +177,9 @@ def register_handlers(app: FastAPI, retry_after_seconds: int) -> None:
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if first["loc"] == ("body",) and isinstance(error.body, bytes):
+            message = "the body is not announced as JSON; send it with Content-Type: application/json"
+            return error_response(APIError(415, message, code="unsupported_media_type"))
         return error_response(invalid_value(first["loc"][1:], first["msg"]))
 
     for kind in (APIError, ModRWKVError, QueueFullError, Exception):

@@ -43,7 +43,7 @@ def fetch(url: str, max_bytes: int, timeout_s: float) -> bytes:
         found = _get(_checked(url), max_bytes, deadline)
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        url = _joined(url, found)
     raise DataError(f"the address redirects more than {_REDIRECTS} times", hint="give the final address")
 
 
@@ -55,7 +55,7 @@ def public_address(host: str, port: int) -> str:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # such as a name with a NUL
         raise DataError(f"{host!r} cannot be resolved", hint="check the address") from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
@@ -71,6 +71,13 @@ def _is_public(text: str) -> bool:
     ):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _joined(base: str, place: str) -> str:
+    try:
+        return urljoin(base, place)
+    except ValueError as error:
+        raise DataError("the address redirects to one that is malformed", hint="give the final address") from error
 
 
 def _checked(url: str) -> SplitResult:
@@ -113,7 +120,9 @@ def _get(parts: SplitResult, max_bytes: int, deadline: float) -> bytes | str:
         if len(content) > max_bytes:
             raise DataError(f"the address holds more than {max_bytes:,} bytes", hint="give a smaller file")
         return content
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
+    except DataError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:  # such as a name that cannot be one of TLS
         raise DataError(f"{parts.hostname!r} does not answer as a web server does", hint="check the address") from error
     finally:
         watchdog.cancel()

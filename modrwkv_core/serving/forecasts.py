@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
+from anyio import to_thread
 from fastapi import APIRouter
 from fastapi import Request as HTTPRequest
 from numpy.typing import NDArray
+from starlette.responses import Response
 
+from modrwkv_core.inference.session import Session
+from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.record import Turn
 from modrwkv_core.serving.answers import unless_disconnected
 from modrwkv_core.serving.context import Context, make_router
-from modrwkv_core.serving.errors import APIError
-from modrwkv_core.serving.schemas.common import SeriesData
+from modrwkv_core.serving.errors import APIError, deadline_exceeded
 from modrwkv_core.serving.schemas.forecast import ForecastRequest, ForecastResponse
 
 __all__ = ["forecast_router"]
@@ -25,26 +29,49 @@ def forecast_router(context: Context) -> APIRouter:
     router = make_router()
 
     @router.post("/v1/forecast", response_model=ForecastResponse)
-    async def forecast(body: ForecastRequest, http: HTTPRequest) -> ForecastResponse:
+    async def forecast(body: ForecastRequest, http: HTTPRequest) -> Response:
         """Continue a series, with quantiles where the model gives them."""
-        model = context.models[body.model]
-        limit = context.settings.limits.horizon
-        if body.horizon > limit:
-            raise APIError(400, f"a horizon of {body.horizon:,} points, the limit is {limit:,}", param="horizon")
-        session = model.engine.session
-        series = await context.media.series(session, SeriesData(values=body.values, data=body.data))
-        turns = (Turn("user", (series,)),)
-        [found] = await unless_disconnected(
-            http, model.run(lambda: session.forecast_all([turns], body.horizon, body.head))
-        )
-        return ForecastResponse(
-            model=body.model,
-            horizon=body.horizon,
-            points=_numbers(found.points),
-            quantiles=_quantiles(found, body.quantiles),
-        )
+        try:
+            async with asyncio.timeout(context.settings.limits.request_seconds):
+                content = await unless_disconnected(http, _forecast(context, body))
+        except TimeoutError:
+            raise deadline_exceeded("ask for fewer points, or send a shorter series") from None
+        return Response(content, media_type="application/json")
 
     return router
+
+
+async def _forecast(context: Context, body: ForecastRequest) -> bytes:
+    model = context.models[body.model]
+    limits = context.settings.limits
+    if body.horizon > limits.horizon:
+        raise APIError(400, f"a horizon of {body.horizon:,} points, the limit is {limits.horizon:,}", param="horizon")
+    session = model.engine.session
+    series = await context.media.series(session, body)
+    numbers = body.horizon * series.media.values.shape[1] * (1 + _levels(session, body.head))
+    if numbers > limits.forecast_numbers:
+        raise APIError(
+            400, f"a forecast of {numbers:,} numbers, the limit is {limits.forecast_numbers:,}", param="horizon"
+        )
+    turns = (Turn("user", (series,)),)
+    [found] = await model.run(lambda: session.forecast_all([turns], body.horizon, body.head))
+    return await to_thread.run_sync(_content, body, found)
+
+
+def _levels(session: Session, head: str | None) -> int:
+    config = session.model.query_heads()[session.forecast_head_name(head)].config
+    assert isinstance(config, ForecastHeadConfig)
+    return len(config.levels)
+
+
+def _content(body: ForecastRequest, found: Forecast) -> bytes:
+    response = ForecastResponse(
+        model=body.model,
+        horizon=body.horizon,
+        points=_numbers(found.points),
+        quantiles=_quantiles(found, body.quantiles),
+    )
+    return response.model_dump_json().encode()
 
 
 def _quantiles(found: Forecast, wanted: list[float] | None) -> dict[str, Any]:

@@ -1,26 +1,37 @@
-"""Limits that hold while a request is read: the size of its body, and the number and size of all open requests."""
+"""Limits that hold while a request is read: size and time of its body, and number and size of all open requests."""
 
 from __future__ import annotations
+
+import asyncio
+from collections import Counter
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modrwkv_core.serving.errors import APIError, busy, error_response
+from modrwkv_core.serving.errors import APIError, busy, error_response, refuse
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.settings import Limits
 
 __all__ = ["RequestLimits"]
 
 
 class RequestLimits:
-    """Middleware that refuses large bodies with 413, and what is more than the server can hold with 429.
+    """Middleware that refuses large bodies with 413, slow ones with 408, and more than the server can hold with 429.
 
-    Probes and metrics are always answered.
+    Probes and metrics are always answered. Websockets have a number of their own, so that they close nobody else out.
+
+    Args:
+        app: The application.
+        limits: Which hold.
+        media: Counts the media of each request, as long as it is open.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, media: MediaBudget) -> None:
         self._app = app
         self._limits = limits
-        self._open = 0
+        self._media = media
+        self._most = {"http": limits.open_requests, "websocket": limits.realtime_sessions}
+        self._open = Counter[str]()
         self._open_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,17 +39,19 @@ class RequestLimits:
         if scope["type"] == "lifespan" or not scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        if self._open >= self._limits.open_requests:
-            await self._refuse(busy(self._limits.retry_after_seconds), scope, receive, send)
+        kind = scope["type"]
+        if self._open[kind] >= self._most[kind]:
+            await refuse(busy(self._limits.retry_after_seconds), scope, receive, send)
             return
-        self._open += 1
+        self._open[kind] += 1
         try:
-            if scope["type"] == "websocket":
+            if kind == "websocket":
                 await self._app(scope, receive, send)
             else:
-                await self._limited(scope, receive, send)
+                with self._media.request():
+                    await self._limited(scope, receive, send)
         finally:
-            self._open -= 1
+            self._open[kind] -= 1
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self._limits.body_bytes
@@ -48,12 +61,20 @@ class RequestLimits:
             await error_response(too_large)(scope, receive, send)
             return
         received = 0
+        is_complete = False
         refusal: APIError | None = None
         refused = False
+        deadline = asyncio.get_running_loop().time() + self._limits.body_seconds
 
         async def counted() -> Message:
-            nonlocal received, refusal
-            message = await receive()
+            nonlocal received, is_complete, refusal
+            try:
+                async with asyncio.timeout_at(None if is_complete else deadline):
+                    message = await receive()
+            except TimeoutError:
+                refusal = _late(self._limits.body_seconds)
+                raise refusal from None
+            is_complete = not message.get("more_body", False)
             size = len(message.get("body", b""))
             received += size
             self._open_bytes += size
@@ -79,9 +100,11 @@ class RequestLimits:
         finally:
             self._open_bytes -= received
 
-    async def _refuse(self, error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1013, "reason": error.message})
-        else:
-            await error_response(error)(scope, receive, send)
+
+def _late(seconds: float) -> APIError:
+    return APIError(
+        408,
+        f"the request has not come in {seconds:g} s",
+        code="request_too_slow",
+        headers={"Connection": "close"},  # else the rest is awaited
+    )

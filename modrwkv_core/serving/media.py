@@ -26,6 +26,7 @@ from modrwkv_core.readers.files import read_media
 from modrwkv_core.readers.parquet import PARQUET_MAGIC
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.fetching import fetch
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.schemas.common import SeriesData
 from modrwkv_core.serving.settings import ServeSettings
 
@@ -33,6 +34,9 @@ __all__ = ["MediaReader"]
 
 _DECODERS: Final = 4
 """Media that are decoded at a time: each takes memory in proportion to its limit."""
+
+_FETCHES: Final = 16
+"""Addresses that are fetched at a time: they wait for others more than they compute."""
 
 _FETCH_SECONDS: Final = 20.0
 _MOST_SAMPLES_PER_SECOND: Final = 2 * 48_000
@@ -48,21 +52,24 @@ class MediaReader:
 
     Args:
         settings: Limits, and whether addresses are fetched.
+        budget: Counts the memory that the media take.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, budget: MediaBudget) -> None:
+        self._budget = budget
         self._settings = settings
         self._limits = limits = settings.limits
         self._images = ImageModality(max_pixels=limits.image_pixels)
         self._audio = AudioModality(max_samples=int(limits.audio_seconds * _MOST_SAMPLES_PER_SECOND))
         self._series = SeriesModality()
-        self._slots = anyio.CapacityLimiter(_DECODERS)
+        self._decoders = anyio.CapacityLimiter(_DECODERS)
+        self._fetches = anyio.CapacityLimiter(_FETCHES)
 
     async def image(self, session: Session, url: str) -> Media:
         """Read an image from a data URI, or from the web where that is allowed.
 
         Raises:
-            APIError: The model sees no images, or addresses are not allowed.
+            APIError: The model sees no images, addresses are not allowed, or there is no memory for it.
             DataError: It is no image, or too large.
         """
         _require(session, "image")
@@ -74,32 +81,45 @@ class MediaReader:
                     param="image_url",
                     code="remote_media_disabled",
                 )
-            content = await self._run(partial(fetch, url, self._limits.body_bytes, _FETCH_SECONDS))
-            return Media("image", await self._run(partial(self._images.decode, content)))
-        return Media("image", await self._run(lambda: self._images.decode(read_media(url)[0])))
+            content = await self._fetched(url)
+        else:
+            content = await self._run(lambda: read_media(url)[0])
+        image = await self._run(partial(self._images.decode, content))
+        self._budget.take(image.pixels.nbytes)
+        return Media("image", image)
 
     async def audio(self, session: Session, content: str | bytes) -> Media:
         """Read a sound file from its bytes, or base64.
 
         Raises:
-            APIError: The model hears nothing.
+            APIError: The model hears nothing, or there is no memory for it.
             DataError: It is no recording, or too long.
         """
         _require(session, "audio")
-        return Media("audio", await self._run(partial(self._waveform, content)))
+        waveform = await self._run(partial(self._waveform, content))
+        self._budget.take(waveform.samples.nbytes)
+        return Media("audio", waveform)
 
     async def series(self, session: Session, given: SeriesData) -> Media:
         """Read a series.
 
         Raises:
-            APIError: The model reads no series.
+            APIError: The model takes no series, or there is no memory for it.
             DataError: It is no series, or too long.
         """
         _require(session, "series")
-        return Media("series", await self._run(partial(self._time_series, given)))
+        series = await self._run(partial(self._time_series, given))
+        self._budget.take(series.values.nbytes)
+        return Media("series", series)
+
+    async def _fetched(self, url: str) -> bytes:
+        work = partial(fetch, url, self._limits.body_bytes, _FETCH_SECONDS)
+        content = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._fetches)
+        self._budget.take(len(content))  # it is held as long as others are decoded
+        return content
 
     async def _run(self, work: Callable[[], ResultT]) -> ResultT:
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._slots)
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._decoders)
 
     def _waveform(self, content: str | bytes) -> Waveform:
         if isinstance(content, str):

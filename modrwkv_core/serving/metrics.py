@@ -40,7 +40,12 @@ class Metrics:
         self._finished = Counter(
             "modrwkv_answers", "Answers by the reason why they ended.", ("model", "reason"), registry=self._registry
         )
-        self._tokens = Counter("modrwkv_tokens", "Tokens read and written.", ("model", "kind"), registry=self._registry)
+        self._tokens = Counter(
+            "modrwkv_tokens",
+            "Tokens of prompts, of these the cached ones, and of completions.",
+            ("model", "kind"),
+            registry=self._registry,
+        )
         self._registry.register(_Engines(engines))
 
     def request(self, route: str, status: int) -> None:

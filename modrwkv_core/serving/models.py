@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import to_thread
 
-from modrwkv_core.errors import DataError
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.sessions import SessionStore
@@ -95,15 +93,13 @@ class Models:
         return self._models[name]
 
     def of_session(self, identifier: str) -> Model:
-        """Return the model whose conversation this is; it may be read from a file.
+        """Return the model whose conversation this is; it may look for a file.
 
         Raises:
             APIError: There is no such conversation.
-            CheckpointError: It was saved, and cannot be read.
         """
         for model in self:
-            with suppress(DataError):
-                model.sessions.get(identifier)
+            if identifier in model.sessions:
                 return model
         raise not_found("session", identifier, "session")
 

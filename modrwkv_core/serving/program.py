@@ -28,7 +28,7 @@ def run_server(
         drain_seconds: After so many seconds, requests that are still open are cut off.
     """
     config = uvicorn.Config(
-        create_app(models, settings),
+        create_app(models, settings, host),
         host=host,
         port=port,
         log_level="warning",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.serving.answers import ask
 from modrwkv_core.serving.context import Context
 from modrwkv_core.serving.errors import APIError, as_api_error
+from modrwkv_core.serving.json_body import parse_json
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.settings import ServeSettings
 
@@ -40,6 +41,9 @@ _BYTES: Final = 2
 
 _WAITING: Final = 4
 """Windows that wait to be transcribed; a client that sends faster has to wait, too."""
+
+_GOODBYE_SECONDS: Final = 5.0
+"""For telling a client that its session ends, which may not read what it is told."""
 
 
 class Windows:
@@ -114,14 +118,17 @@ class _Conversation:
         self.prompt = self.settings.transcription_prompt
 
     async def run(self) -> None:
-        """Serve the client until it goes away, or is silent for too long."""
+        """Serve the client until it goes away, is silent for too long, or has been served for long enough."""
         await self._send("session.created", session=self._session())
         working = asyncio.ensure_future(self._transcribe_all())
         listening = asyncio.ensure_future(self._listen())
         try:
-            done, _ = await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+            longest = self.settings.limits.realtime_seconds
+            done, _ = await asyncio.wait({working, listening}, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            if not done:
+                await self._end(f"the session has lasted {longest:g} s")
         except WebSocketDisconnect:
             pass
         finally:
@@ -132,9 +139,9 @@ class _Conversation:
     async def _listen(self) -> None:
         while True:
             try:
-                message = await asyncio.wait_for(self.socket.receive(), self.settings.limits.request_seconds)
+                message = await asyncio.wait_for(self.socket.receive(), self.settings.limits.realtime_idle_seconds)
             except TimeoutError:
-                await self.socket.close(1001, "nothing was heard for too long")
+                await self._end("nothing was heard for too long")
                 return
             if message["type"] == "websocket.disconnect":
                 return
@@ -143,13 +150,19 @@ class _Conversation:
             except APIError as error:
                 await self._send("error", **error.body())
 
+    async def _end(self, reason: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._send("error", **APIError(408, reason, code="session_expired").body())
+                await self.socket.close(1001, reason)
+
     async def _take(self, message: Any) -> None:
         if message.get("bytes") is not None:
             await self._hear(message["bytes"])
             return
         try:
-            event = json.loads(message["text"])
-        except (ValueError, RecursionError) as error:
+            event = parse_json(message["text"])
+        except ValueError as error:
             raise APIError(400, "a message is neither JSON nor binary PCM", code="invalid_event") from error
         match event:
             case {"type": "input_audio_buffer.append", "audio": str(text)}:
@@ -216,6 +229,7 @@ class _Conversation:
             max_tokens=self.settings.limits.tokens,
             deadline_s=self.settings.limits.request_seconds,
             state=self.past,
+            keep_state=True,
         )
         place = {"item_id": item, "content_index": 0}
         kind = "conversation.item.input_audio_transcription"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from modrwkv_core.inference.generation import Finished
 from modrwkv_core.serving.answers import total_usage
@@ -24,7 +24,7 @@ class ResponseWriter:
 
     def __init__(self, request: ResponsesRequest) -> None:
         self._request = request
-        self._id = f"resp_{uuid.uuid4().hex}"
+        self.id: Final = f"resp_{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._output: list[dict[str, Any]] = []
         self._channel: Literal["content", "reasoning"] | None = None
@@ -47,7 +47,7 @@ class ResponseWriter:
         cut = finished is not None and finished.reason == "length"
         choice = body.tool_choice or ("auto" if body.tools else "none")
         return ResponseBody(
-            id=self._id,
+            id=self.id,
             created_at=self._created,
             completed_at=None if finished is None or cut else int(time.time()),
             status="in_progress" if finished is None else "incomplete" if cut else "completed",
@@ -58,6 +58,8 @@ class ResponseWriter:
             model=body.model,
             output=list(self._output),
             parallel_tool_calls=body.parallel_tool_calls,
+            previous_response_id=body.previous_response_id,
+            store=body.store is not False,
             temperature=body.temperature,
             text=body.text.model_dump(by_alias=True, exclude_none=True),
             tool_choice=choice if isinstance(choice, str) else choice.model_dump(),

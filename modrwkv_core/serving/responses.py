@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -36,38 +36,44 @@ def responses_router(context: Context) -> APIRouter:
     @router.post("/v1/responses", response_model=ResponseBody, responses=content_types("text/event-stream"))
     async def respond(body: ResponsesRequest, http: HTTPRequest) -> Response:
         """Answer a text or a conversation."""
-        asked = await prepare(context, _as_chat(body))
+        previous = body.previous_response_id
+        past = None if previous is None else context.responses.get(previous, body.model)
+        asked = await prepare(context, _as_chat(body), past)
         answers = await ask(asked.model, asked.requests)
         events = await started(http, answers)
+        writer = ResponseWriter(body)
+
+        def keep() -> None:
+            if body.store is not False:
+                context.responses.keep(writer.id, body.model, answers.generations[0].snapshot())
+
+        written = _written(writer, asked, events, keep)
         if body.stream:
-            return EventStream(_stream(asked, body, events), answers)
+            return EventStream(_stream(writer, written), answers)
         with answers:
-            return JSONResponse(await unless_disconnected(http, _collect(asked, body, events)))
+            return JSONResponse(await unless_disconnected(http, _collect(writer, written)))
 
     return router
 
 
-async def _collect(
-    asked: Asked, body: ResponsesRequest, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
-) -> dict[str, Any]:
-    writer = ResponseWriter(body)
-    async for _ in _written(writer, asked, events):
+async def _collect(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+    async for _ in written:
         pass
     return writer.response()
 
 
-async def _stream(
-    asked: Asked, body: ResponsesRequest, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
-) -> AsyncIterator[str]:
-    writer = ResponseWriter(body)
+async def _stream(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     for event in writer.begin():
         yield sse(event, event["type"])
-    async for event in _written(writer, asked, events):
+    async for event in written:
         yield sse(event, event["type"])
 
 
 async def _written(
-    writer: ResponseWriter, asked: Asked, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
+    writer: ResponseWriter,
+    asked: Asked,
+    events: AsyncIterator[tuple[int, TokenEvent | Finished]],
+    keep: Callable[[], None],
 ) -> AsyncIterator[dict[str, Any]]:
     tools = asked.tools()
     async for _, event in events:
@@ -77,6 +83,7 @@ async def _written(
                 for written in writer.text(piece.channel, text):
                     yield written
         if isinstance(event, Finished):
+            keep()  # before the client can go on from it
             rest, calls = tools.finish()
             for written in writer.text("content", rest) if rest else ():
                 yield written

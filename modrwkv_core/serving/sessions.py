@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from modrwkv_core.inference.sessions import Conversation
+from modrwkv_core.inference.conversation import Conversation
 from modrwkv_core.serving.context import Context, make_router
 from modrwkv_core.serving.schemas.sessions import DeletedSession, SessionBody, SessionRequest
 

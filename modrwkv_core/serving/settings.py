@@ -21,15 +21,23 @@ class Limits:
         image_pixels: Pixels of one image.
         audio_seconds: Seconds of one recording.
         series_points: Numbers of one series, points times channels.
+        media_bytes: Bytes of memory that the media of one request take once they are decoded.
+        open_media_bytes: Bytes of memory that the media of all open requests take together.
         messages: Messages of one conversation.
         tokens: Tokens of one answer.
         choices: Answers to one request.
         horizon: Points of one forecast.
+        forecast_numbers: Numbers of one forecast: points times channels, once and for each quantile of the head.
+        body_seconds: Seconds until the body of a request must have come.
         request_seconds: Seconds until an answer must be complete.
+        realtime_sessions: Websockets that are open at a time; more are closed at once.
+        realtime_idle_seconds: Seconds without a message after which a websocket is closed.
+        realtime_seconds: Seconds after which a websocket is closed in any case.
         open_requests: Requests that are read or answered at a time; more are told to come again.
         open_bytes: Bytes of the bodies of all open requests together.
         retry_after_seconds: When they should.
         sessions: Conversations that are kept for each model.
+        responses: States after responses that are kept, of all models.
 
     Raises:
         ModRWKVError: A limit is not above 0.
@@ -40,15 +48,23 @@ class Limits:
     image_pixels: int = 32_000_000
     audio_seconds: float = 600.0
     series_points: int = 1_000_000
+    media_bytes: int = 2**28
+    open_media_bytes: int = 2**31
     messages: int = 1024
     tokens: int = 4096
     choices: int = 8
     horizon: int = 4096
+    forecast_numbers: int = 1_000_000
+    body_seconds: float = 120.0
     request_seconds: float = 300.0
+    realtime_sessions: int = 64
+    realtime_idle_seconds: float = 60.0
+    realtime_seconds: float = 3600.0
     open_requests: int = 512
     open_bytes: int = 2**30
     retry_after_seconds: int = 1
     sessions: int = 1024
+    responses: int = 256
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

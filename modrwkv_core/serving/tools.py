@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from modrwkv_core.serving.errors import APIError
+from modrwkv_core.serving.json_body import parse_json
 from modrwkv_core.serving.schemas.chat import Function, FunctionCall, NamedTool, ToolCall, ToolChoice
 
 __all__ = ["ToolReader", "call_schema", "called_text", "instructions", "returned_text"]
@@ -62,7 +63,7 @@ def call_schema(functions: Sequence[Function], choice: ToolChoice) -> dict[str, 
 
 
 class ToolReader:
-    """Tells the calls of an answer that arrives piece by piece from its text.
+    """Tells the calls of an answer that arrives token by token from its text.
 
     What may be the beginning of a call is held back until it is decided.
 
@@ -116,7 +117,7 @@ def _calls(text: str, functions: Sequence[Function]) -> list[ToolCall]:
 def _call(text: str, functions: Sequence[Function]) -> ToolCall | None:
     """Return the call that ``text`` is as JSON; None if it calls no function of ``functions``."""
     try:
-        call = json.loads(text)
+        call = parse_json(text)
     except ValueError:
         return None
     match call:
@@ -130,12 +131,13 @@ def called_text(call: ToolCall) -> str:
     """Return how a former call stands in the assistant's turn.
 
     Raises:
-        APIError: Its arguments are not JSON.
+        APIError: Its arguments are not JSON, or not that of :func:`parse_json`.
     """
     try:
-        arguments = json.loads(call.function.arguments or "{}")
+        arguments = parse_json(call.function.arguments or "{}")
     except ValueError as error:
-        raise APIError(400, "the arguments of a tool call are not JSON", param="messages") from error
+        message = f"the arguments of a tool call are not JSON that is read here: {error}"
+        raise APIError(400, message, param="messages", code="invalid_value") from error
     body = json.dumps({"name": call.function.name, "arguments": arguments}, ensure_ascii=False)
     return f"{_OPENING}{body}{_CLOSING}"
 

@@ -81,6 +81,8 @@ class PhaseRun:
             context.sharded.follow_plan()
         self.optimizer = PhaseOptimizer(registry, self.model, manifest, self.phase, context.world)
         self.checkpointer = Checkpointer(context, self.optimizer, frozen_parts)
+        if checkpoint is not None or context.step:
+            self.checkpointer.saved = context.folder.checkpoint(context.step)
         self.step = TrainStep(context, plan, self.optimizer)
         self.diagnostics = Diagnostics(context)
         context.open_caches(self.phase)
@@ -114,7 +116,6 @@ class PhaseRun:
         self.phase_step = state.phase_step
         self.read_records, self.skipped_records = state.read_records, state.skipped_records
         self.accumulator.reset(state.accumulated)
-        self.checkpointer.saved = checkpoint
         if self.context.world.rank < len(state.rng_states):
             Rng.restore(state.rng_states[self.context.world.rank], self.context.device)
 
@@ -128,8 +129,7 @@ class PhaseRun:
                 self.checkpointer.save(self._state(done=True))
             except Exception as error:
                 if self.is_agreed and not (self.step.is_updating or isinstance(error, _NotFiniteError)):
-                    state = partial(self._state, done=False) if self.phase_step else None
-                    self.checkpointer.save_before_stopping(error, state)
+                    self.checkpointer.save_before_stopping(error, partial(self._state, done=False))
                 raise
         self._validate()
 

@@ -23,7 +23,7 @@ class Checkpointer:
         frozen_parts: Parts that the phase leaves alone.
 
     Attributes:
-        saved: The newest checkpoint of the phase; None before the first.
+        saved: The run's newest checkpoint, which may be of the phase before; None before the first.
     """
 
     def __init__(self, context: RunContext, optimizer: PhaseOptimizer, frozen_parts: Collection[str]) -> None:
@@ -56,16 +56,16 @@ class Checkpointer:
         context.folder.save(parts, state, optimizer, frozen_parts=self._frozen_parts)
         context.hook.modrwkv_checkpoint_saved(run=context.folder.path, checkpoint=self.saved, step=state.step)
 
-    def save_before_stopping(self, error: Exception, state: Callable[[], TrainState] | None) -> None:
-        """Save the last step that was taken, unless it is saved, and let ``error`` say where the run can go on.
+    def save_before_stopping(self, error: Exception, state: Callable[[], TrainState]) -> None:
+        """Save where the run stands, unless it is saved, and let ``error`` say where the run can go on.
 
         Args:
             error: What stops the run.
-            state: Returns where the phase stands; None if it has not taken a step.
+            state: Returns where the phase stands.
         """
         folder = self._context.folder
         is_saved = self.saved == folder.checkpoint(self._context.step)
-        if state is not None and not is_saved and not isinstance(error, CheckpointError):
+        if not is_saved and not isinstance(error, CheckpointError):
             try:
                 self.save(state())
             except ModRWKVError as second:

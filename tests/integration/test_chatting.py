@@ -67,7 +67,8 @@ def judge() -> Callable[..., tuple[str, Snapshot]]:
     def ask(run: Path, *parts: Part | str, after: Snapshot | None = None) -> tuple[str, Snapshot]:
         turn = Turn("user", tuple(Text(part) if isinstance(part, str) else part for part in parts))
         with Engine(load(run, device="cpu")) as engine:
-            generation = engine.submit(Request([turn], max_tokens=12, sampling=Sampling(1.0, seed=3), state=after))
+            sampling = Sampling(1.0, seed=3)
+            generation = engine.submit(Request([turn], 12, sampling, state=after, keep_state=True))
             return printable(generation.result().text) + "\n", generation.snapshot()
 
     return ask

@@ -144,7 +144,13 @@ class _GraphDecoding(Decoding):
 
     def join(self, state: State) -> None:
         assert isinstance(state, RWKV7State), type(state).__name__
-        self._arrange(self._slots + self._decoder.pool.put(state))
+        # The padding's slots serve before the pool grows.
+        self._decoder.pool.give_back(self._padding)
+        self._padding, joined = [], []
+        try:
+            joined = self._decoder.pool.put(state)
+        finally:
+            self._arrange(self._slots + joined)
 
     def keep(self, rows: Sequence[int]) -> None:
         kept = [self._slots[row] for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -70,13 +71,22 @@ def _pieces(config: TextConfig) -> LineIndex:
     if config.split == "lines":
         return lines
     content = config.path.read_bytes()
-    starts = [0] if config.split == "file" else [title.start() for title in _TITLE.finditer(content)]
+    starts = [0] if config.split == "file" else _article_starts(config.path, content)
+    pieces = LineIndex(config.path)
+    line = 1 + content.count(b"\n", 0, starts[0])
+    for start, stop in zip(starts, [*starts[1:], len(content)], strict=True):
+        pieces.append(start, stop, line)
+        line += content.count(b"\n", start, stop)
+    return pieces
+
+
+def _article_starts(path: Path, content: bytes) -> list[int]:
+    """Find where articles begin; text before the first title is an article of its own."""
+    starts = [title.start() for title in _TITLE.finditer(content)]
     if not starts:
         raise DataError(
-            f"{config.path} has no articles: no line is a title such as ` = Title = `",
+            f"{path} has no articles: no line is a title such as ` = Title = `",
             hint="choose `split: lines` or `split: file`",
         )
-    pieces = LineIndex(config.path)
-    for start, stop in zip(starts, [*starts[1:], len(content)], strict=True):
-        pieces.append(start, stop, content.count(b"\n", 0, start) + 1)
-    return pieces
+    begin = len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0
+    return [begin, *starts] if content[begin : starts[0]].strip() else starts

@@ -74,7 +74,12 @@ export class Chat {
     byId("record").disabled = !model.modalities.includes("audio");
     const kept = JSON.parse(localStorage.getItem(this.place) ?? '{"branches": [], "current": 0}');
     const known = await Promise.all(
-      kept.branches.map(({ session }) => json(`v1/sessions/${session}`).then(() => true, () => false)),
+      kept.branches.map(({ session }) =>
+        json(`v1/sessions/${session}`).then(
+          () => true,
+          (error) => error.status !== 404, // a busy or unreachable server has them still
+        ),
+      ),
     );
     this.branches = kept.branches.filter((_, index) => known[index]);
     this.current = Math.min(kept.current, Math.max(this.branches.length - 1, 0));

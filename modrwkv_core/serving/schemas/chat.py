@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
 from modrwkv_core.serving.schemas.common import (
+    JSONObject,
     JsonSchemaFormat,
+    ListOf,
     SamplingFields,
     Schema,
     SeriesData,
@@ -94,7 +96,7 @@ class SystemMessage(Schema):
     """Instructions."""
 
     role: Literal["system", "developer"]
-    content: str | list[TextPart]
+    content: str | ListOf[TextPart]
     name: str | None = None
 
 
@@ -102,7 +104,7 @@ class UserMessage(Schema):
     """What the user says and shows."""
 
     role: Literal["user"]
-    content: str | list[ContentPart]
+    content: str | ListOf[ContentPart]
     name: str | None = None
 
 
@@ -110,18 +112,18 @@ class AssistantMessage(Schema):
     """What the model answered."""
 
     role: Literal["assistant"]
-    content: str | list[TextPart] | None = None
+    content: str | ListOf[TextPart] | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: ListOf[ToolCall] | None = None
 
 
 class ToolMessage(Schema):
     """What a tool returned."""
 
     role: Literal["tool"]
-    content: str | list[TextPart]
+    content: str | ListOf[TextPart]
     tool_call_id: str
 
 
@@ -135,7 +137,7 @@ class Function(Schema):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: JSONObject = Field(default_factory=dict)
     strict: bool | None = None
 
 
@@ -199,18 +201,18 @@ class ChatRequest(SamplingFields):
     """
 
     model: str
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[ListOf[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     n: Annotated[int, Field(ge=1)] = 1
-    stop: str | list[str] | None = None
+    stop: str | ListOf[str] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat = TextFormat(type="text")
     structured_outputs: StructuredOutputs | None = None
-    tools: list[Tool] = Field(default_factory=list)
+    tools: ListOf[Tool] = Field(default_factory=list)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
     session: str | None = None

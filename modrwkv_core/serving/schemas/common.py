@@ -2,27 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+import json
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 __all__ = [
+    "JSONObject",
     "JsonSchemaFormat",
+    "ListOf",
     "Numbers",
     "SamplingFields",
     "Schema",
     "SeriesData",
     "StructuredOutputs",
     "Usage",
+    "at_most",
 ]
 
-Numbers: TypeAlias = list[FiniteFloat] | list[list[FiniteFloat]]
+_BIASES: Final = 1024
+"""Tokens whose logits one request shifts, at most."""
+
+_FIELDS: Final = 64
+"""Of an object at most, more than any has: each unknown one is an error of its own, and takes memory."""
+
+ItemT = TypeVar("ItemT")
+
+ListOf: TypeAlias = Annotated[list[ItemT], Field(fail_fast=True)]
+"""A list whose first wrong item is its only error: a small body can hold millions of them."""
+
+Numbers: TypeAlias = ListOf[FiniteFloat] | ListOf[ListOf[FiniteFloat]]
+
+
+def at_most(entries: int) -> BeforeValidator:
+    """Return what refuses an object of more entries before it looks at any of them."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > entries:
+            raise ValueError(f"{len(value):,} entries, the limit is {entries:,}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _has_finite_numbers(value: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(value, allow_nan=False)  # 1e999 is JSON, and infinite
+    return value
+
+
+JSONObject: TypeAlias = Annotated[dict[str, Any], AfterValidator(_has_finite_numbers)]
+"""An object that can be written as JSON again."""
 
 
 class Schema(BaseModel):
     """A body in which unknown fields are errors: none is ignored silently."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_small(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > _FIELDS:
+            raise ValueError(f"{len(value):,} fields, most of them unknown")
+        return value
 
 
 class SeriesData(Schema):
@@ -52,7 +102,7 @@ class StructuredOutputs(Schema):
     """
 
     regex: str | None = None
-    choice: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    choice: Annotated[ListOf[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _has_one(self) -> StructuredOutputs:
@@ -66,7 +116,7 @@ class JsonSchemaFormat(Schema):
 
     name: str
     description: str | None = None
-    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
+    schema_: Annotated[JSONObject, Field(alias="schema")] = {}
     strict: bool | None = None
 
 
@@ -80,6 +130,7 @@ class SamplingFields(Schema):
         min_p: Draw among tokens of at least this share of the likeliest one's probability.
         typical_p: Draw among typical tokens of this probability.
         seed: Makes the draw repeatable.
+        logit_bias: What is added to the logits of tokens, of up to 1,024.
     """
 
     temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] = 1.0
@@ -91,7 +142,9 @@ class SamplingFields(Schema):
     presence_penalty: Annotated[FiniteFloat, Field(ge=-2, le=2)] = 0.0
     frequency_penalty: Annotated[FiniteFloat, Field(ge=-2, le=2)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[FiniteFloat, Field(ge=-100, le=100)]] = {}
+    logit_bias: Annotated[
+        dict[Annotated[int, Field(ge=0)], Annotated[FiniteFloat, Field(ge=-100, le=100)]], at_most(_BIASES)
+    ] = {}
 
 
 class TokenDetails(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from modrwkv_core.serving.schemas.chat import StreamOptions
-from modrwkv_core.serving.schemas.common import SamplingFields, Usage
+from modrwkv_core.serving.schemas.common import ListOf, SamplingFields, Usage
 
 __all__ = ["CompletionChoice", "CompletionLogprobs", "CompletionRequest", "CompletionResponse"]
 
@@ -17,11 +17,12 @@ class CompletionRequest(SamplingFields):
 
     model: str
     prompt: (
-        Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+        Annotated[str, Field(min_length=1)]
+        | Annotated[ListOf[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     )
     max_tokens: Annotated[int, Field(ge=1)] = 16
     n: Annotated[int, Field(ge=1)] = 1
-    stop: str | list[str] | None = None
+    stop: str | ListOf[str] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat
 
-from modrwkv_core.serving.schemas.common import SeriesData
+from modrwkv_core.serving.schemas.common import ListOf, SeriesData
 
 __all__ = ["ForecastRequest", "ForecastResponse"]
 
@@ -24,7 +24,7 @@ class ForecastRequest(SeriesData):
 
     model: str
     horizon: Annotated[int, Field(ge=1)]
-    quantiles: list[Annotated[FiniteFloat, Field(gt=0, lt=1)]] | None = None
+    quantiles: ListOf[Annotated[FiniteFloat, Field(gt=0, lt=1)]] | None = None
     head: str | None = None
 
 

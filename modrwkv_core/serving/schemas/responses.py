@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, Discriminator, Field, FiniteFloat, Tag
 
 from modrwkv_core.serving.schemas.chat import InputAudio
-from modrwkv_core.serving.schemas.common import Schema, SeriesData, TokenDetails
+from modrwkv_core.serving.schemas.common import JSONObject, ListOf, Schema, SeriesData, TokenDetails, at_most
 
 __all__ = [
     "FunctionCallItem",
@@ -33,8 +33,8 @@ class OutputText(Schema):
 
     type: Literal["output_text"]
     text: str
-    annotations: list[Any] = Field(default_factory=list)
-    logprobs: list[Any] | None = None
+    annotations: ListOf[Any] = Field(default_factory=list)
+    logprobs: ListOf[Any] | None = None
 
 
 class InputImage(Schema):
@@ -69,7 +69,7 @@ class MessageItem(Schema):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[InputPart]
+    content: str | ListOf[InputPart]
     id: str | None = None
     status: str | None = None
     phase: str | None = None
@@ -101,8 +101,8 @@ class ReasoningItem(Schema):
 
     type: Literal["reasoning"]
     id: str | None = None
-    summary: list[Any] = Field(default_factory=list)
-    content: list[Any] | None = None
+    summary: ListOf[Any] = Field(default_factory=list)
+    content: ListOf[Any] | None = None
     encrypted_content: str | None = None
     status: str | None = None
 
@@ -138,7 +138,7 @@ class SchemaText(Schema):
     type: Literal["json_schema"]
     name: str
     description: str | None = None
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema_: Annotated[JSONObject, Field(alias="schema")]
     strict: bool | None = None
 
 
@@ -154,7 +154,7 @@ class FunctionTool(Schema):
     type: Literal["function"]
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JSONObject | None = None
     strict: bool | None = None
 
 
@@ -166,21 +166,27 @@ class ChosenFunction(Schema):
 
 
 class ResponsesRequest(Schema):
-    """What to answer; the server keeps nothing of it."""
+    """What to answer.
+
+    Attributes:
+        previous_response_id: Its conversation stands before ``input``, with the instructions of that time.
+        store: Whether later responses may go on from this one, for which the server keeps the state after it.
+    """
 
     model: str
-    input: str | Annotated[list[InputItem], Field(min_length=1)]
+    input: str | Annotated[ListOf[InputItem], Field(min_length=1)]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[FiniteFloat, Field(gt=0, le=1)] = 1.0
     stream: bool = False
     text: TextOptions = TextOptions()
-    tools: list[FunctionTool] = Field(default_factory=list)
+    tools: ListOf[FunctionTool] = Field(default_factory=list)
     tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
     parallel_tool_calls: bool = True
-    store: Literal[False] | None = None
-    metadata: dict[str, str] | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    metadata: Annotated[dict[str, str], at_most(16)] | None = None
     user: str | None = None
 
 
@@ -216,8 +222,8 @@ class ResponseBody(BaseModel):
     model: str
     output: list[dict[str, Any]]
     parallel_tool_calls: bool
-    previous_response_id: None = None
-    store: Literal[False] = False
+    previous_response_id: str | None
+    store: bool
     temperature: float
     text: dict[str, Any]
     tool_choice: str | dict[str, Any]

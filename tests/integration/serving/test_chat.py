@@ -224,6 +224,31 @@ def test_a_response_and_its_stream_say_the_same(client: openai.OpenAI) -> None:
     assert last.response.usage.output_tokens == 16
 
 
+def test_a_response_goes_on_from_a_former_one(client: openai.OpenAI, server: Any) -> None:
+    session = server.post("/v1/sessions", {"model": "tiny"}).json()["id"]
+    told = [
+        ask(client, messages=[{"role": "user", "content": question}], extra_body={"session": session})
+        for question in ("Say yes.", "And no?", "And?")
+    ]
+    settings: Any = {"model": "tiny", "temperature": 0, "max_output_tokens": 8}
+    first = client.responses.create(input="Say yes.", **settings)
+    assert (first.store, first.previous_response_id) == (True, None)
+    *_, last = client.responses.create(input="And no?", previous_response_id=first.id, stream=True, **settings)
+    second: Any = last
+    third = client.responses.create(input="And?", previous_response_id=second.response.id, store=False, **settings)
+    assert third.previous_response_id == second.response.id
+    assert [each.output_text for each in (first, second.response, third)] == [
+        each.choices[0].message.content for each in told
+    ]
+    assert third.usage is not None
+    assert third.usage.input_tokens == told[2].usage.prompt_tokens, "the past is not read again"
+    again = client.responses.create(input="And no?", previous_response_id=first.id, **settings)
+    assert again.output_text == second.response.output_text, "any number of responses may go on from one"
+    for unknown in (third.id, "resp_guessed"):
+        with pytest.raises(openai.NotFoundError, match="no previous response"):
+            client.responses.create(input="And?", previous_response_id=unknown, **settings)
+
+
 def test_a_response_to_media_and_former_items(client: openai.OpenAI) -> None:
     given: Any = [
         {"role": "developer", "content": "Be short."},

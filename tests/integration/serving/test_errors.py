@@ -51,7 +51,12 @@ HELLO = [{"role": "user", "content": "Hello"}]
             "fetches nothing",
         ),
         ("/v1/completions", {"model": "tiny", "prompt": ""}, 400, "prompt"),
-        ("/v1/responses", {"model": "tiny", "input": "Hi", "previous_response_id": "x"}, 400, "previous_response_id"),
+        (
+            "/v1/responses",
+            {"model": "tiny", "input": "Hi", "previous_response_id": "x"},
+            404,
+            "no previous response 'x'",
+        ),
         ("/v1/forecast", {"model": "tiny", "values": [1, 2], "horizon": 10**6}, 400, "limit"),
         ("/v1/forecast", {"model": "tiny", "horizon": 1}, 400, "values"),
         ("/v1/forecast", {"model": "tiny", "values": list(range(64)), "horizon": 1, "head": "lm"}, 400, "lm"),
@@ -71,9 +76,64 @@ def test_what_is_wrong_is_said(server: Any, path: str, body: Any, status: int, p
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b'"text"', b"null", b'{"model": "\\ud800"}'])
 def test_what_is_no_json_is_refused(server: Any, body: bytes) -> None:
-    response = httpx.post(f"{server.url}/v1/chat/completions", content=body, timeout=60)
+    headers = {"Content-Type": "application/json"}
+    response = httpx.post(f"{server.url}/v1/chat/completions", content=body, headers=headers, timeout=60)
     assert response.status_code == 400
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_what_any_page_may_post_is_not_read_as_json(server: Any, kind: str | None) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    content = json.dumps({"model": "tiny"}).encode()
+    response = httpx.post(f"{server.url}/v1/sessions", content=content, headers=headers, timeout=60)
+    assert response.status_code == 415
+    assert "application/json" in response.json()["error"]["message"]
+
+
+DEEP = '{"a":' * 5_000 + "1" + "}" * 5_000
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "@"}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": "@"}}
+ASKED = {"model": "tiny", "max_tokens": 1, "messages": HELLO}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "part"),
+    [
+        (PATH, {**ASKED, "messages": [*HELLO, {"role": "assistant", "tool_calls": [CALL]}]}, json.dumps(DEEP)),
+        (PATH, {**ASKED, "messages": [*HELLO, {"role": "assistant", "tool_calls": [CALL]}]}, '"\\"\\\\ud800\\""'),
+        (PATH, {**ASKED, "tools": [TOOL]}, DEEP),
+        (PATH, {**ASKED, "tools": [TOOL]}, '{"a": "\\ud800"}'),
+        (PATH, {**ASKED, "tools": [TOOL]}, '{"\\udfff": 1}'),
+        (PATH, {**ASKED, "messages": [{"role": "user", "content": "@"}]}, '"\\ud800"'),
+        (PATH, {**ASKED, "@": 1}, '"\\ud800"'),
+        ("/v1/completions", {"model": "tiny", "prompt": "@"}, '"\\udc00\\ud800"'),
+        (
+            "/v1/responses",
+            {"model": "tiny", "input": "Hi", "tools": [{"type": "function", "name": "f"}], "user": "@"},
+            DEEP,
+        ),
+        (
+            "/v1/responses",
+            {"model": "tiny", "input": "Hi", "tools": [{"type": "function", "name": "f", "parameters": "@"}]},
+            '{"a": 1e999}',
+        ),
+    ],
+)
+def test_json_that_fails_further_on_is_refused(server: Any, path: str, body: Any, part: str) -> None:
+    content = json.dumps(body).replace('"@"', part)
+    headers = {"Content-Type": "application/json"}
+    response = httpx.post(f"{server.url}{path}", content=content, headers=headers, timeout=60)
+    assert response.status_code == 400, response.text
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_tools_of_a_depth_that_is_read_are_answered(server: Any) -> None:
+    for depth in (20, 190):
+        content = json.dumps({**ASKED, "tools": [TOOL]}).replace('"@"', '{"a":' * depth + "1" + "}" * depth)
+        headers = {"Content-Type": "application/json"}
+        response = httpx.post(f"{server.url}{PATH}", content=content, headers=headers, timeout=60)
+        assert response.status_code == 200, response.text
 
 
 def test_the_clients_errors_are_openais(server: Any) -> None:

@@ -169,6 +169,23 @@ def test_a_chat_with_a_picture_undo_and_fork(server: Any, browse: Callable[[], T
     assert not tab.problems
 
 
+def test_only_what_the_server_forgot_is_dropped(server: Any, browse: Callable[[], Tab]) -> None:
+    tab = browse()
+    tab.open(server.url)
+    tab.run("document.querySelector('#fork').click()")
+    tab.wait("document.querySelectorAll('#branch option').length === 2")
+    kept = json.loads(tab.run("localStorage.getItem('modrwkv-sessions-tiny')"))
+    server.delete(f"/v1/sessions/{kept['branches'][0]['session']}")
+    busy = "Promise.resolve(new Response('', {status: 429}))"
+    script = f"const ask = fetch; fetch = (path, given) => path.startsWith('v1/sessions/') ? {busy} : ask(path, given)"
+    added = tab.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+    tab.open(server.url)
+    assert tab.run("document.querySelectorAll('#branch option').length") == 2, "a busy server has them still"
+    tab.call("Page.removeScriptToEvaluateOnNewDocument", **added)
+    tab.open(server.url)
+    assert tab.run("document.querySelectorAll('#branch option').length") == 1
+
+
 def test_a_forecast_is_drawn(server: Any, browse: Callable[[], Tab], shots: Path) -> None:
     tab = browse()
     tab.open(server.url)

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ import soundfile
 import websockets
 
 from modrwkv_core.inference.engine import Engine
-from modrwkv_core.serving.settings import ServeSettings
+from modrwkv_core.serving.settings import Limits, ServeSettings
 
 SERIES = [[float(np.sin(hour / 4)), 10 + float(np.cos(hour / 6))] for hour in range(64)]
 
@@ -52,6 +53,20 @@ def test_a_quantile_that_the_head_lacks_is_refused(server: Any) -> None:
     response = server.post("/v1/forecast", {"model": "tiny", "values": SERIES, "horizon": 3, "quantiles": [0.25]})
     assert response.status_code == 400
     assert "0.1, 0.5, 0.9" in response.json()["error"]["message"]
+
+
+def test_large_and_late_forecasts_are_refused(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"model": "tiny", "values": SERIES, "horizon": 10}  # 10 points of 2 channels, once and for 3 levels
+    with serve(ServeSettings(limits=Limits(forecast_numbers=80, request_seconds=60))) as server:
+        assert server.post("/v1/forecast", asked).status_code == 200
+        response = server.post("/v1/forecast", {**asked, "horizon": 11})
+        assert response.status_code == 400
+        assert "88 numbers, the limit is 80" in response.json()["error"]["message"]
+    with serve(ServeSettings(limits=Limits(request_seconds=0.01))) as server:
+        monkeypatch.setattr(Engine, "call", lambda *_: Future())  # a model that is busy with others
+        response = server.post("/v1/forecast", asked)
+        assert response.status_code == 408
+        assert response.json()["error"]["code"] == "deadline_exceeded"
 
 
 def test_a_recording_is_transcribed(server: Any) -> None:
@@ -105,7 +120,15 @@ def test_windows_are_transcribed_while_sound_arrives(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["no json", "[]", '{"type": "unknown"}', '{"type": "input_audio_buffer.append", "audio": "*"}']
+    "message",
+    [
+        "no json",
+        "[]",
+        "[" * 100_000,
+        '{"type": "unknown"}',
+        '{"type": "input_audio_buffer.append", "audio": "*"}',
+        '{"type": "session.update", "session": {"audio": {"input": {"transcription": {"prompt": "\\ud800"}}}}}',
+    ],
 )
 def test_wrong_events_are_answered_and_the_connection_stays(server: Any, message: str) -> None:
     async def talk() -> list[dict[str, Any]]:
@@ -119,6 +142,29 @@ def test_wrong_events_are_answered_and_the_connection_stays(server: Any, message
         "error",
         "input_audio_buffer.cleared",
     ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(realtime_idle_seconds=0.1), "nothing was heard for too long"),
+        (Limits(realtime_seconds=0.1), "the session has lasted 0.1 s"),
+    ],
+)
+def test_sessions_end(serve: Callable[..., Any], limits: Limits, reason: str) -> None:
+    async def listen(url: str) -> list[dict[str, Any]]:
+        async with websockets.connect(url.replace("http", "ws") + "/v1/realtime?model=tiny") as socket:
+            return [json.loads(event) async for event in socket]
+
+    with serve(ServeSettings(limits=limits)) as server:
+        created, ended = asyncio.run(listen(server.url))
+    assert created["type"] == "session.created"
+    assert ended["error"] == {
+        "message": reason,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "session_expired",
+    }
 
 
 def test_probes_and_metrics_tell_of_answers(server: Any) -> None:

@@ -26,3 +26,20 @@ def test_only_the_models_own_weights_are_offered(make_model: Any) -> None:
 
 def test_it_is_unavailable_for_a_model_on_the_cpu(make_model: Any) -> None:
     assert GraphDecoder.unavailable_reason(make_model(dtype=torch.float32)) == "it takes models on a GPU, not on cpu"
+
+
+def test_padding_makes_room_for_a_row_that_joins(make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(dtype=torch.float32)
+    decoder = GraphDecoder(model, slots=4)
+    with torch.no_grad():
+        three, one = model.init_state(3), model.init_state(1)
+    decoding = decoder.start(three)  # and one slot fills it up
+    decoding.join(one)
+    assert decoder.pool.states.batch_size == 4
+    with monkeypatch.context() as broken:
+        broken.setattr(decoder.pool, "put", lambda state: (_ for _ in ()).throw(MemoryError))
+        decoding.keep([0, 1, 2])
+        with pytest.raises(MemoryError):
+            decoding.join(one)
+    decoding.join(one)
+    assert decoder.pool.states.batch_size == 4

@@ -4,6 +4,8 @@ import gc
 import math
 import multiprocessing
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 DTYPES = [torch.uint8, torch.bool, torch.int16, torch.int64, torch.bfloat16, torch.float32, torch.float64]
 allocate = partial(torch.empty, dtype=torch.uint8)
+
+
+@contextmanager
+def torch_warnings_repeated() -> Iterator[None]:
+    """Have torch give each warning every time, not only once in a process."""
+    torch.set_warn_always(True)
+    try:
+        yield
+    finally:
+        torch.set_warn_always(False)
 
 
 @st.composite
@@ -51,6 +63,14 @@ def test_tensors_and_arrays_come_back_as_views_of_one_block(originals: list[torc
     arena.zero_()
     assert not any(tensor.any() for tensor in found["tensors"])
     assert len(packed.pickled) < 4096
+
+
+def test_what_may_not_be_written_to_is_packed_without_a_warning() -> None:
+    values = np.arange(6.0)
+    values.flags.writeable = False
+    with torch_warnings_repeated():
+        packed, arena = pack_arena(values, allocate)
+    np.testing.assert_array_equal(unpack_arena(packed, arena), values)
 
 
 def open_files() -> int:

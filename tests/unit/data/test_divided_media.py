@@ -83,6 +83,7 @@ def test_segments_are_the_prompt(film_encoder: ConversationEncoder, parts: list[
     segments = list(film_encoder.prompt_segments(turns, max_tokens))
     assert torch.equal(torch.cat([segment.ids for segment in segments]), whole.ids)
     assert all(len(segment.ids) >= max_tokens for segment in segments[:-1])
+    assert [segment.is_last for segment in segments] == [False] * (len(segments) - 1) + [True]
     begin = 0
     placed = []
     for segment in segments:

@@ -42,6 +42,12 @@ def test_articles_begin_with_their_titles_and_keep_every_byte(tmp_path: Path) ->
     assert texts(path, split="file") == {"1": WIKI}
 
 
+def test_text_before_the_first_title_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "wiki.test.raw"
+    path.write_text("\ufeffA preface .\n" + WIKI)
+    assert list(texts(path, split="articles").items())[:2] == [("1", "A preface .\n \n"), ("3", WIKI[2:60])]
+
+
 def test_objects_of_json_lines_are_texts(tmp_path: Path) -> None:
     path = tmp_path / "lambada.jsonl"
     path.write_text('{"text": "in my palm"}\n{"text": 3}\n')

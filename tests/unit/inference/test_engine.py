@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modrwkv_core.errors import DataError, EngineError, QueueFullError
+from modrwkv_core.errors import DataError, EngineError, ModRWKVError, QueueFullError
 from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
@@ -204,7 +204,7 @@ def test_a_state_that_cannot_be_copied_is_the_error_of_its_answer(
 
     monkeypatch.setattr(DecodeBatch, "state", fail_for_two_tokens)
     with Engine(session) as engine:
-        bad = engine.submit(Request(user("Say yes."), max_tokens=2))
+        bad = engine.submit(Request(user("Say yes."), max_tokens=2, keep_state=True))
         with pytest.raises(MemoryError, match="no memory for a state"):
             bad.result(PATIENCE)
         assert len(engine.submit(Request(user("Say yes."), max_tokens=3)).result(PATIENCE).tokens) == 3
@@ -231,14 +231,24 @@ def test_an_answer_goes_on_from_a_snapshot(session: Session, greedy: Greedy) -> 
     endless(session)
     first, second = user("Say yes."), user("And again?")
     with Engine(session) as engine:
-        generation = engine.submit(Request(first, max_tokens=6))
+        generation = engine.submit(Request(first, max_tokens=6, keep_state=True))
         answer = generation.result(PATIENCE)
-        following = Request(second, max_tokens=6, state=generation.snapshot())
+        following = Request(second, max_tokens=6, state=generation.snapshot(), keep_state=True)
         twice = [engine.submit(following) for _ in range(2)]
         found = [generation.result(PATIENCE).tokens for generation in twice]
     ids = [*prompt_ids(session, first), *answer.tokens, *session.ends, *prompt_ids(session, second)]
     assert found == [tuple(greedy(ids, 6))] * 2
     assert twice[0].snapshot().tokens_read == len(ids) + 5
+
+
+def test_a_state_that_nobody_wants_is_not_copied(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless(session)
+    monkeypatch.setattr(DecodeBatch, "state", None)
+    with Engine(session) as engine:
+        generation = engine.submit(Request(user("Say yes."), max_tokens=3))
+        assert len(generation.result(PATIENCE).tokens) == 3
+    with pytest.raises(ModRWKVError, match="did not keep it"):
+        generation.snapshot()
 
 
 def prompt_ids(session: Session, turns: tuple[Turn, ...]) -> list[int]:
@@ -323,8 +333,101 @@ def test_a_higher_priority_goes_first(session: Session) -> None:
         next(iter(running))  # prompts are made on other threads, in any order
         low = engine.submit(Request(user("Say no."), max_tokens=10**9))
         high = engine.submit(Request(user("Say no."), max_tokens=2, priority=1))
-        while len(engine._waiting) < 2:
+        while any(job.segment is None for job in engine._waiting):
             next(iter(running))
         running.cancel()
         high.result(PATIENCE)
         assert low.finished is None
+
+
+def test_only_the_next_prompts_are_made_and_segment_by_segment(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(session)
+    monkeypatch.setattr("modrwkv_core.inference.prompt.PREFILL_CHUNK", 1)
+    preprocessor = session.conversations.preprocessors["series"]
+    decode, decoded = preprocessor.decode, []
+
+    def count(media: Any) -> Any:
+        decoded.append(media)
+        return decode(media)
+
+    monkeypatch.setattr(type(preprocessor), "decode", lambda self, media: count(media))
+    film = Request(user(*[wave(16)] * 3), max_tokens=1)
+    with Engine(session, EngineSettings(slots=1, processors=1)) as engine:
+        running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
+        events = iter(running)
+        next(events)
+        generations = [engine.submit(film) for _ in range(4)]
+        while not decoded:
+            next(events)
+        for _ in range(20):
+            next(events)
+        assert len(decoded) == 1
+        running.cancel()
+        for generation in generations:
+            assert len(generation.result(PATIENCE).tokens) == 1
+        assert len(decoded) == 4 * 3
+
+
+def test_an_error_in_a_later_segment_ends_its_own_answer(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modrwkv_core.inference.prompt.PREFILL_CHUNK", 1)
+    with Engine(session) as engine:
+        bad = engine.submit(Request(user(wave(16), Media("series", "missing.csv"))))
+        with pytest.raises(DataError, match=r"missing\.csv"):
+            bad.result(PATIENCE)
+        assert len(engine.submit(Request(user("Say yes."), max_tokens=2)).result(PATIENCE).tokens) == 2
+
+
+def test_a_call_is_told_why_the_engine_has_failed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Engine) -> None:
+        raise RuntimeError("the device is gone")
+
+    with Engine(session) as engine:
+        called = engine.call(lambda: session)
+        assert called.result(PATIENCE) is session
+        monkeypatch.setattr(Engine, "_read", fail)
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            engine.call(lambda: session).result(PATIENCE)
+        with pytest.raises(EngineError, match="the device is gone"):
+            engine.call(lambda: session)
+
+
+def test_closing_makes_no_prompts_that_wait(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, decoded = threading.Event(), threading.Event(), []
+    preprocessor = session.conversations.preprocessors["series"]
+
+    def decode(self: Any, media: Any) -> Any:
+        decoded.append(media)
+        begun.set()
+        go_on.wait(PATIENCE)
+        raise DataError("no series")
+
+    monkeypatch.setattr(type(preprocessor), "decode", decode)
+    with Engine(session, EngineSettings(slots=4, processors=1)) as engine:
+        for _ in range(3):
+            engine.submit(Request(user(wave(16))))
+        begun.wait(PATIENCE)
+        shutdown = engine._processors.shutdown
+
+        def stop(**how: bool) -> None:
+            shutdown(wait=False, **how)
+            go_on.set()
+            shutdown()
+
+        monkeypatch.setattr(engine._processors, "shutdown", stop)
+    assert len(decoded) == 1
+
+
+def test_an_answer_ends_without_the_engines_lock(session: Session) -> None:
+    """Whoever is told may look at the engine, or wait for somebody who does."""
+    with Engine(session) as engine:
+        told = []
+
+        def look(snapshot: Snapshot | None) -> None:
+            thread = threading.Thread(target=lambda: told.append(engine.stats().running))
+            thread.start()
+            thread.join(PATIENCE)
+
+        engine.submit(Request(user("Say yes."), max_tokens=2), on_finish=look).result(PATIENCE)
+    assert told == [0]

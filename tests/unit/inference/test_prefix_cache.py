@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,22 @@ def test_the_folder_takes_what_memory_cannot_hold_and_is_bounded(tmp_path: Path)
     assert torch.equal(state.hidden, torch.full((1, 4), 3.0))
     assert again.get("2") is None
     again.close()
+
+
+def test_a_slow_disk_does_not_fill_the_memory(tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    class SlowState(FakeState):
+        def save(self, *arguments: Any) -> None:
+            go_on.wait(PATIENCE)
+            super().save(*arguments)
+
+    cache = PrefixCache(SlowState, 2 * 16, tmp_path)
+    for index in range(9):
+        cache.put(str(index), SlowState(torch.zeros(1, 4)))
+    go_on.set()
+    cache.close()
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["0", "1", "7", "8"]
 
 
 def _saved(path: Path) -> bytes:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from modrwkv_core.errors import CheckpointError, DataError, ModRWKVError
+from modrwkv_core.errors import CheckpointError, DataError, ModRWKVError, WriteError
+from modrwkv_core.inference.conversation import Conversation
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
-from modrwkv_core.inference.sessions import Conversation, SessionStore
+from modrwkv_core.inference.session_folder import SessionFolder
+from modrwkv_core.inference.sessions import SessionStore
 from modrwkv_core.interfaces.record import Text, Turn
 
 PATIENCE = 120
@@ -116,8 +119,17 @@ def test_sessions_of_another_model_and_damaged_ones_are_refused(engine: Engine, 
     ):
         store.get(one.name)
     (tmp_path / "sessions" / one.name / "conversation.json").write_text("{}")
-    with SessionStore(engine, tmp_path / "sessions") as store, pytest.raises(CheckpointError, match="is damaged"):
-        store.get(one.name)
+    with SessionStore(engine, tmp_path / "sessions", limit=1) as store:
+        other = store.create()
+        with pytest.raises(CheckpointError, match="is damaged"):
+            store.get(one.name)
+        assert one.name in store
+        store.delete(one.name)
+        assert one.name not in store
+        with pytest.raises(DataError, match="there is no session"):
+            store.delete(one.name)
+        assert store.names() == [other.name], "nothing has left memory"
+    assert list((tmp_path / "sessions").iterdir()) == []
 
 
 def test_what_was_not_used_for_longest_makes_room(engine: Engine, tmp_path: Path) -> None:
@@ -148,3 +160,78 @@ def test_a_session_answers_one_request_at_a_time(engine: Engine) -> None:
     assert store.get(one.name).turns == 1
     with pytest.raises(DataError, match="there is no session"):
         store.submit(Request(user("Say no."), session="../etc"))
+
+
+def test_states_in_memory_are_bounded_by_their_bytes(engine: Engine) -> None:
+    state_bytes = engine.session.model.backbone.init_state(1).nbytes
+    store = SessionStore(engine, max_bytes=2 * state_bytes)
+    one, two, three = (store.create() for _ in range(3))
+    ask(store, one, "Say yes.")
+    ask(store, two, "Say yes.")
+    fork = store.fork(two.name)
+    assert one.name in store, "a fork shares its state"
+    ask(store, three, "Say yes.")
+    assert one.name not in store
+    assert {two.name, three.name, fork.name} <= set(store.names())
+
+
+def test_reading_a_session_does_not_hold_up_the_answers_of_others(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        saved = store.create()
+        ask(store, saved, "Say yes.")
+        store.save(saved.name)
+    begun, go_on, read = threading.Event(), threading.Event(), SessionFolder.read
+
+    def slowly(self: SessionFolder, name: str) -> Conversation:
+        begun.set()
+        go_on.wait(PATIENCE)
+        return read(self, name)
+
+    monkeypatch.setattr(SessionFolder, "read", slowly)
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        waiting = threading.Thread(target=store.get, args=(saved.name,))
+        waiting.start()
+        begun.wait(PATIENCE)
+        ask(store, store.create(), "Say yes.")
+        go_on.set()
+        waiting.join(PATIENCE)
+        assert store.get(saved.name).turns == 1
+
+
+def ask_and_write(store: SessionStore, conversation: Conversation) -> None:
+    ask(store, conversation, "Say yes.")
+    store._disk.submit(int).result(PATIENCE)
+
+
+def test_turns_that_could_not_be_written_stay_in_memory(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: SessionFolder, conversation: Conversation) -> None:
+        raise WriteError("the disk is full")
+
+    with SessionStore(engine, tmp_path / "sessions", limit=2) as store:
+        one = store.create()
+        store.save(one.name)
+        with monkeypatch.context() as full:
+            full.setattr(SessionFolder, "write", fail)
+            with pytest.warns(UserWarning, match="the disk is full"):
+                ask_and_write(store, one)
+        for _ in range(2):
+            store.create()
+        assert store.get(one.name).turns == 1
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        assert store.get(one.name).turns == 1, "closing tries again"
+
+
+def test_a_session_that_was_deleted_meanwhile_does_not_come_back(engine: Engine, tmp_path: Path) -> None:
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        one = store.create()
+        store.save(one.name)
+        generation = store.submit(Request(user("Say yes."), max_tokens=10**9, session=one.name))
+        store.delete(one.name)
+        generation.cancel()
+        generation.result(PATIENCE)
+        assert one.name not in store
+    assert list((tmp_path / "sessions").iterdir()) == []

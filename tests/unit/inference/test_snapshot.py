@@ -23,7 +23,7 @@ def user(text: str) -> tuple[Turn]:
 
 def snapshot(session: Session) -> Snapshot:
     with Engine(session) as engine:
-        generation = engine.submit(Request(user("Say yes."), max_tokens=4))
+        generation = engine.submit(Request(user("Say yes."), max_tokens=4, keep_state=True))
         generation.result(PATIENCE)
         return generation.snapshot()
 

@@ -89,6 +89,8 @@ def test_only_global_addresses_are_public(address: ipaddress.IPv4Address) -> Non
         "http://example.org:22/",
         "https://example.org:80/",
         "http://[::1",
+        "http://exam\0ple.org/",
+        "http://.example.org/",
         "http:///x",
         "//example.org",
         "",
@@ -169,7 +171,7 @@ def test_redirects_into_the_network_are_refused(names: Callable[..., None], loca
             fetch("http://example.org/", 100, 10)
 
 
-@pytest.mark.parametrize("place", ["file:///etc/passwd", "http://example.org:6379/"])
+@pytest.mark.parametrize("place", ["file:///etc/passwd", "http://example.org:6379/", "//["])
 def test_redirects_out_of_the_web_are_refused(
     place: str, names: Callable[..., None], local: Callable[[int], None]
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import threading
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,13 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.serving import media
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.media import MediaReader
+from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.schemas.common import SeriesData
 from modrwkv_core.serving.settings import Limits, ServeSettings
 
 SESSION: Any = SimpleNamespace(model=SimpleNamespace(preprocessors={"image": 1, "audio": 1, "series": 1}))
-READER = MediaReader(ServeSettings(limits=Limits(image_pixels=10_000, audio_seconds=2.0, series_points=1_000)))
+LIMITS = Limits(image_pixels=10_000, audio_seconds=2.0, series_points=1_000)
+BUDGET = MediaBudget(LIMITS)
+READER = MediaReader(ServeSettings(limits=LIMITS), BUDGET)
 
 
 def encoded(content: bytes) -> str:
@@ -48,16 +54,21 @@ def npy(array: Any) -> bytes:
     return file.getvalue()
 
 
+def read(method: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+    with BUDGET.request():
+        return anyio.run(method, *given).media
+
+
 def read_image(url: str, session: Any = SESSION, reader: MediaReader = READER) -> Any:
-    return anyio.run(reader.image, session, url).media
+    return read(reader.image, session, url)
 
 
 def read_audio(content: str | bytes) -> Any:
-    return anyio.run(READER.audio, SESSION, content).media
+    return read(READER.audio, SESSION, content)
 
 
 def read_series(**given: Any) -> Any:
-    return anyio.run(READER.series, SESSION, SeriesData(**given)).media
+    return read(READER.series, SESSION, SeriesData(**given))
 
 
 def test_an_image_is_read_from_a_data_uri() -> None:
@@ -80,7 +91,7 @@ def test_neither_files_nor_addresses_are_read(url: str) -> None:
 @pytest.mark.parametrize("url", ["/etc/passwd", "file:///etc/passwd", "http://localhost/", "http://127.0.0.1/x.png"])
 def test_with_remote_media_files_and_the_own_network_stay_closed(url: str) -> None:
     with pytest.raises(DataError):
-        read_image(url, reader=MediaReader(ServeSettings(remote_media=True)))
+        read_image(url, reader=MediaReader(ServeSettings(remote_media=True), BUDGET))
 
 
 def test_a_recording_is_read_from_base64_and_bytes() -> None:
@@ -135,6 +146,60 @@ def test_a_modality_that_the_model_lacks_is_named() -> None:
     blind: Any = SimpleNamespace(model=SimpleNamespace(preprocessors={"audio": 1}))
     with pytest.raises(APIError, match="takes no image; it takes text, audio"):
         read_image("data:,", session=blind)
+
+
+def test_small_bodies_do_not_fill_the_memory() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000), 8_000, format="FLAC")
+    silence = file.getvalue()
+    decoded = 4 * 16_000
+    assert len(silence) < decoded / 100
+    limits = Limits(media_bytes=3 * decoded, open_media_bytes=4 * decoded)
+    budget = MediaBudget(limits)
+    reader = MediaReader(ServeSettings(limits=limits), budget)
+
+    async def hear(count: int) -> None:
+        for _ in range(count):
+            await reader.audio(SESSION, silence)
+
+    async def request(count: int) -> None:
+        with budget.request():
+            await hear(count)
+
+    async def check() -> None:
+        with pytest.raises(APIError, match="more than 192,000 bytes of memory") as caught:
+            await request(4)
+        assert caught.value.status == 413
+        for _ in range(3):  # what was refused is not counted forever
+            with budget.request():
+                await hear(3)
+                with pytest.raises(APIError, match="busy") as caught:
+                    await request(2)
+                assert caught.value.status == 429
+
+    anyio.run(check)
+
+
+def test_addresses_that_do_not_answer_do_not_keep_others_from_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def fetch(*_: Any) -> bytes:
+        assert answered.wait(60)
+        return png(6, 4)
+
+    monkeypatch.setattr(media, "fetch", fetch)
+    reader = MediaReader(ServeSettings(remote_media=True), BUDGET)
+
+    async def check() -> None:
+        with BUDGET.request():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(12):
+                    tasks.start_soon(reader.image, SESSION, "https://slow.example/")
+                await anyio.wait_all_tasks_blocked()
+                await reader.audio(SESSION, wav(0.1))
+                answered.set()
+
+    anyio.run(check)
 
 
 SAMPLES = [png(8, 8), wav(0.1), npy(np.arange(4.0)), b"a,b\n1,2\n", b""]
