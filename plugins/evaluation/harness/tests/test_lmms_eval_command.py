@@ -351,7 +351,7 @@ def test_choices_are_scored_with_their_image(
     for at, (question, truth, _) in enumerate(SCIENCE):
         turns = (Turn("user", (Media("image", image(at)), Text(question))),)
         found = [one.total for one in session.log_likelihoods([turns] * len(OPTIONS), OPTIONS, end=False)]
-        reported = [float(total) for total, _ in samples["science_choices"][at]["filtered_resps"]]
+        reported = [-float(loss) for loss, _ in samples["science_choices"][at]["filtered_resps"]]
         assert reported == pytest.approx(found, rel=1e-4)
         right.append("AB"[int(np.argmax(found))] == truth)
     assert results["science_choices"]["acc,none"] == pytest.approx(sum(right) / len(right))

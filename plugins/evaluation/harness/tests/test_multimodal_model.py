@@ -99,7 +99,8 @@ def test_choices_are_scored_as_beginnings_of_an_answer(run: Path, session: Sessi
     places = [(color, at) for at in range(3) for color in COLORS]
     asked = [("Which color?", f" {color}", visuals, at, "colors", "test") for color, at in places]
     last = ("Which color?", lambda document: document["question"], visuals, 0, "colors", "test")
-    found = [one.text for one in model.loglikelihood(instances("loglikelihood", [*asked, last, ("", "green")]))]
+    results = model.loglikelihood(instances("loglikelihood", [*asked, last, ("", "green")]))
+    found = [(-loss, greedy) for loss, greedy in (one.text for one in results)]
     encode = session.model.tokenizer.encode
     for (total, greedy), (text, at) in zip(found, [*places, ("Which color?", 0)], strict=False):
         sample = session.conversations.prompt(turn(DOCUMENTS[at]))

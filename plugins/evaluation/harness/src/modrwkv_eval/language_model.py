@@ -26,7 +26,7 @@ _BEGIN: Final = 0
 """The id that begins a text, and that ends it."""
 
 
-class ModRWKVLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
+class ModRWKVLM(TemplateLM):
     """A trained run in lm-evaluation-harness.
 
     A text begins with the id 0, as in the training of the RWKV-7 models and as tokenizers with a token for the

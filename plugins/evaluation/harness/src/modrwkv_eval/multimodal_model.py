@@ -21,7 +21,7 @@ from modrwkv_eval.media import Documents, part_of, parts_of_visuals
 __all__ = ["ModRWKVChat", "ModRWKVSimple"]
 
 
-class _ModRWKV(lmms):  # type: ignore[misc]  # the harness has no types
+class _ModRWKV(lmms):
     """A trained run in lmms-eval.
 
     Args:
@@ -80,16 +80,20 @@ class _ModRWKV(lmms):  # type: ignore[misc]  # the harness has no types
         )
 
     def loglikelihood(self, requests: list[Instance]) -> list[GenerationResult]:
-        """Score continuations as beginnings of the answer to a prompt beside media, and say whether they are greedy.
+        """Score continuations as beginnings of the answer to a prompt beside media.
 
         The space that separates a continuation from its prompt is not scored: the chat template separates them. A
         request without a document asks how likely its continuation is as a plain text after nothing.
+
+        Returns:
+            For each, the negative sum of its tokens' log-probabilities, and whether it is the greedy one. The harness
+            takes the choice of the lowest loss, whatever the name of this method says.
         """
         found: list[LogLikelihood] = []
         for start in tqdm(range(0, len(requests), self.batch_size), "Scoring"):
             found += self._scores([request.args for request in requests[start : start + self.batch_size]])
         # The harness unwraps the pairs; in 0.7.3, it would make strings of bare ones.
-        return [GenerationResult((one.total, one.greedy)) for one in found]
+        return [GenerationResult((-one.total, one.greedy)) for one in found]
 
     def _scores(self, batch: Sequence[tuple[Any, ...]]) -> list[LogLikelihood]:
         # The choices of a question follow one conversation, which is read once.
