@@ -86,6 +86,7 @@ FOREIGN_VARIABLES = {
     "WANDB_PROJECT": "Project in Weights & Biases; makes `modrwkv-wandb` active.",
     "TRACKIO_PROJECT": "Project in Trackio; makes `modrwkv-trackio` active.",
     "MLFLOW_TRACKING_URI": "MLflow's server; makes `modrwkv-mlflow` active.",
+    "RAY_ADDRESS": "The Ray cluster on which `modrwkv serve --replicas` runs; unset: this machine.",
     "CXX": "The C++ compiler that modrwkv-kernels is built with.",
 }
 

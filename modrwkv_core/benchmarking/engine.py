@@ -51,7 +51,7 @@ def bench_engine(
         device: Where to compute.
         seconds: How long to measure, all cases together.
     """
-    settings = {"size": size.backbone, "streams": list(streams), "tokens": tokens, "weights": weights}
+    settings = {"size": str(size.backbone), "streams": list(streams), "tokens": tokens, "weights": weights}
     report = TimeReport("engine", settings, fingerprint(device), "token")
     with tempfile.TemporaryDirectory() as folder:
         session = _session(Path(folder), size, weights, device)

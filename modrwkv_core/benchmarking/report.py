@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from modrwkv_core.benchmarking.interleave import Timing
 
-__all__ = ["Report", "Row", "TimeReport", "ValueReport"]
+__all__ = ["Goal", "GoalReport", "Report", "Row", "TimeReport", "ValueReport"]
 
 
 @dataclass(slots=True)
@@ -167,6 +168,61 @@ class ValueReport(Report):
                 for work, name, values in self.rows
             ),
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A number, and what it ought to be.
+
+    Attributes:
+        work: What was done.
+        name: What the number is.
+        value: The number.
+        unit: Its unit; empty for plain numbers.
+        at_least: What it ought to reach; None where any number will do.
+        at_most: What it ought not to exceed; None where any number will do.
+    """
+
+    work: str
+    name: str
+    value: float
+    unit: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the number is what it ought to be; None where any number will do."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        low = -math.inf if self.at_least is None else self.at_least
+        return low <= self.value <= (math.inf if self.at_most is None else self.at_most)
+
+
+@dataclass(slots=True)
+class GoalReport(Report):
+    """Numbers of several kinds, with goals.
+
+    Attributes:
+        rows: The numbers.
+    """
+
+    rows: list[Goal] = field(default_factory=list, kw_only=True)
+
+    def rows_as_json(self) -> list[dict[str, Any]]:
+        """Return each number with its goal."""
+        return [{**asdict(row), "is_met": row.is_met} for row in self.rows]
+
+    def lines(self) -> list[Sequence[str]]:
+        """Return the numbers, their goals, and whether these are met."""
+        lines: list[Sequence[str]] = [("work", "what", "value", "unit", "goal", "met")]
+        for row in self.rows:
+            goals = [
+                f"{sign} {bound:g}" for sign, bound in ((">=", row.at_least), ("<=", row.at_most)) if bound is not None
+            ]
+            met = "-" if row.is_met is None else "yes" if row.is_met else "no"
+            lines.append((row.work, row.name, f"{row.value:,.4g}", row.unit, " ".join(goals) or "-", met))
+        return lines
 
 
 def _milliseconds(seconds: float) -> str:

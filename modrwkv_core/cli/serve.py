@@ -31,6 +31,18 @@ KEYS_VARIABLE = "MODRWKV_API_KEYS"
     help="Where saved conversations are kept; without it, they end with the server.",
 )
 @click.option(
+    "--share-sessions",
+    is_flag=True,
+    help="Other servers use the folder of --sessions, too: save each conversation from its beginning.",
+)
+@click.option(
+    "--replicas",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes that each serve all models, on Ray Serve; they need --sessions, which they share.",
+)
+@click.option(
     "--prefix-cache",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
@@ -74,6 +86,8 @@ def serve(
     port: int,
     ui: bool,
     sessions: Path | None,
+    share_sessions: bool,
+    replicas: int,
     prefix_cache: Path | None,
     slots: int,
     queue: int,
@@ -91,15 +105,14 @@ def serve(
 
     Where the variable MODRWKV_API_KEYS holds keys, separated by commas, every request must bring one of them.
     """
+    if sessions is None and (share_sessions or replicas > 1):
+        raise ModRWKVError("sessions are shared, and there is no folder for them", hint="name one with --sessions")
     try:
         from modrwkv_core.serving.program import run_server
     except ImportError as error:
-        raise ModRWKVError(
-            f"modrwkv serve needs a library that cannot be imported: {error}", hint="pip install 'modrwkv[serve]'"
-        ) from error
-    from modrwkv_core.inference.engine import Engine
+        raise _missing("modrwkv serve", "serve", error) from error
     from modrwkv_core.inference.engine_settings import EngineSettings
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.serving.engines import EngineSpec
     from modrwkv_core.serving.settings import ServeSettings
 
     settings = ServeSettings(
@@ -108,16 +121,48 @@ def serve(
         remote_media=remote_media,
         ui=ui,
         transcription_prompt=transcription_prompt,
-        sessions_folder=sessions,
+        sessions_folder=None if sessions is None else sessions.resolve(),
+        shared_sessions=share_sessions or replicas > 1,
     )
-    named = _named(runs)
-    engines = {}
-    for name, run in named.items():
-        session = load(run, checkpoint=checkpoint, device=device, weights=weights)
-        folder = None if prefix_cache is None else prefix_cache / name
-        engines[name] = Engine(session, EngineSettings(slots=slots, queue=queue, prefix_cache_dir=folder))
-    click.echo(f"serving {', '.join(engines)} at http://{host}:{port}/{'' if ui else 'v1'}", err=True)
+    models = {
+        name: EngineSpec(
+            run.resolve(),
+            checkpoint,
+            device,
+            weights,
+            EngineSettings(
+                slots=slots,
+                queue=queue,
+                prefix_cache_dir=None if prefix_cache is None else prefix_cache.resolve() / name,
+            ),
+        )
+        for name, run in _named(runs).items()
+    }
+    address = f"http://{host}:{port}/{'' if ui else 'v1'}"
+    if replicas > 1:
+        try:
+            from modrwkv_core.serving.replicas import run_replicas
+        except ImportError as error:
+            raise _missing("modrwkv serve --replicas", "ray", error) from error
+        run_replicas(
+            models,
+            settings,
+            replicas=replicas,
+            host=host,
+            port=port,
+            drain_seconds=drain_seconds,
+            on_ready=lambda: click.echo(f"serving {', '.join(models)} at {address}, {replicas} replicas", err=True),
+        )
+        return
+    engines = {name: spec.start() for name, spec in models.items()}
+    click.echo(f"serving {', '.join(engines)} at {address}", err=True)
     run_server(engines, settings, host=host, port=port, drain_seconds=drain_seconds)
+
+
+def _missing(command: str, extra: str, error: ImportError) -> ModRWKVError:
+    return ModRWKVError(
+        f"{command} needs a library that cannot be imported: {error}", hint=f"pip install 'modrwkv[{extra}]'"
+    )
 
 
 def _named(runs: Sequence[str]) -> dict[str, Path]:

@@ -61,8 +61,12 @@ class SessionFolder:
             if path.name not in files:
                 path.unlink(missing_ok=True)
 
-    def read(self, name: str) -> Conversation:
+    def read(self, name: str, known: Conversation | None = None) -> Conversation:
         """Read a conversation.
+
+        Args:
+            name: Its name.
+            known: What is known of it; returned if it is what was saved.
 
         Raises:
             DataError: There is none of that name.
@@ -76,6 +80,8 @@ class SessionFolder:
             turns, files = int(index["turns"]), [str(file) for file in index["snapshots"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged: {error}", hint="delete the session") from error
+        if known is not None and (turns, files) == (known.turns, [f"{key}.safetensors" for key, _ in known.snapshots]):
+            return known
         snapshots = tuple((Path(file).stem, self._load_snapshot(path.parent / Path(file).name)) for file in files)
         return Conversation(name, snapshots, turns, is_saved=True)
 

@@ -40,12 +40,27 @@ class SessionStore:
         limit: Conversations in memory at most.
         max_bytes: Bytes of all their states, which lie on the model's device.
         undo: Answers that can be undone; each takes the memory of a state.
+        shared: Whether stores of other processes use the folder, too. Then conversations are saved from their
+            beginning, and read again where another process has gone on with them.
+
+    Raises:
+        ModRWKVError: The store is shared, and has no folder.
     """
 
     def __init__(
-        self, engine: Engine, folder: Path | None = None, limit: int = 1024, max_bytes: int = 2**31, undo: int = 8
+        self,
+        engine: Engine,
+        folder: Path | None = None,
+        limit: int = 1024,
+        max_bytes: int = 2**31,
+        undo: int = 8,
+        *,
+        shared: bool = False,
     ) -> None:
+        if shared and folder is None:
+            raise ModRWKVError("shared sessions have no folder", hint="name the folder that the processes share")
         self.engine = engine
+        self._shared = shared
         self._limit = limit
         self._max_bytes = max_bytes
         self._kept = undo + 1
@@ -64,12 +79,13 @@ class SessionStore:
 
         Raises:
             SessionBusyError: There are as many as may be, and none can leave memory.
+            WriteError: The store is shared, and writing failed.
         """
-        return self._add(Conversation(secrets.token_hex(16)))
+        return self._begin(Conversation(secrets.token_hex(16)))
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a conversation of this name, in memory or saved."""
-        return name in self._conversations or (self._folder is not None and name in self._folder)
+        return (not self._shared and name in self._conversations) or (self._folder is not None and name in self._folder)
 
     def get(self, name: str) -> Conversation:
         """Return a conversation.
@@ -80,10 +96,11 @@ class SessionStore:
             SessionBusyError: It is not in memory, where are as many as may be, and none can leave.
         """
         with self._lock:
-            if name in self._conversations:
+            current = self._current(name)
+            if current is not None:
                 self._conversations.move_to_end(name)
-                return self._conversations[name]
-        if name not in self:
+                return current
+        if not self._shared and name not in self:
             raise unknown_session(name)
         return self._disk.submit(self._load, name).result()
 
@@ -93,8 +110,9 @@ class SessionStore:
         Raises:
             DataError: There is none of that name.
             SessionBusyError: There are as many as may be, and none can leave memory.
+            WriteError: The store is shared, and writing failed.
         """
-        return self._add(replace(self.get(name), name=secrets.token_hex(16), is_saved=False))
+        return self._begin(replace(self.get(name), name=secrets.token_hex(16), is_saved=False))
 
     def undo(self, name: str) -> Conversation:
         """Take the latest turn back.
@@ -102,6 +120,7 @@ class SessionStore:
         Raises:
             DataError: There is none of that name, or nothing that can be undone.
             SessionBusyError: It is being answered.
+            WriteError: It is saved, and writing failed.
         """
         with self._idle(name) as conversation:
             if not conversation.can_undo:
@@ -109,7 +128,9 @@ class SessionStore:
                     f"the session {name} has nothing that can be undone",
                     hint=f"the latest {self._kept - 1} answers can be undone",
                 )
-            return self._update(conversation.before())
+            undone = self._update(conversation.before())
+        self.flush(name)
+        return undone
 
     def restore(self, name: str, snapshot: Snapshot) -> Conversation:
         """Go on from a given state; :meth:`undo` returns to what was before.
@@ -118,10 +139,13 @@ class SessionStore:
             DataError: There is no conversation of that name.
             SessionBusyError: It is being answered.
             CheckpointError: The state is another model's.
+            WriteError: It is saved, and writing failed.
         """
         snapshot.check(self.engine.session.model_digest)
         with self._idle(name) as conversation:
-            return self._update(conversation.after(snapshot, self._kept))
+            restored = self._update(conversation.after(snapshot, self._kept))
+        self.flush(name)
+        return restored
 
     def save(self, name: str) -> Conversation:
         """Write a conversation to the folder, now and from now on soon after each answer.
@@ -150,7 +174,7 @@ class SessionStore:
         """Return the names of all conversations, in memory or saved."""
         saved = [] if self._folder is None else self._folder.names()
         with self._lock:
-            return sorted({*self._conversations, *saved})
+            return sorted({*(() if self._shared else self._conversations), *saved})
 
     def submit(self, request: Request, *, on_finish: Callable[[Conversation | None], None] | None = None) -> Generation:
         """Answer the turns of a request in the conversation that its ``session`` names; the answer becomes part of it.
@@ -177,11 +201,19 @@ class SessionStore:
             self._answering.add(name)  # the engine's thread waits for the lock before it goes on
         return generation
 
+    def flush(self, name: str) -> None:
+        """Wait until the latest turn of a conversation is written, if the conversation is saved.
+
+        Raises:
+            WriteError: It cannot be written. It is kept in memory, and the next turn tries again.
+        """
+        self._disk.submit(self._write, name).result()
+
     def close(self) -> None:
         """Wait until everything is written."""
         with self._lock:
             for name in self._unwritten:
-                self._disk.submit(self._write, name)
+                self._disk.submit(self._write_or_warn, name)
         self._disk.shutdown()
 
     def __enter__(self) -> Self:
@@ -218,6 +250,27 @@ class SessionStore:
         if on_finish is not None:
             on_finish(after)
 
+    def _current(self, name: str) -> Conversation | None:
+        """Return a conversation that no other process has gone on with meanwhile; None if it must be looked up."""
+        if self._shared and name not in self._answering and name not in self._unwritten:
+            return None
+        return self._conversations.get(name)
+
+    def _begin(self, conversation: Conversation) -> Conversation:
+        if not self._shared:
+            return self._add(conversation)
+        with self._lock:
+            saved = self._add(replace(conversation, is_saved=True))
+            self._unwritten.add(saved.name)
+        try:
+            self.flush(saved.name)
+        except WriteError:
+            with self._lock:
+                self._remove(saved.name)
+                self._unwritten.discard(saved.name)
+            raise
+        return saved
+
     def _add(self, conversation: Conversation) -> Conversation:
         with self._lock:
             self._put(conversation)
@@ -233,7 +286,7 @@ class SessionStore:
         self._put(conversation)
         if conversation.is_saved:
             self._unwritten.add(conversation.name)
-            self._disk.submit(self._write, conversation.name)
+            self._disk.submit(self._write_or_warn, conversation.name)
         self._make_room()
         return conversation
 
@@ -267,11 +320,21 @@ class SessionStore:
 
     def _load(self, name: str) -> Conversation:
         with self._lock:
-            if name in self._conversations:  # another one has read it
-                return self._conversations[name]
+            current = self._current(name)
+            if current is not None:  # another one has read it
+                return current
+            known = self._conversations.get(name)
         if self._folder is None:
             raise unknown_session(name)
-        return self._add(self._folder.read(name))
+        try:
+            found = self._folder.read(name, known)
+        except DataError:
+            with self._lock:
+                self._remove(name)  # another process has deleted it
+            raise
+        with self._lock:
+            current = self._current(name)  # it may have gone on meanwhile
+            return self._add(found) if current is None else current
 
     def _save(self, name: str, folder: SessionFolder) -> Conversation:
         conversation = self._load(name)
@@ -287,17 +350,19 @@ class SessionStore:
                 return saved
             return self._update(saved)  # it has gone on meanwhile
 
+    def _write_or_warn(self, name: str) -> None:
+        try:
+            self._write(name)
+        except (OSError, WriteError) as error:
+            warnings.warn(f"the session {name} is not saved, which its next answer tries again: {error}", stacklevel=2)
+
     def _write(self, name: str) -> None:
         with self._lock:
             conversation = self._conversations.get(name)
             if conversation is None or name not in self._unwritten:  # it was deleted, or is written already
                 return
         assert self._folder is not None, "it is saved"
-        try:
-            self._folder.write(conversation)
-        except (OSError, WriteError) as error:
-            warnings.warn(f"the session {name} is not saved, which its next answer tries again: {error}", stacklevel=2)
-            return
+        self._folder.write(conversation)
         with self._lock:
             if self._conversations.get(name) is conversation:
                 self._unwritten.discard(name)

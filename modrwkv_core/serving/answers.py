@@ -75,6 +75,7 @@ class Answers:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._began = time.perf_counter()
+        self._session: str | None = None
         self.generations: list[Generation] = []
 
     async def add(self, request: Request) -> None:
@@ -82,6 +83,7 @@ class Answers:
         if request.session is None:
             self.generations.append(self._model.engine.submit(request))
         else:
+            self._session = request.session
             await to_thread.run_sync(self._go_on, request)
 
     def _go_on(self, request: Request) -> None:
@@ -103,6 +105,7 @@ class Answers:
 
         Raises:
             APIError: An answer took too long, or the server is about to stop.
+            WriteError: The answer belongs to a saved session, and cannot be saved.
         """
         source = _numbered(self.generations[0]) if len(self.generations) == 1 else _merged(self.generations)
         first = True
@@ -113,6 +116,8 @@ class Answers:
                     first = False
             else:
                 _check(event)
+                if self._session is not None:  # what the client knows to be complete survives a crash
+                    await to_thread.run_sync(self._model.sessions.flush, self._session)
                 self._model.metrics.finished(self._model.name, event)
             yield index, event
 

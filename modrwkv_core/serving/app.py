@@ -107,7 +107,12 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
 
 def _sessions(engine: Engine, name: str, settings: ServeSettings) -> SessionStore:
     folder = settings.sessions_folder
-    return SessionStore(engine, None if folder is None else folder / name, settings.limits.sessions)
+    return SessionStore(
+        engine,
+        None if folder is None else folder / name,
+        settings.limits.sessions,
+        shared=settings.shared_sessions,
+    )
 
 
 def _warm_up(engine: Engine) -> None:

@@ -84,6 +84,8 @@ class ServeSettings:
         transcription_prompt: What the model is told besides a recording that it shall transcribe.
         window_seconds: Seconds of sound that ``/v1/realtime`` transcribes at a time.
         sessions_folder: Where saved conversations are kept; None keeps none.
+        shared_sessions: Whether other servers use that folder, too; see
+            :class:`~modrwkv_core.inference.sessions.SessionStore`.
     """
 
     api_keys: tuple[str, ...] = ()
@@ -93,3 +95,4 @@ class ServeSettings:
     transcription_prompt: str = "Transcribe the recording."
     window_seconds: float = 4.0
     sessions_folder: Path | None = None
+    shared_sessions: bool = False

@@ -17,6 +17,9 @@ export async function request(path, { method = "GET", body, signal } = {}) {
   const headers = {};
   const key = sessionStorage.getItem(KEY);
   if (key) headers.Authorization = `Bearer ${key}`;
+  // By this header a balancer finds the server that holds the session.
+  const session = body?.session ?? path.match(/^v1\/sessions\/([^/]+)/)?.[1];
+  if (session) headers["X-Session-Id"] = session;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, {
     method,

@@ -17,7 +17,7 @@ from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import Timing, interleave
 from modrwkv_core.benchmarking.multimodal import covered
 from modrwkv_core.benchmarking.prefill import _product_flops
-from modrwkv_core.benchmarking.report import Row, TimeReport, ValueReport
+from modrwkv_core.benchmarking.report import Goal, GoalReport, Row, TimeReport, ValueReport
 from modrwkv_core.benchmarking.roofline import Roofline, measure_roofline
 from modrwkv_core.benchmarking.sizes import ModelSize, random_model
 from modrwkv_core.errors import ModRWKVError
@@ -86,6 +86,20 @@ def test_values_have_a_column_for_each_kind(tmp_path: Path) -> None:
         "name": "ours",
         "relative_error": {"dr": 0.25},
     }
+
+
+def test_goals_are_met_or_missed() -> None:
+    report = GoalReport("server", {}, {"cpu": "abacus"})
+    report.rows = [
+        Goal("16 streams", "share", 95.0, "%", at_least=95),
+        Goal("16 streams", "growth", 2.5, "%", at_most=2),
+        Goal("16 streams", "answers", 1234, ""),
+    ]
+    *_, share, growth, answers = report.table().splitlines()
+    assert share.split()[-5:] == ["95", "%", ">=", "95", "yes"]
+    assert growth.split()[-5:] == ["2.5", "%", "<=", "2", "no"]
+    assert answers.split()[-3:] == ["1,234", "-", "-"]
+    assert [row["is_met"] for row in json.loads(report.as_json())["rows"]] == [True, False, None]
 
 
 def test_the_fingerprint_names_machine_and_versions() -> None:

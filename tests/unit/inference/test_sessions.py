@@ -107,6 +107,51 @@ def test_saved_sessions_survive_a_restart(engine: Engine, tmp_path: Path) -> Non
     assert list((tmp_path / "sessions").iterdir()) == []
 
 
+def test_stores_of_one_folder_go_on_with_each_others_sessions(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    with SessionStore(engine, folder, shared=True) as here, SessionStore(engine, folder, shared=True) as there:
+        talk = here.create()
+        ask(there, talk, "Say yes.")
+        there.flush(talk.name)
+        fork = here.fork(talk.name)
+        expected = ask(there, fork, "Again.")
+        assert ask(here, talk, "Again.") == expected
+        here.flush(talk.name)
+        assert there.undo(talk.name).turns == 1
+        assert ask(here, talk, "Again.") == expected, "what the other store took back is forgotten"
+        here.delete(talk.name)
+        with pytest.raises(DataError, match="there is no session"):
+            there.get(talk.name)
+        assert here.names() == there.names() == [fork.name]
+    with pytest.raises(ModRWKVError, match="no folder"):
+        SessionStore(engine, shared=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*is not saved:UserWarning")
+def test_whoever_waits_for_a_session_to_be_written_learns_that_it_was_not(engine: Engine, tmp_path: Path) -> None:
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        talk = store.create()
+        store.save(talk.name)
+        (tmp_path / "sessions" / talk.name / "conversation.json").unlink()
+        (tmp_path / "sessions" / talk.name).rmdir()
+        (tmp_path / "sessions" / talk.name).touch()
+        ask(store, talk, "Say yes.")
+        with pytest.raises(WriteError, match=talk.name):
+            store.flush(talk.name)
+        (tmp_path / "sessions" / talk.name).unlink()
+        store.flush(talk.name)
+    with SessionStore(engine, tmp_path / "sessions") as store:
+        assert store.get(talk.name).turns == 1
+
+
+def test_a_shared_session_that_cannot_be_written_is_not_begun(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "sessions").touch()
+    with SessionStore(engine, tmp_path / "sessions", shared=True) as store:
+        with pytest.raises(WriteError):
+            store.create()
+        assert store.names() == []
+
+
 def test_sessions_of_another_model_and_damaged_ones_are_refused(engine: Engine, tmp_path: Path) -> None:
     with SessionStore(engine, tmp_path / "sessions") as store:
         one = store.create()
@@ -184,10 +229,10 @@ def test_reading_a_session_does_not_hold_up_the_answers_of_others(
         store.save(saved.name)
     begun, go_on, read = threading.Event(), threading.Event(), SessionFolder.read
 
-    def slowly(self: SessionFolder, name: str) -> Conversation:
+    def slowly(self: SessionFolder, name: str, known: Conversation | None = None) -> Conversation:
         begun.set()
         go_on.wait(PATIENCE)
-        return read(self, name)
+        return read(self, name, known)
 
     monkeypatch.setattr(SessionFolder, "read", slowly)
     with SessionStore(engine, tmp_path / "sessions") as store:
