@@ -110,8 +110,10 @@ def main() -> None:
 
 def first_party() -> Registry:
     """Discover the distributions of this repository, and let nothing else be discovered from here on."""
-    projects = sorted(ROOT.glob("plugins/*/*/pyproject.toml"))
-    names = [tomllib.loads(project.read_text(encoding="utf-8"))["project"]["name"] for project in projects]
+    projects = [
+        tomllib.loads(path.read_text(encoding="utf-8"))["project"] for path in ROOT.glob("plugins/*/*/pyproject.toml")
+    ]
+    names = sorted(project["name"] for project in projects if "modrwkv" in project["entry-points"])
     for variable in [name for name in os.environ if name.startswith("MODRWKV_")]:
         del os.environ[variable]
     os.environ["MODRWKV_PLUGINS"] = ",".join(names)
