@@ -11,7 +11,7 @@ PROJECTS := pyproject.toml kernels/pyproject.toml kernels/hatch_build.py $(wildc
 # Without compiled bytecode every start of Python compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow test-gpu coverage lint format docs site wheels bench bench-gpu clean
+.PHONY: help setup demo test test-slow test-gpu coverage lint format docs notebooks site wheels bench bench-gpu clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ format: $(SETUP) ## Format and fix what can be fixed automatically
 
 docs: $(SETUP) ## Write docs/reference from the code
 	$(PYTHON) docs/generate.py
+
+notebooks: $(SETUP) ## Make the notebooks in docs/notebooks of their pages, and run them
+	$(PYTHON) docs/notebooks.py
 
 site: $(SETUP) ## Build the documentation as a site into site, failing on broken links
 	$(VENV)/bin/mkdocs build --strict --quiet

@@ -145,6 +145,14 @@ def modrwkv_components() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             api=1,
+            kind="task",
+            name="recall",
+            summary="answers about streams, scored by exact match and by how long ago the answer was shown",
+            config="modrwkv_core.evaluation.config:RecallConfig",
+            implementation="modrwkv_core.evaluation.recall:RecallTask",
+        ),
+        ComponentSpec(
+            api=1,
             kind="optimizer",
             name="adamw",
             summary="AdamW",

@@ -44,6 +44,7 @@ def interleave(
     seconds: float,
     device: str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
+    calls: tuple[int, int] = (WARM_UP, MIN_ROUNDS),
 ) -> dict[Name, Timing]:
     """Measure all cases in turns.
 
@@ -53,7 +54,9 @@ def interleave(
         device: Where they compute. On a GPU a call ends when the device has finished.
         clock: What a call is timed by, in seconds: the wall clock, or processor time where other programs must not
             count.
+        calls: Of each case: how many are not measured, and how many are, at the least.
     """
+    warm_up, min_rounds = calls
 
     def timed(run: Callable[[], object]) -> float:
         _wait(device)
@@ -64,12 +67,12 @@ def interleave(
 
     _keep_freed_memory()
     for run in cases.values():
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             timed(run)
     times: dict[Name, list[float]] = {name: [] for name in cases}
     end = time.perf_counter() + seconds
     rounds = 0
-    while rounds < MIN_ROUNDS or time.perf_counter() < end:
+    while rounds < min_rounds or time.perf_counter() < end:
         rounds += 1
         for name, run in cases.items():
             times[name].append(timed(run))

@@ -63,22 +63,25 @@ class ModelSize:
         """Return the number of weights that one token needs: all but the embedding."""
         return self.block_parameters() + self.vocab_size * self.hidden_size
 
-    def llama_config(self) -> Any:
-        """Return the configuration of a Llama (transformers) with as many parameters.
+    def llama_intermediate_size(self) -> int:
+        """Return the inner dimension of the feed-forward with which a Llama has as many parameters.
 
-        The feed-forward gets what attention leaves, in multiples of 64: on GPUs, products of odd widths take several
-        times as long.
+        It gets what attention leaves, in multiples of 64: on GPUs, products of odd widths take several times as long.
         """
+        of_block = self.block_parameters() // self.num_layers
+        return 64 * round((of_block - 4 * self.hidden_size**2) / (3 * self.hidden_size * 64))
+
+    def llama_config(self) -> Any:
+        """Return the configuration of a Llama (transformers) with as many parameters."""
         from transformers import LlamaConfig
 
-        of_block = self.block_parameters() // self.num_layers
         settings: dict[str, Any] = {
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "num_hidden_layers": self.num_layers,
             "num_attention_heads": self.hidden_size // HEAD_SIZE,
             "num_key_value_heads": self.hidden_size // HEAD_SIZE,
-            "intermediate_size": 64 * round((of_block - 4 * self.hidden_size**2) / (3 * self.hidden_size * 64)),
+            "intermediate_size": self.llama_intermediate_size(),
             "max_position_embeddings": 2**20,
             "attn_implementation": "sdpa",
         }

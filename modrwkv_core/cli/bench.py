@@ -2,124 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import click
 
+from modrwkv_core.cli import bench_multimodal
+from modrwkv_core.cli.bench_options import (
+    BASELINES,
+    BATCH_SIZES,
+    DEVICE,
+    DTYPE,
+    POSITIVE,
+    SECONDS,
+    THREADS,
+    VOCAB_SIZE,
+    bench,
+    benchmark,
+    on_device,
+    shape_options,
+    size_option,
+    to_dtype,
+)
 from modrwkv_core.cli.threads import SPIN_COUNT
 from modrwkv_core.errors import ModRWKVError
 
 if TYPE_CHECKING:
-    import torch
-
     from modrwkv_core.benchmarking.report import Report
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+__all__ = ["bench", "bench_multimodal"]
 
 
-@click.group()
-def bench() -> None:
-    """Measure speed, in turns with baselines, next to the roofline bound of memory and arithmetic.
-
-    Every benchmark prints a table and describes the machine. Baselines that are not installed are listed as missing.
-    """
-
-
-def _benchmark(name: str, *options: Decorator) -> Callable[[Callable[..., Report]], click.Command]:
-    """Make a command of a function that measures: it prints the table and writes the JSON."""
-
-    def decorate(run: Callable[..., Report]) -> click.Command:
-        def measure(json_file: Path | None, **settings: Any) -> None:
-            report = run(**settings)
-            click.echo(report.table())
-            if json_file is not None:
-                report.write(json_file)
-
-        measure.__doc__ = run.__doc__
-        command: Callable[..., Any] = measure
-        decorators: list[Decorator] = [*options, JSON]
-        for option in reversed(decorators):
-            command = option(command)
-        return bench.command(name)(command)
-
-    return decorate
-
-
-def _choose_device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str:
-    import torch
-
-    if value is not None and value != "cpu" and not torch.cuda.is_available():
-        raise ModRWKVError(f"the device {value!r} is not available", hint="`modrwkv doctor` lists the devices")
-    return value or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
-    if value is not None:
-        import torch
-
-        torch.set_num_threads(value)
-
-
-def _size(default: str) -> Decorator:
-    return click.option("--size", metavar="LxD", help=f"Layers x hidden size; by default {default}.")
-
-
-def _shape(batch_size: str, tokens: str) -> Decorator:
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        command = click.option("--tokens", type=POSITIVE, help=f"Tokens of each; by default {tokens}.")(command)
-        return click.option("--batch-size", type=POSITIVE, help=f"Sequences; by default {batch_size}.")(command)
-
-    return add
-
-
-POSITIVE = click.IntRange(min=1)
-JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the result to this file.")
-SECONDS = click.option("--seconds", default=30.0, show_default=True, help="How long to measure, all cases together.")
-DEVICE = click.option("--device", callback=_choose_device, help="Where to measure; by default a GPU if there is one.")
-THREADS = click.option(
-    "--threads",
-    type=POSITIVE,
-    callback=_set_threads,
-    expose_value=False,
-    help="Threads on the CPU; by default what torch chooses.",
-)
-VOCAB_SIZE = click.option("--vocab-size", type=click.IntRange(min=2), default=65536, show_default=True)
-BATCH_SIZES = click.option(
-    "--batch-size",
-    "batch_sizes",
-    type=POSITIVE,
-    multiple=True,
-    default=(1,),
-    show_default=True,
-    help="Sequences decoded together; may be repeated.",
-)
-DTYPE = click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="By default float32, on a GPU bfloat16."
-)
-BASELINES = click.option(
-    "--baselines/--no-baselines",
-    default=True,
-    show_default=True,
-    help="Measure baselines, too. Without them the result on a GPU has the peak memory.",
-)
-
-
-def _on(device: str, cpu: Any, gpu: Any) -> Any:
-    return cpu if device == "cpu" else gpu
-
-
-def _dtype(name: str | None, device: str) -> torch.dtype:
-    import torch
-
-    dtype: torch.dtype = getattr(torch, name or _on(device, "float32", "bfloat16"))
-    return dtype
-
-
-@_benchmark(
+@benchmark(
     "wkv7",
-    _shape("1, on a GPU 8", "512, on a GPU 2048"),
+    shape_options("1, on a GPU 8", "512, on a GPU 2048"),
     click.option("--heads", type=POSITIVE, help="Heads of 64 channels; by default 12, on a GPU 32."),
     DTYPE,
     click.option("--float32-decay", is_flag=True, help="Pass the decay in float32, as the backbone does."),
@@ -145,18 +60,18 @@ def _wkv7(
     from modrwkv_core.benchmarking.wkv7 import bench_wkv7
 
     return bench_wkv7(
-        batch_size=batch_size or _on(device, 1, 8),
-        tokens=tokens or _on(device, 512, 2048),
-        heads=heads or _on(device, 12, 32),
+        batch_size=batch_size or on_device(device, 1, 8),
+        tokens=tokens or on_device(device, 512, 2048),
+        heads=heads or on_device(device, 12, 32),
         device=device,
-        dtype=_dtype(dtype, device),
+        dtype=to_dtype(dtype, device),
         seconds=seconds,
         float32_decay=float32_decay,
         states=states,
     )
 
 
-@_benchmark("wkv7-tuning", DEVICE)
+@benchmark("wkv7-tuning", DEVICE)
 def _wkv7_tuning(*, device: str) -> Report:
     """Measure the recurrence's Triton kernels under several launch parameters, on a GPU."""
     from modrwkv_core.benchmarking.wkv7_tuning import bench_wkv7_tuning
@@ -166,10 +81,10 @@ def _wkv7_tuning(*, device: str) -> Report:
     return bench_wkv7_tuning(device=device)
 
 
-@_benchmark(
+@benchmark(
     "layer",
-    _size("12x768, on a GPU 24x2048"),
-    _shape("1, on a GPU 8", "512, on a GPU 2048"),
+    size_option("12x768, on a GPU 24x2048"),
+    shape_options("1, on a GPU 8", "512, on a GPU 2048"),
     DTYPE,
     BASELINES,
     DEVICE,
@@ -191,20 +106,20 @@ def _layer(
     from modrwkv_core.benchmarking.training import bench_layer
 
     return bench_layer(
-        ModelSize.parse(size or _on(device, "12x768", "24x2048"), 8),
-        batch_size=batch_size or _on(device, 1, 8),
-        tokens=tokens or _on(device, 512, 2048),
+        ModelSize.parse(size or on_device(device, "12x768", "24x2048"), 8),
+        batch_size=batch_size or on_device(device, 1, 8),
+        tokens=tokens or on_device(device, 512, 2048),
         device=device,
-        dtype=_dtype(dtype, device),
+        dtype=to_dtype(dtype, device),
         seconds=seconds,
         baselines=baselines,
     )
 
 
-@_benchmark(
+@benchmark(
     "train",
-    _size("4x256, on a GPU 24x1024"),
-    _shape("4, on a GPU 8", "256, on a GPU 4096"),
+    size_option("4x256, on a GPU 24x1024"),
+    shape_options("4, on a GPU 8", "256, on a GPU 4096"),
     click.option("--vocab-size", type=click.IntRange(min=2), help="By default 512, on a GPU 65536."),
     DTYPE,
     click.option(
@@ -238,11 +153,11 @@ def _train(
     from modrwkv_core.benchmarking.training import bench_train
 
     return bench_train(
-        ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size or _on(device, 512, 65536)),
-        batch_size=batch_size or _on(device, 4, 8),
-        tokens=tokens or _on(device, 256, 4096),
+        ModelSize.parse(size or on_device(device, "4x256", "24x1024"), vocab_size or on_device(device, 512, 65536)),
+        batch_size=batch_size or on_device(device, 4, 8),
+        tokens=tokens or on_device(device, 256, 4096),
         device=device,
-        dtype=_dtype(dtype, device),
+        dtype=to_dtype(dtype, device),
         seconds=seconds,
         baselines=baselines,
         activation_checkpointing=activation_checkpointing,
@@ -250,74 +165,9 @@ def _train(
     )
 
 
-@_benchmark(
-    "multimodal-train",
-    _size("4x256, on a GPU 24x1024"),
-    click.option(
-        "--encoder-size", metavar="LxD", help="Layers x hidden size of the encoder; by default 2x128, on a GPU 12x768."
-    ),
-    click.option("--image-size", type=POSITIVE, help="Height and width of images; by default 128, on a GPU 384."),
-    click.option("--batch-size", type=POSITIVE, help="Conversations of a step; by default 4, on a GPU 16."),
-    click.option(
-        "--modality", type=click.Choice(["image", "audio"]), default="image", show_default=True, help="What they show."
-    ),
-    click.option(
-        "--train",
-        type=click.Choice(["align", "finetune"]),
-        default="finetune",
-        show_default=True,
-        help="What learns: compressor and adapter, or the backbone, too.",
-    ),
-    click.option("--workers", type=click.IntRange(min=0), help="Of our loader; by default 1, on a GPU 12."),
-    click.option("--steps", type=POSITIVE, help="Of a turn; by default 4, on a GPU 50."),
-    DTYPE,
-    BASELINES,
-    DEVICE,
-    THREADS,
-    SECONDS,
-)
-def _multimodal_train(
-    *,
-    size: str | None,
-    encoder_size: str | None,
-    image_size: int | None,
-    batch_size: int | None,
-    modality: Literal["image", "audio"],
-    train: Literal["align", "finetune"],
-    workers: int | None,
-    steps: int | None,
-    dtype: str | None,
-    baselines: bool,
-    device: str,
-    seconds: float,
-) -> Report:
-    """Measure training on synthetic images or sounds, from their files to optimizer steps, and the loader alone."""
-    from modrwkv_core.benchmarking.multimodal import bench_multimodal_train
-    from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
-    from modrwkv_core.benchmarking.sizes import ModelSize
-
-    vocab_size = _on(device, 320, 65536)
-    return bench_multimodal_train(
-        MultimodalSize(
-            backbone=ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size),
-            encoder=ModelSize.parse(encoder_size or _on(device, "2x128", "12x768"), vocab_size),
-            image_size=image_size or _on(device, 128, 384),
-            batch_size=batch_size or _on(device, 4, 16),
-        ),
-        modality=modality,
-        train=train,
-        workers=_on(device, 1, 12) if workers is None else workers,
-        steps=steps or _on(device, 4, 50),
-        device=device,
-        dtype=_dtype(dtype, device),
-        seconds=seconds,
-        baselines=baselines,
-    )
-
-
-@_benchmark(
+@benchmark(
     "engine",
-    _size("4x256, on a GPU 24x1024"),
+    size_option("4x256, on a GPU 24x1024"),
     click.option(
         "--streams",
         type=POSITIVE,
@@ -326,7 +176,7 @@ def _multimodal_train(
         show_default=True,
         help="Answers generated together; may be repeated.",
     ),
-    click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
+    click.option("--tokens", type=POSITIVE, default=256, show_default=True, help="Tokens of each answer."),
     click.option(
         "--memory-tokens",
         type=click.IntRange(min=0),
@@ -349,17 +199,20 @@ def _engine(
     device: str,
     seconds: float,
 ) -> Report:
-    """Measure answers that are generated together, and questions about one picture with and without a prefix cache."""
+    """Measure answers that are generated together, and questions about one picture with and without a prefix cache.
+
+    The picture has 384 x 384 pixels and becomes 288 tokens.
+    """
     from modrwkv_core.benchmarking.engine import bench_engine
     from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    vocab_size = _on(device, 320, 65536)
+    vocab_size = on_device(device, 320, 65536)
     return bench_engine(
         MultimodalSize(
-            backbone=ModelSize.parse(size or _on(device, "4x256", "24x1024"), vocab_size),
-            encoder=ModelSize.parse(_on(device, "4x256", "12x768"), vocab_size),
-            image_size=_on(device, 128, 384),
+            backbone=ModelSize.parse(size or on_device(device, "4x256", "24x1024"), vocab_size),
+            encoder=ModelSize.parse(on_device(device, "4x256", "12x768"), vocab_size),
+            image_size=384,  # 288 tokens
             batch_size=1,
         ),
         streams=streams,
@@ -371,9 +224,9 @@ def _engine(
     )
 
 
-@_benchmark(
+@benchmark(
     "server",
-    _size("4x256, on a GPU 24x1024"),
+    size_option("4x256, on a GPU 24x1024"),
     click.option("--streams", type=POSITIVE, default=16, show_default=True, help="Clients that ask at the same time."),
     click.option("--slots", type=POSITIVE, default=16, show_default=True, help="Answers that are written at a time."),
     click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
@@ -401,7 +254,7 @@ def _server(
     from modrwkv_core.benchmarking.sizes import ModelSize
 
     return bench_server(
-        ModelSize.parse(size or _on(device, "4x256", "24x1024"), _on(device, 320, 65536)),
+        ModelSize.parse(size or on_device(device, "4x256", "24x1024"), on_device(device, 320, 65536)),
         streams=streams,
         slots=slots,
         tokens=tokens,
@@ -412,9 +265,9 @@ def _server(
     )
 
 
-@_benchmark(
+@benchmark(
     "server-baselines",
-    _size("12x768, on a GPU 24x1024"),
+    size_option("12x768, on a GPU 24x1024"),
     click.option(
         "--clients",
         type=POSITIVE,
@@ -437,7 +290,7 @@ def _server_baselines(
     from modrwkv_core.benchmarking.sizes import ModelSize
 
     return bench_server_baselines(
-        ModelSize.parse(size or _on(device, "12x768", "24x1024"), 65536),
+        ModelSize.parse(size or on_device(device, "12x768", "24x1024"), 65536),
         clients=clients,
         tokens=tokens,
         weights=weights,
@@ -446,9 +299,9 @@ def _server_baselines(
     )
 
 
-@_benchmark(
+@benchmark(
     "prefill",
-    _size("12x768, on a GPU 24x2048"),
+    size_option("12x768, on a GPU 24x2048"),
     VOCAB_SIZE,
     click.option("--tokens", type=POSITIVE, default=512, show_default=True, help="Length of the prompt."),
     DEVICE,
@@ -460,31 +313,31 @@ def _prefill(*, size: str | None, vocab_size: int, tokens: int, device: str, sec
     from modrwkv_core.benchmarking.prefill import bench_prefill
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    model_size = ModelSize.parse(size or _on(device, "12x768", "24x2048"), vocab_size)
+    model_size = ModelSize.parse(size or on_device(device, "12x768", "24x2048"), vocab_size)
     return bench_prefill(model_size, tokens=tokens, device=device, seconds=seconds)
 
 
-@_benchmark("decode", _size("12x768, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS, SECONDS)
+@benchmark("decode", size_option("12x768, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS, SECONDS)
 def _decode(*, size: str | None, vocab_size: int, batch_sizes: tuple[int, ...], device: str, seconds: float) -> Report:
     """Measure decoding token by token."""
     from modrwkv_core.benchmarking.decode import bench_decode
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    model_size = ModelSize.parse(size or _on(device, "12x768", "24x2048"), vocab_size)
+    model_size = ModelSize.parse(size or on_device(device, "12x768", "24x2048"), vocab_size)
     return bench_decode(model_size, batch_sizes=batch_sizes, device=device, seconds=seconds)
 
 
-@_benchmark("accuracy", _size("4x256, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS)
+@benchmark("accuracy", size_option("4x256, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS)
 def _accuracy(*, size: str | None, vocab_size: int, batch_sizes: tuple[int, ...], device: str) -> Report:
     """Measure the relative errors of the recurrence and of decoding."""
     from modrwkv_core.benchmarking.accuracy import bench_accuracy
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    model_size = ModelSize.parse(size or _on(device, "4x256", "24x2048"), vocab_size)
+    model_size = ModelSize.parse(size or on_device(device, "4x256", "24x2048"), vocab_size)
     return bench_accuracy(model_size, batch_sizes=batch_sizes, device=device)
 
 
-@_benchmark("linear", THREADS, SECONDS)
+@benchmark("linear", THREADS, SECONDS)
 def _linear(*, seconds: float) -> Report:
     """Measure linear layers on the CPU, for few rows and for sparse inputs."""
     from modrwkv_core.benchmarking.linear import bench_linear
@@ -492,9 +345,9 @@ def _linear(*, seconds: float) -> Report:
     return bench_linear(seconds=seconds)
 
 
-@_benchmark(
+@benchmark(
     "busy",
-    _size("12x768"),
+    size_option("12x768"),
     VOCAB_SIZE,
     click.option(
         "--spin-count",
@@ -520,7 +373,7 @@ def _busy(
     return bench_busy(ModelSize.parse(size or "12x768", vocab_size), settings, threads=threads, seconds=seconds)
 
 
-@_benchmark("startup", SECONDS)
+@benchmark("startup", SECONDS)
 def _startup(*, seconds: float) -> Report:
     """Measure the processor time that commands take to start, beside their budgets."""
     from modrwkv_core.benchmarking.startup import bench_startup
@@ -528,7 +381,7 @@ def _startup(*, seconds: float) -> Report:
     return bench_startup(seconds=seconds)
 
 
-@_benchmark("processors", SECONDS)
+@benchmark("processors", SECONDS)
 def _processors(*, seconds: float) -> Report:
     """Measure how fast one core prepares images and sound for each installed encoder, beside the budgets."""
     from modrwkv_core.benchmarking.processors import bench_processors

@@ -179,9 +179,9 @@ class ConversationEncoder:
             stream.write(opening(self.tokenizer))
             yield stream.take_segment(is_last=True)
 
-    def answer(self, text: str) -> list[int]:
-        """Encode ``text`` as all that the assistant says in a turn, with the turn's end."""
-        return [*self._text(text, Turn("assistant", (Text(text),)), 0), *self._closing]
+    def answer(self, text: str, *, end: bool = True) -> list[int]:
+        """Encode ``text`` as all that the assistant says in a turn, with the turn's end unless ``end`` is false."""
+        return [*self._text(text, Turn("assistant", (Text(text),)), 0), *(self._closing if end else ())]
 
     def query(self, turns: Sequence[Turn], head: str | None = None) -> Sample:
         """Encode ``turns``, the last of which is the user's, and a query after them.

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from modrwkv_core.drawing import Drawing
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.evaluation.drawing import Drawing
 from modrwkv_core.evaluation.plots import draw_forecast, draw_signal
 from modrwkv_core.evaluation.results import format_interval, format_margin
 from modrwkv_core.interfaces.forecast import Continuation, Forecast

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from modrwkv_core.evaluation.normalization import Normalization
 from modrwkv_core.interfaces.config import MetricConfig, Metrics, TaskConfig
 
 __all__ = [
+    "AnswerTaskConfig",
     "BitsPerByteConfig",
     "CharacterErrorRateConfig",
     "ContinuousRankedProbabilityScoreConfig",
@@ -25,6 +26,7 @@ __all__ = [
     "PerplexityConfig",
     "PerplexityTaskConfig",
     "PopeConfig",
+    "RecallConfig",
     "TranscriptMetricConfig",
     "VqaAccuracyConfig",
     "WeightedQuantileLossConfig",
@@ -165,7 +167,17 @@ class CoverageConfig(MetricConfig):
         return self
 
 
-class ExactMatchConfig(TaskConfig):
+class AnswerTaskConfig(TaskConfig):
+    """Base of tasks that ask all but the last turn of each record; the text of the last turn is the true answer."""
+
+    metrics: Metrics = (ExactMatchMetricConfig(),)
+    """What answers are scored by, the most important first."""
+
+    max_tokens: int = Field(default=32, ge=1)
+    """Longest answer, in tokens."""
+
+
+class ExactMatchConfig(AnswerTaskConfig):
     """Asks all but the last turn of each record; the text of the last turn is the true answer.
 
     If the record is annotated with ``answers``, all of them count as true. ``baseline_data`` gives the questions and
@@ -175,11 +187,24 @@ class ExactMatchConfig(TaskConfig):
 
     type: Literal["exact_match"] = "exact_match"
 
-    metrics: Metrics = (ExactMatchMetricConfig(),)
-    """What answers are scored by, the most important first."""
 
-    max_tokens: int = Field(default=32, ge=1)
-    """Longest answer, in tokens."""
+class RecallConfig(AnswerTaskConfig):
+    """Asks as ``exact_match`` does, and also scores answers by how long ago what they are about was shown.
+
+    That is an annotation of the record: ``distance``, the number of items of a stream after the one that the last
+    question is about, as the sources ``needle`` and ``photo_stream`` count them.
+    """
+
+    type: Literal["recall"] = "recall"
+
+    edges: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (4, 16, 64, 256, 1024)
+    """Distances, rising, at which a new group begins; the first group begins at 0."""
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> Self:
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError(f"`edges` must rise, but are {', '.join(map(str, self.edges))}")
+        return self
 
 
 class ForecastTaskConfig(TaskConfig):

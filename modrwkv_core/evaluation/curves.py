@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from modrwkv_core.evaluation.drawing import INK, STYLE, Drawing, accents, to_drawing
+from modrwkv_core.drawing import INK, STYLE, Drawing, accents, to_drawing
 
 __all__ = ["draw_losses", "draw_metrics"]
 

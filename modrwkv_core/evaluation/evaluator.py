@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
@@ -109,7 +110,8 @@ def run_task(
                 SampleResult(sample.record.key, sample.group, prediction, sample.truth, correct, statistics)
             )
         progress(len(samples))
-    named = {group: scored.scores() for group, scored in groups.items() if group is not None and len(groups) > 1}
+    several = [group for group in groups if group is not None] if len(groups) > 1 else []
+    named = {group: groups[group].scores() for group in sorted(several, key=_natural)}
 
     def shown(indices: Iterable[int]) -> tuple[Example, ...]:
         chosen = ((task.data[index], outcomes[index]) for index in indices)
@@ -124,6 +126,12 @@ def run_task(
         shown(_errors(outcomes, metrics[0], task.config.errors)),
         tuple(outcomes),
     )
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return what sorts names by the numbers in them."""
+    words = re.findall(r"\d+|\D+", name)
+    return [(word.isdecimal(), int(word) if word.isdecimal() else 0, word) for word in words]
 
 
 def _errors(outcomes: Sequence[SampleResult], metric: Metric[Any], count: int) -> list[int]:

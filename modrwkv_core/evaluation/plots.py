@@ -14,7 +14,7 @@ import PIL.Image
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from modrwkv_core.evaluation.drawing import ACCENTS, INK, STYLE, Drawing, data_uri, to_drawing
+from modrwkv_core.drawing import ACCENTS, INK, STYLE, Drawing, data_uri, to_drawing
 from modrwkv_core.evaluation.spectrogram import FLOOR, decibels
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modrwkv_core.evaluation.drawing import ACCENTS, INK, STYLE, Drawing, to_drawing
+from modrwkv_core.drawing import ACCENTS, INK, STYLE, Drawing, to_drawing
 from modrwkv_core.evaluation.page import write_page
 from modrwkv_core.evaluation.report import REPORT
 from modrwkv_core.experiments.comparison import Comparison, TrialRow

@@ -62,18 +62,17 @@ class Job:
     def start(self, session: Session, prefill: Prefill) -> None:
         """Make ready for reading and drawing, in a slot."""
         request, model = self.request, session.model
+        # A text that is continued as it is has no template.
+        plain = request.prompt is not None
         self.sampler = Sampler(
             request.sampling,
             vocab_size=model.backbone.vocab_size,
-            banned=session.banned,
+            banned=session.banned_in_text if plain else session.banned,
             constraint=request.constraint,
             top_logprobs=request.top_logprobs,
         )
-        # A text that is continued as it is has no template.
-        self._text = (
-            session.answer_text(request.stop) if request.prompt is None else AnswerText(model.tokenizer, request.stop)
-        )
-        self._ends = session.ends
+        self._text = AnswerText(model.tokenizer, request.stop) if plain else session.answer_text(request.stop)
+        self._ends = session.ends_of_text if plain else session.ends
         self.prefill = prefill
 
     @property

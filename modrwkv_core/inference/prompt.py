@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -78,24 +78,29 @@ class Prompt:
 
     def _make(self) -> Iterator[PromptSegment]:
         request, session = self._request, self._session
-        tokenizer = session.model.tokenizer
         if self._variant is not None:
             self.hash = PrefixHash(f"{session.model_digest}|{self._variant}")
         before = list(request.state.pending) if request.state is not None else []
         if request.prompt is not None:
-            with guard(tokenizer.origin, "encode()"):
-                ids = before + tokenizer.encode(request.prompt)
+            ids = before + self._plain(request.prompt)
             if not ids:
                 raise DataError("the prompt is empty", hint="give at least one character to continue")
             yield self._segment(ids, (), is_last=True)
             return
         if before:  # an answer, which is a turn to be closed
-            closing = session.model.template.closing(tokenizer)
+            closing = session.model.template.closing(session.model.tokenizer)
             before = [token for token in before if token not in session.ends] + closing
         for segment in session.conversations.prompt_segments(request.turns, PREFILL_CHUNK):
             media = tuple(placed.shifted(len(before)) for placed in segment.media)
             yield self._segment(before + segment.ids.tolist(), media, segment.is_last)
             before = []
+
+    def _plain(self, prompt: str | Sequence[int]) -> list[int]:
+        if not isinstance(prompt, str):
+            return list(prompt)
+        tokenizer = self._session.model.tokenizer
+        with guard(tokenizer.origin, "encode()"):
+            return tokenizer.encode(prompt)
 
     def _segment(self, ids: list[int], media: tuple[PlacedMedia, ...], is_last: bool) -> PromptSegment:
         tokenizer = self._session.model.tokenizer

@@ -36,7 +36,8 @@ class Request:
         state: What was read before; None begins anew.
         keep_state: Whether :meth:`~modrwkv_core.inference.generation.Generation.snapshot` returns the state after the
             answer, whose memory is then taken for as long as the generation is held.
-        prompt: A text that is continued as it is, without a template, in the place of ``turns``.
+        prompt: A text, or its tokens, that is continued as it is, without a template, in the place of ``turns``. The
+            answer ends where the text does: at the id 0, or where a turn ends.
 
     Raises:
         ModRWKVError: A value is out of its range.
@@ -55,7 +56,7 @@ class Request:
     session: str | None = None
     state: Snapshot | None = None
     keep_state: bool = False
-    prompt: str | None = None
+    prompt: str | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -6,8 +6,8 @@ B = conversations asked together, D = hidden size of the backbone, V = vocabular
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -97,8 +97,11 @@ class Session:
             self.token_head(None)  # so that weights that cannot be stored are refused now
         self.conversations = conversation_encoder(model, max_tokens=None)
         self.ends = model.template.ends(model.tokenizer)
-        banned = ({0} | model.tokenizer.special.all()) - self.ends
-        self.banned = torch.tensor(sorted(banned), device=model.device)
+        special = model.tokenizer.special
+        self.banned = torch.tensor(sorted(({0} | special.all()) - self.ends), device=model.device)
+        self.ends_of_text = frozenset({0, special.turn_end})
+        """The ids that end a text which is continued without the chat template."""
+        self.banned_in_text = torch.tensor(sorted(special.all() - self.ends_of_text), device=model.device)
 
     @classmethod
     def load(
@@ -169,11 +172,11 @@ class Session:
                 return
         yield from _content(text.finish())
 
-    def generate_batch(self, requests: Sequence[Request], settings: EngineSettings | None = None) -> list[Answer]:
+    def generate_batch(self, requests: Iterable[Request], settings: EngineSettings | None = None) -> list[Answer]:
         """Answer any number of requests in an engine, as many at a time as it has slots.
 
         Args:
-            requests: What is asked.
+            requests: What is asked; taken as there is room in the engine's queue.
             settings: Of the engine.
 
         Returns:
@@ -232,46 +235,74 @@ class Session:
         head: str | None = None,
         *,
         chat: bool = True,
+        end: bool = True,
     ) -> list[LogLikelihood]:
         """Return how likely each text is after its conversation.
 
         Args:
             conversations: One for each text; one that stands several times is read once.
-            texts: Each is the assistant's whole turn, of which the end is scored too. Without the chat template, it
-                goes on from where the conversation's text ends.
+            texts: Each is the assistant's whole turn. Without the chat template, it goes on from where the
+                conversation's text ends.
             head: Name of the token head; None takes the only one.
             chat: Whether the chat template is used. Otherwise a conversation is the text of its turns, from the
                 beginning of a text, for which the id 0 stands as in the training of the RWKV-7 models; it may be empty.
+            end: Whether the end of the assistant's turn is scored too.
 
         Raises:
             ModRWKVError: The model has no token head, or several and none was named.
             DataError: A conversation cannot be read, or a text is empty.
         """
-        token_head = self.token_head(head)[0]
         if not all(texts):
             raise DataError("an empty text has no likelihood", hint="leave empty texts out")
-        ids = [self.conversations.answer(text) if chat else self._encode(text) for text in texts]
-        if not ids:
-            return []
+        encode = partial(self.conversations.answer, end=end) if chat else self._encode
         distinct = {id(turns): turns for turns in conversations}
         prompts = [
             self.conversations.prompt_segments(turns, PREFILL_CHUNK, think=False)
             if chat
-            else iter([self._plain(turns)])
+            else _token_segments(self._plain(turns))
             for turns in distinct.values()
         ]
         places = {name: place for place, name in enumerate(distinct)}
         rows = [places[id(turns)] for turns in conversations]
+        return self._likelihoods(prompts, rows, [encode(text) for text in texts], head)
+
+    def token_log_likelihoods(
+        self, contexts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], head: str | None = None
+    ) -> list[LogLikelihood]:
+        """Return how likely the tokens of each continuation are after those of its context, without the chat template.
+
+        Args:
+            contexts: Ids, one list for each continuation; equal ones are read once.
+            continuations: Ids.
+            head: Name of the token head; None takes the only one.
+
+        Raises:
+            ModRWKVError: The model has no token head, or several and none was named.
+            DataError: A context or a continuation is empty.
+        """
+        if not all(map(len, contexts)) or not all(map(len, continuations)):
+            raise DataError("an empty context or continuation has no likelihood", hint="begin contexts with the id 0")
+        keys = [tuple(ids) for ids in contexts]
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        return self._likelihoods(list(map(_token_segments, places)), [places[key] for key in keys], continuations, head)
+
+    def _likelihoods(
+        self, prompts: Sequence[Iterator[Sample]], rows: Sequence[int], texts: Sequence[Sequence[int]], head: str | None
+    ) -> list[LogLikelihood]:
+        token_head = self.token_head(head)[0]
+        if not texts:
+            return []
         logits_BV, state = self._prefill(prompts, head)
         self._require_finite(logits_BV)
-        return continuation_likelihoods(self.model.backbone, token_head, logits_BV[rows], state.select(rows), ids)
+        return continuation_likelihoods(
+            self.model.backbone, token_head, logits_BV[list(rows)], state.select(list(rows)), texts
+        )
 
-    def _plain(self, turns: Sequence[Turn]) -> Sample:
+    def _plain(self, turns: Sequence[Turn]) -> list[int]:
         parts = [part for turn in turns for part in turn.parts]
         if not all(isinstance(part, Text) for part in parts):
             raise DataError("plain text holds no media and no targets", hint="score it with the chat template")
-        ids = torch.tensor([0, *self._encode("".join(part.text for part in parts if isinstance(part, Text)))])
-        return Sample("text", ids, torch.full_like(ids, IGNORE), (), {})
+        return [0, *self._encode("".join(part.text for part in parts if isinstance(part, Text)))]
 
     def _encode(self, text: str) -> list[int]:
         with guard(self.model.tokenizer.origin, "encode()"):
@@ -450,6 +481,12 @@ class Session:
             component=f"backbone/{self.loaded.manifest.backbone.type}",
             hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
         )
+
+
+def _token_segments(ids: Sequence[int]) -> Iterator[Sample]:
+    for start in range(0, len(ids), PREFILL_CHUNK):
+        chunk = torch.tensor(ids[start : start + PREFILL_CHUNK])
+        yield Sample("text", chunk, torch.full_like(chunk, IGNORE), (), {})
 
 
 def _content(pieces: Sequence[Piece]) -> Iterator[str]:

@@ -76,13 +76,16 @@ class Asked:
         return ToolReader(self.functions, self.must_call)
 
 
-async def prepare(context: Context, body: ChatRequest, past: Snapshot | None = None) -> Asked:
+async def prepare(
+    context: Context, body: ChatRequest, past: Snapshot | None = None, *, keep_state: bool = False
+) -> Asked:
     """Read a request.
 
     Args:
         context: What answers it.
         body: The request.
         past: What the model read before it.
+        keep_state: Whether the state after the answer is wanted.
 
     Raises:
         APIError: The server does not allow it, or cannot do it.
@@ -116,6 +119,7 @@ async def prepare(context: Context, body: ChatRequest, past: Snapshot | None = N
             priority=body.priority,
             session=body.session,
             state=past,
+            keep_state=keep_state,
             deadline_s=context.settings.limits.request_seconds,
         )
         for index in range(body.n)

@@ -38,13 +38,14 @@ def responses_router(context: Context) -> APIRouter:
         """Answer a text or a conversation."""
         previous = body.previous_response_id
         past = None if previous is None else context.responses.get(previous, body.model)
-        asked = await prepare(context, _as_chat(body), past)
+        is_stored = body.store is not False
+        asked = await prepare(context, _as_chat(body), past, keep_state=is_stored)
         answers = await ask(asked.model, asked.requests)
         events = await started(http, answers)
         writer = ResponseWriter(body)
 
         def keep() -> None:
-            if body.store is not False:
+            if is_stored:
                 context.responses.keep(writer.id, body.model, answers.generations[0].snapshot())
 
         written = _written(writer, asked, events, keep)

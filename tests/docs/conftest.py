@@ -5,53 +5,20 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
-import os
-import re
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt
-
-
-class Block(NamedTuple):
-    """A fenced block of a page.
-
-    Attributes:
-        language: The word after the fence.
-        content: What it holds.
-        file: The file that it belongs into, if the paragraph before it ends with that file's name and a colon.
-        line: Where it begins in the page, from 1.
-    """
-
-    language: str
-    content: str
-    file: str | None
-    line: int
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """Yield the blocks of ``page``."""
-    before = ""
-    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
-        if token.type == "inline":
-            before = token.content
-        elif token.type == "fence":
-            assert token.map is not None
-            named = re.search(r"`([\w./-]+\.\w+)`:$", before)
-            yield Block(token.info, token.content, named[1] if named else None, token.map[0] + 1)
-            before = ""
+from page_blocks import Block, blocks, environment
 
 
 class Reader:
     """Follows pages in a folder.
 
     ``sh`` blocks run in a shell in which every command must succeed, ``python`` blocks in one namespace. A ``text``
-    block after one of them is what it prints, with ``...`` for anything. What ``pip install`` installs lands in the
-    folder, without its dependencies and without a network.
+    block after one of them is what it prints, with ``...`` for anything.
 
     Args:
         folder: Where the reader stands.
@@ -59,18 +26,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MODRWKV_")}
-        self.environment |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "installed"),
-            "PIP_TARGET": str(folder / "installed"),
-            "PIP_NO_DEPS": "1",
-            "PIP_NO_INDEX": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",  # pip's spelling of: do not isolate
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
+        self.environment = environment(folder)
 
     def follow(self, page: Path) -> None:
         """Do all that ``page`` says."""

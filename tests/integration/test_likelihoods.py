@@ -48,6 +48,30 @@ def test_plain_text_is_read_from_the_beginning_of_a_text(session: Session) -> No
     assert last.total == pytest.approx(float(each[5:].sum()), rel=1e-4)
 
 
+def test_tokens_are_as_likely_as_their_text(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = session.model.tokenizer.encode
+    [plain] = session.log_likelihoods([(Turn("user", (Text("in my"),)),)], [" palm"], chat=False)
+    [end] = session.log_likelihoods([()], ["x"], chat=False)
+    contexts, continuations = [[0, *encode("in my")], [0], [0, *encode("in my")]], [" palm", "x", " p"]
+    found = session.token_log_likelihoods(contexts, [encode(text) for text in continuations])
+    assert [one.total for one in found[:2]] == pytest.approx([plain.total, end.total], rel=1e-4)
+    # In segments of few tokens, the same.
+    monkeypatch.setattr("modrwkv_core.inference.session.PREFILL_CHUNK", 2)
+    again = session.token_log_likelihoods(contexts, [encode(text) for text in continuations])
+    assert [one.total for one in again] == pytest.approx([one.total for one in found], rel=1e-4)
+
+
+def test_the_end_of_an_answer_is_scored_on_demand(session: Session) -> None:
+    ids = session.conversations.prompt(SHORT).ids.tolist()
+    answer, end = session.model.tokenizer.encode("ja"), session.model.tokenizer.special.turn_end
+    whole, begun = (session.log_likelihoods([SHORT], ["ja"], end=scored) for scored in (True, False))
+    [expected] = session.token_log_likelihoods([ids], [answer])
+    [closing] = session.token_log_likelihoods([[*ids, *answer]], [[end]])
+    assert begun[0].total == pytest.approx(expected.total, rel=1e-4)
+    assert whole[0].total == pytest.approx(expected.total + closing.total, rel=1e-4)
+    assert (begun[0].tokens, whole[0].tokens) == (2, 3)
+
+
 def test_what_greedy_decoding_gives_is_greedy(session: Session) -> None:
     state_text = session.answer([SHORT], 3)[0]
     rows = session.log_likelihoods([SHORT, SHORT], ["x" if state_text[:1] != "x" else "y", "zzz"])
@@ -68,4 +92,7 @@ def test_what_cannot_be_scored_is_refused(session: Session) -> None:
         session.log_likelihoods([SHORT], [""])
     with pytest.raises(DataError, match="plain text holds no media"):
         session.log_likelihoods([QUESTION], ["up"], chat=False)
+    for contexts, continuations in ([[]], [[1]]), ([[0]], [[]]):
+        with pytest.raises(DataError, match="an empty context or continuation"):
+            session.token_log_likelihoods(contexts, continuations)
     assert session.log_likelihoods([], []) == []

@@ -92,6 +92,44 @@ def test_align_trains_less_and_baselines_can_be_left_out(tmp_path: Path) -> None
     assert report["settings"]["trains"] == "align"
 
 
+def test_costs_of_multimodal_prompts_are_compared_and_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("modrwkv_transformer")
+    sizes = ["--size", "1x64", "--encoder-size", "1x64", "--image-size", "32"]
+    grid = ["--contexts", "16,32", "--pictures", "1,99", "--batches", "1,2", "--plots", str(tmp_path / "plots")]
+    report, output = measure(tmp_path, "multimodal", *sizes, *grid, "--device", "cpu", "--seconds", "0")
+    rows = {
+        (row["work"], row["name"], row["context"], row["pictures"], row["batch_size"]): row for row in report["rows"]
+    }
+    cells = [(16, 1, 1), (32, 1, 1), (32, 99, 1), (16, 1, 2)]
+    works = ("prefill", "decoding", "training step")
+    assert rows.keys() == {(work, name, *cell) for work in works for name in ("rwkv7", "transformer") for cell in cells}
+    for (work, _, context, pictures, batch_size), row in rows.items():
+        assert row["status"] == ("no room" if pictures == 99 else "measured")
+        assert row["energy_joules"] is None
+        if pictures == 1:
+            assert row["tokens"] == batch_size * (8 if work == "decoding" else context)
+            assert row["best_seconds"] <= row["median_seconds"]
+            assert row["rounds"] >= 3
+    ours, theirs = (
+        int(report["settings"][f"parameters of {name}"].replace(",", "")) for name in ("rwkv7", "transformer")
+    )
+    assert ours == pytest.approx(theirs, rel=0.1)
+    assert "no room: the pictures leave no token for a question" in output
+    assert "time of prefill over context: " in output
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
+        "batch-size.svg",
+        "context.svg",
+        "pictures.svg",
+    ]
+
+
+@pytest.mark.parametrize("values", ["512,", "0", "2,many"])
+def test_lists_of_other_things_are_refused(values: str) -> None:
+    result = CliRunner().invoke(bench, ["multimodal", "--contexts", values])
+    assert result.exit_code == 2
+    assert "is not a list of positive whole numbers" in result.stderr
+
+
 def test_linear_layers_are_compared_with_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "CASES", [(1, 32, 64, 1.0), (70, 64, 32, 0.25)])
     report, _ = measure(tmp_path, "linear", "--threads", "1", "--seconds", "0")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modrwkv_core.drawing import Drawing
 from modrwkv_core.evaluation.curves import draw_losses, draw_metrics
-from modrwkv_core.evaluation.drawing import Drawing
 from modrwkv_core.evaluation.plots import draw_forecast, draw_signal
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform

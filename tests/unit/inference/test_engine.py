@@ -100,6 +100,7 @@ def test_a_request_that_cannot_be_read_ends_alone(session: Session) -> None:
 
 def endless(session: Session) -> None:
     session.banned = session.banned.new_tensor([*session.banned.tolist(), *session.ends])
+    session.banned_in_text = session.banned.new_tensor([*session.banned_in_text.tolist(), *session.ends_of_text])
 
 
 def test_a_cancelled_request_frees_its_slot(session: Session) -> None:
@@ -258,7 +259,20 @@ def test_a_text_is_continued_as_it_is(session: Session, greedy: Greedy) -> None:
     endless(session)
     with Engine(session) as engine:
         answer = engine.submit(Request(prompt="Once upon", max_tokens=6)).result(PATIENCE)
-    assert list(answer.tokens) == greedy(session.model.tokenizer.encode("Once upon"), 6)
+        ids = [0, *session.model.tokenizer.encode("Once upon")]
+        begun = engine.submit(Request(prompt=ids, max_tokens=6)).result(PATIENCE)
+    assert list(answer.tokens) == greedy(ids[1:], 6)
+    assert list(begun.tokens) == greedy(ids, 6)
+
+
+@pytest.mark.parametrize("end", [0, "turn_end"])
+def test_a_continued_text_ends_where_a_text_or_a_turn_ends(session: Session, end: int | str) -> None:
+    token = end if isinstance(end, int) else session.model.tokenizer.special.turn_end
+    others = [other for other in range(session.model.backbone.vocab_size) if other != token]
+    session.banned_in_text = session.banned.new_tensor(others)
+    with Engine(session) as engine:
+        answer = engine.submit(Request(prompt="Once upon", max_tokens=6)).result(PATIENCE)
+    assert (answer.text, answer.finish_reason) == ("", "stop")
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

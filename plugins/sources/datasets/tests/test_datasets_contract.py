@@ -67,5 +67,19 @@ class TestAishell(SourceContract):
         (root / "transcript" / "aishell_transcript_v0.8.txt").write_text("".join(lines))
 
 
+class TestPhotoStream(SourceContract):
+    plugin = "modrwkv_datasets.plugin"
+    name = "photo_stream"
+    configs = ({"count": 3}, {"count": 3, "part": "test", "photos": 6, "min_photos": 2, "turns": 3})
+
+    def write(self, folder: Path) -> None:
+        (folder / "cifar10_photos").mkdir()
+        for part in ("train", "test"):
+            with zipfile.ZipFile(folder / "cifar10_photos" / f"{part}.zip", "w") as archive:
+                for kind in ("cat", "dog", "ship"):
+                    for number in range(10):
+                        archive.writestr(f"{kind}/{number:04}.jpg", f"{part} {kind} {number}")
+
+
 def test_configuration_never_loads_torch() -> None:
     assert not import_in_subprocess("modrwkv_datasets.config").packages & HEAVY

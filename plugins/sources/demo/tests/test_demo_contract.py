@@ -26,6 +26,15 @@ class TestMeasuredSeries(Synthesized):
     configs = ({"part": "test", "series": ["sunspots"], "context_length": 32, "horizon": 8},)
 
 
+class TestNeedle(Synthesized):
+    name = "needle"
+    configs = (
+        {"count": 4},
+        {"count": 3, "part": "test", "media": "image", "items": 5, "min_items": 2, "needles": 3, "questions": 2},
+        {"count": 3, "media": "audio", "items": 3},
+    )
+
+
 del Synthesized  # pytest would collect it
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import DataPath, SourceConfig
 
-__all__ = ["AishellConfig", "EasyVqaConfig", "FsddConfig", "LibriSpeechConfig", "LibriSpeechSplit", "Part"]
+__all__ = [
+    "AishellConfig",
+    "EasyVqaConfig",
+    "FsddConfig",
+    "LibriSpeechConfig",
+    "LibriSpeechSplit",
+    "Part",
+    "PhotoQuestion",
+    "PhotoStreamConfig",
+]
 
 Part: TypeAlias = Literal["train", "valid", "test"]
 
@@ -101,3 +110,47 @@ class AishellConfig(SourceConfig):
 
     prompt: str = ""
     """What the user says after the recording."""
+
+
+PhotoQuestion: TypeAlias = Literal["after", "before", "first", "count", "seen"]
+
+
+class PhotoStreamConfig(SourceConfig):
+    """Questions about streams of shuffled photographs of ten classes, as about the shots of a video."""
+
+    source: Literal["photo_stream"] = "photo_stream"
+
+    path: DataPath = Field(default=Path("cifar10_photos"), validate_default=True)
+    """Folder with ``train.zip`` and ``test.zip``, photographs ``{class}/{name}.jpg``."""
+
+    part: Part = "train"
+    """``test`` is the official test set; ``valid`` is held back from the training photographs."""
+
+    holdout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the training photographs of each class that ``valid`` holds: the last ones."""
+
+    count: int = Field(default=1000, ge=1)
+    """Number of streams."""
+
+    photos: int = Field(default=16, ge=2)
+    """Photographs of a stream."""
+
+    min_photos: int | None = Field(default=None, ge=2)
+    """Photographs of the shortest stream: lengths are then drawn evenly on a logarithmic scale up to ``photos``. Null:
+    all streams have ``photos``."""
+
+    questions: tuple[PhotoQuestion, ...] = Field(default=("after", "before", "first", "count", "seen"), min_length=1)
+    """What is asked: the class right ``after`` or ``before`` one that is shown once, which of two comes ``first``, how
+    many of one there are (``count``), or whether one was ``seen``."""
+
+    turns: int = Field(default=1, ge=1)
+    """Questions about a stream."""
+
+    seed: int = Field(default=0, ge=0)
+    """Another seed gives other streams and questions."""
+
+    @model_validator(mode="after")
+    def _lengths_are_a_range(self) -> Self:
+        if self.min_photos is not None and self.min_photos > self.photos:
+            raise ValueError(f"`min_photos` must not be above `photos`, but {self.min_photos} is above {self.photos}")
+        return self

@@ -7,7 +7,7 @@ from modrwkv_core.plugin import ComponentSpec, hookimpl
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the sources ``aishell``, ``easy_vqa``, ``fsdd`` and ``librispeech``."""
+    """Return the sources ``aishell``, ``easy_vqa``, ``fsdd``, ``librispeech`` and ``photo_stream``."""
     return [
         ComponentSpec(
             api=1,
@@ -42,5 +42,13 @@ def modrwkv_components() -> list[ComponentSpec]:
             config="modrwkv_datasets.config:LibriSpeechConfig",
             implementation="modrwkv_datasets.librispeech:LibriSpeechSource",
             paper="Librispeech, Panayotov et al., ICASSP 2015",
+        ),
+        ComponentSpec(
+            api=1,
+            kind="source",
+            name="photo_stream",
+            summary="questions about streams of shuffled photographs, such as CIFAR-10's",
+            config="modrwkv_datasets.config:PhotoStreamConfig",
+            implementation="modrwkv_datasets.photo_stream:PhotoStreamSource",
         ),
     ]

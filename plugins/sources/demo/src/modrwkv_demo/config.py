@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import SourceConfig
 
-__all__ = ["DigitsQaConfig", "KeypadTonesConfig", "MeasuredSeriesConfig", "Part"]
+__all__ = ["NAMES", "DigitsQaConfig", "KeypadTonesConfig", "MeasuredSeriesConfig", "NeedleConfig", "Part"]
 
 Part: TypeAlias = Literal["train", "test"]
 
@@ -76,3 +76,48 @@ class MeasuredSeriesConfig(SourceConfig):
 
     stride: int = Field(default=1, ge=1)
     """Points from one window to the next."""
+
+
+NAMES: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""What the needles of a stream are called; one token in any tokenizer."""
+
+
+class NeedleConfig(SourceConfig):
+    """Long streams of digits, some of which have a name and are asked for at the end: a test of memory.
+
+    All other digits are filler of the same look or sound. How far the needles lie from the stream's end is drawn evenly
+    on a logarithmic scale.
+    """
+
+    source: Literal["needle"] = "needle"
+
+    part: Part = "train"
+    """The parts are made from different random numbers, and of images also from different scans."""
+
+    count: int = Field(default=1000, ge=1)
+    """Number of streams."""
+
+    media: Literal["text", "image", "audio"] = "text"
+    """How digits are shown: written, as scanned digits, or as tones of a telephone's keypad."""
+
+    items: int = Field(default=64, ge=1)
+    """Digits of a stream, needles included."""
+
+    min_items: int | None = Field(default=None, ge=1)
+    """Digits of the shortest stream: lengths are then drawn evenly on a logarithmic scale up to ``items``, which makes
+    learning easier. Null: all streams have ``items``."""
+
+    needles: int = Field(default=1, ge=1, le=len(NAMES))
+    """Digits that have a name; all of a stream that has no more."""
+
+    questions: int = Field(default=1, ge=1, le=len(NAMES))
+    """Needles that are asked for, one after the other; all of them if there are no more."""
+
+    seed: int = Field(default=0, ge=0)
+    """Another seed gives other streams."""
+
+    @model_validator(mode="after")
+    def _lengths_are_a_range(self) -> Self:
+        if self.min_items is not None and self.min_items > self.items:
+            raise ValueError(f"`min_items` must not be above `items`, but {self.min_items} is above {self.items}")
+        return self

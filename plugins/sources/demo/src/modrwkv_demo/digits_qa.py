@@ -11,13 +11,44 @@ from sklearn.datasets import load_digits
 from modrwkv_core.interfaces.record import Media, Record, Text, Turn
 from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.source import Source
-from modrwkv_demo.config import DigitsQaConfig
+from modrwkv_demo.config import DigitsQaConfig, Part
 
-__all__ = ["DigitsQaSource"]
+__all__ = ["DigitsQaSource", "Scans"]
 
 TEST_DIGITS: Final = 360
 WHICH: Final = "Which digit is this?"
 FULL_INK: Final = 16.0
+
+
+class Scans:
+    """The scanned digits of a part.
+
+    Args:
+        part: ``test`` holds the last :data:`TEST_DIGITS`, ``train`` all before them.
+
+    Attributes:
+        first: Number of the first scan.
+        labels: The digits, in order.
+    """
+
+    def __init__(self, part: Part) -> None:
+        digits = load_digits()
+        border = len(digits.target) - TEST_DIGITS
+        chosen = slice(border, None) if part == "test" else slice(border)
+        self.first: int = chosen.start or 0
+        self.labels: list[int] = digits.target[chosen].tolist()
+        self._pixels: NDArray[np.float64] = digits.images[chosen]
+        self._places = [np.flatnonzero(digits.target[chosen] == digit) for digit in range(10)]
+
+    def image(self, place: int, scale: int) -> Image:
+        """Draw a scan as dark ink on white paper, each of its pixels ``scale`` pixels wide."""
+        scan = np.kron(self._pixels[place], np.ones((scale, scale)))
+        paper = np.rint(255.0 * (1.0 - scan / FULL_INK)).astype(np.uint8)
+        return Image(np.repeat(paper[..., None], 3, axis=2))
+
+    def draw(self, digit: int, random: np.random.Generator, scale: int) -> Image:
+        """Draw one of the scans of a digit at random."""
+        return self.image(int(random.choice(self._places[digit])), scale)
 
 
 class DigitsQaSource(Source[DigitsQaConfig]):
@@ -28,34 +59,24 @@ class DigitsQaSource(Source[DigitsQaConfig]):
 
     def __init__(self, config: DigitsQaConfig) -> None:
         super().__init__(config)
-        digits = load_digits()
-        border = len(digits.target) - TEST_DIGITS
-        chosen = slice(border, None) if config.part == "test" else slice(border)
-        self._first = chosen.start or 0
-        self._scans: NDArray[np.float64] = digits.images[chosen]
-        self._labels: list[int] = digits.target[chosen].tolist()
+        self._scans = Scans(config.part)
         self._groups = -(-4 // config.turns) if config.questions == "all" else 1
 
     def __len__(self) -> int:
-        return len(self._labels) * self._groups
+        return len(self._scans.labels) * self._groups
 
     def __getitem__(self, index: int) -> Record:
         place, group = divmod(index, self._groups)
-        number = self._first + place
-        asked = _questions(self._labels[place], np.random.default_rng([self.config.seed, number]))
+        number = self._scans.first + place
+        asked = _questions(self._scans.labels[place], np.random.default_rng([self.config.seed, number]))
         if self.config.questions == "which":
             asked = [(question, answer) for question, answer in asked if question == WHICH]
         turns: list[Turn] = []
         for question, answer in asked[group * self.config.turns : (group + 1) * self.config.turns]:
-            parts = (Text(question),) if turns else (Media("image", self._picture(place)), Text(question))
+            picture = Media("image", self._scans.image(place, self.config.scale))
+            parts = (Text(question),) if turns else (picture, Text(question))
             turns += [Turn("user", parts), Turn("assistant", (Text(answer),))]
         return Record(f"digits_qa: digit {number}, question {group + 1}", tuple(turns))
-
-    def _picture(self, place: int) -> Image:
-        """Draw dark ink on white paper."""
-        scan = np.kron(self._scans[place], np.ones((self.config.scale, self.config.scale)))
-        paper = np.rint(255.0 * (1.0 - scan / FULL_INK)).astype(np.uint8)
-        return Image(np.repeat(paper[..., None], 3, axis=2))
 
 
 def _questions(digit: int, random: np.random.Generator) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.interfaces.source import Source
 from modrwkv_demo.config import KeypadTonesConfig
 
-__all__ = ["KEYS", "KeypadTonesSource"]
+__all__ = ["KEYS", "KeypadTonesSource", "recording"]
 
 KEYS: Final = "123456789*0#"
 LOW_HZ: Final = (697.0, 770.0, 852.0, 941.0)
@@ -47,14 +47,14 @@ class KeypadTonesSource(Source[KeypadTonesConfig]):
         )
         keys = "".join(KEYS[place] for place in random.integers(len(KEYS), size=count))
         question = "Which key was pressed?" if count == 1 else "Which keys were pressed?"
-        sound = Media("audio", Waveform(_recording(keys, self.config.rate, random), self.config.rate))
+        sound = Media("audio", Waveform(recording(keys, self.config.rate, random), self.config.rate))
         return Record(
             f"keypad_tones: {self.config.part} recording {index}",
             (Turn("user", (sound, Text(question))), Turn("assistant", (Text(keys),))),
         )
 
 
-def _recording(keys: str, rate: int, random: np.random.Generator) -> NDArray[np.float32]:
+def recording(keys: str, rate: int, random: np.random.Generator) -> NDArray[np.float32]:
     """Synthesize key strokes with pauses around them: ``[samples]`` within full scale."""
     pieces = [_pause(rate, random)]
     for key in keys:

@@ -7,7 +7,7 @@ from modrwkv_core.plugin import ComponentSpec, hookimpl
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the sources ``digits_qa``, ``keypad_tones`` and ``measured_series``."""
+    """Return the sources ``digits_qa``, ``keypad_tones``, ``measured_series`` and ``needle``."""
     return [
         ComponentSpec(
             api=1,
@@ -32,5 +32,14 @@ def modrwkv_components() -> list[ComponentSpec]:
             summary="windows of statsmodels' measured series: sunspots, carbon dioxide, El Nino",
             config="modrwkv_demo.config:MeasuredSeriesConfig",
             implementation="modrwkv_demo.measured_series:MeasuredSeriesSource",
+        ),
+        ComponentSpec(
+            api=1,
+            kind="source",
+            name="needle",
+            summary="named digits in long streams of text, images or sounds, asked for at the end",
+            config="modrwkv_demo.config:NeedleConfig",
+            implementation="modrwkv_demo.needle:NeedleSource",
+            paper="Zoology, arXiv 2312.04927",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Drawings for pages: images in ``data:`` addresses, with words for those who cannot see them.
+"""Drawings for pages and files: images in ``data:`` addresses, with words for those who cannot see them.
 
 Drawings are SVG, made with matplotlib's object interface. What is drawn in the color of the ink follows the reader's
 light or dark color scheme.
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from matplotlib.figure import Figure
 from pydantic import StringConstraints
 
-__all__ = ["ACCENTS", "INK", "STYLE", "Drawing", "accents", "data_uri", "to_drawing"]
+__all__ = ["ACCENTS", "INK", "STYLE", "Drawing", "accents", "data_uri", "to_drawing", "to_svg"]
 
 INK: Final = "#010203"  # stands for the reader's text color until the SVG is written
 ACCENTS: Final = ("#3f7fdb", "#dd6b20", "#1c9a84", "#9566d6", "#c9497c", "#8a8f1d")
@@ -62,14 +62,19 @@ def accents(count: int) -> list[str]:
     return [ACCENTS[index % len(ACCENTS)] for index in range(count)]
 
 
-def to_drawing(figure: Figure, alt: str) -> Drawing:
-    """Return a figure as SVG, with its description in words."""
+def to_svg(figure: Figure) -> str:
+    """Return a figure as SVG."""
     file = io.StringIO()
     figure.savefig(file, format="svg", dpi=160, transparent=True, metadata={"Date": None})
     ink = "<style>svg{color:#1b1d22}@media(prefers-color-scheme:dark){svg{color:#e4e6ea}}</style>"
     svg = file.getvalue().replace(INK, "currentColor").replace("</metadata>", f"</metadata>{ink}", 1)
     assert ink in svg
-    return Drawing(data_uri("image/svg+xml", io.BytesIO(svg.encode())), alt)
+    return svg
+
+
+def to_drawing(figure: Figure, alt: str) -> Drawing:
+    """Return a figure as SVG, with its description in words."""
+    return Drawing(data_uri("image/svg+xml", io.BytesIO(to_svg(figure).encode())), alt)
 
 
 def data_uri(kind: str, file: io.BytesIO) -> str:

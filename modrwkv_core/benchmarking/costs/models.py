@@ -1,0 +1,116 @@
+"""The models that are compared: one encoder, compressor and adapter, on two backbones of equal size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
+from modrwkv_core.benchmarking.sizes import HEAD_SIZE
+from modrwkv_core.data.batch import Batch
+from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.state import State
+from modrwkv_core.manifest.load import LoadedManifest, load_manifest
+from modrwkv_core.model.assemble import assemble
+from modrwkv_core.model.run import RunFolder
+from modrwkv_core.training.context import RunContext
+from modrwkv_core.training.counts import BatchCounts
+from modrwkv_core.training.phase import PhaseRun
+from modrwkv_core.training.plan import PhasePlan
+from modrwkv_core.training.world import World
+
+__all__ = ["DECODED", "Contender", "manifests"]
+
+DECODED: Final = 8  # tokens that a call of decoding takes
+
+
+def manifests(folder: Path, size: MultimodalSize, dtype: torch.dtype) -> dict[str, LoadedManifest]:
+    """Write the manifest of our model and derive that of the Transformer, by name.
+
+    Args:
+        folder: Exists and is empty.
+        size: Of the models.
+        dtype: Of training's passes.
+
+    Raises:
+        PluginError: The Transformer is not installed.
+    """
+    precision = str(dtype).removeprefix("torch.")
+    ours = write_run(folder, size, modality="image", train="finetune", precision=precision, workers=0)
+    backbone = json.dumps(_transformer(size))
+    return {"rwkv7": ours, "transformer": load_manifest(folder / "manifest.json", [f"backbone={backbone}"])}
+
+
+def _transformer(size: MultimodalSize) -> dict[str, Any]:
+    """Return the section of a Llama of as many parameters."""
+    heads = size.backbone.hidden_size // HEAD_SIZE
+    return {
+        "type": "transformer",
+        "init": "scratch",
+        "architecture": "llama",
+        "num_layers": size.backbone.num_layers,
+        "hidden_size": size.backbone.hidden_size,
+        "num_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": HEAD_SIZE,
+        "intermediate_size": size.backbone.llama_intermediate_size(),
+        "rope_theta": 1e4,
+        "rope_scaling": {},
+        "tie_embeddings": False,
+    }
+
+
+class Contender:
+    """A model that answers, and another one of the same sizes that learns, with ``modrwkv train``'s own steps.
+
+    Args:
+        loaded: The manifest.
+        folder: For the run.
+        device: Where to compute.
+        dtype: Of the weights of the backbone that answers.
+    """
+
+    def __init__(self, loaded: LoadedManifest, folder: Path, device: str, dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        self.model = assemble(loaded, pretrained=False).to(device).eval()
+        self.model.backbone.to(dtype)
+        self.decoder: Decoder = self.model.backbone.decoder()
+        context = RunContext(
+            loaded, RunFolder(folder), World(0, 1, torch.device(device)), progress_bar=False, pretrained=False
+        )
+        context.model.to(device)
+        self._context = context
+        self._phase = PhaseRun(context, PhasePlan.of(context, context.manifest.phases[0]), None)
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the backbone."""
+        return sum(parameter.numel() for parameter in self.model.backbone.parameters())
+
+    def warm_up(self, batch: Batch) -> None:
+        """Do everything once, so that what libraries set up counts as no call's."""
+        self.decode(self.prefill(batch))
+        self.train(batch)
+
+    @torch.inference_mode()
+    def prefill(self, batch: Batch) -> State:
+        """Read prompts up to the logits of the next token; return the state after them."""
+        hidden, state = self.model.prefill(batch)
+        self.model.backbone.logits(hidden)
+        return state
+
+    @torch.inference_mode()
+    def decode(self, state: State) -> None:
+        """Decode :data:`DECODED` tokens of each sequence greedily."""
+        ids = torch.ones(state.batch_size, dtype=torch.int64, device=self.model.device)
+        with self.decoder.start(state) as decoding:
+            for _ in range(DECODED):
+                ids = decoding.step(ids).argmax(-1)
+
+    def train(self, batch: Batch) -> None:
+        """Take an optimizer step."""
+        counts = BatchCounts.of(self._context.model, (batch,), self._context.world)
+        self._phase.take_step((batch.to(self._context.device),), counts)
