@@ -1,0 +1,1 @@
+"""The adapter ``linear``: one linear layer."""
