@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("triton", reason="Triton is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_interpreted_kernels_agree_with_float64(interpreted):
     assert interpreted("fused_check.py") == {"cases": 13, "beyond": {}}

@@ -17,6 +17,7 @@ from modrwkv_core.cli.main import run_program
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "serve.md"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_a_reader_serves_a_model(
     tmp_path: Path, tiny_manifest: Callable[..., Path], follow: Callable[[Path, Path], None]

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from modrwkv_core.model.run import RunFolder
@@ -15,6 +16,7 @@ from modrwkv_core.training.loggers import read_metrics
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 def test_a_reader_trains_with_parts_of_their_own(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(DOCS / "how-to" / "training-plugins.md", tmp_path)
     folder = RunFolder(tmp_path / "runs/lion")

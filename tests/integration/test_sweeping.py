@@ -75,7 +75,19 @@ def test_a_killed_sweep_goes_on_bit_by_bit(tiny_manifest: Callable[..., Path], t
     assert "loss or gradient is not finite" in page
 
 
-@pytest.mark.parametrize("name", ["compressor", "adapter", "encoder", "convergence", "long_context", "grid_compressor", "reading_order", "adapter_kind"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "compressor",
+        "adapter",
+        "encoder",
+        "convergence",
+        "long_context",
+        "grid_compressor",
+        "reading_order",
+        "adapter_kind",
+    ],
+)
 def test_every_combination_of_the_examples_fits_together(name: str) -> None:
     loaded = load_sweep(ROOT / f"examples/experiments/{name}.yaml")
     base = check_space(loaded, [])

@@ -207,6 +207,7 @@ def test_a_distribution_is_for_the_cores_that_keep_their_promises(core: str, bou
     assert _bounds(Version(core)) == bounds
 
 
+@pytest.mark.slow
 def test_distributions_pass_their_own_tests(workshop: Any) -> None:
     # `plugins check` runs the encoder's tests of ecg_patches, in another test.
     others = (workshop.project(name) / "tests" for name in workshop.whole() if name != "ecg_patches")

@@ -11,6 +11,7 @@ from modrwkv_core.backbones.rwkv7.graph_decoder import GraphDecoder
 from modrwkv_core.errors import ComponentError
 
 
+@pytest.mark.slow
 def test_rows_that_come_and_go_equal_the_backbone_when_interpreted(run_check: Any) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     found = run_check("tests/unit/backbones/graph_decoder_check.py", "cpu", TRITON_INTERPRET="1")

@@ -97,7 +97,7 @@ def test_curves_that_touch_cross_where_they_touch() -> None:
 def test_the_memory_of_a_call_is_what_it_touches() -> None:
     result, growth = peak_growth(lambda: torch.ones(2**24).sum().item(), "cpu")
     assert result == 2**24
-    assert 2**26 <= growth < 2**26 + 2**24
+    assert abs(growth - 2**26) < 2**24, "the kernel counts pages of threads in batches"
     assert peak_growth(lambda: None, "cpu")[1] < 2**24
 
 

@@ -63,7 +63,7 @@ def test_baselines_can_be_left_out_and_a_step_profiled(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("modality", ["image", "audio"])
+@pytest.mark.parametrize("modality", ["image", pytest.param("audio", marks=pytest.mark.slow)])
 def test_training_on_media_is_compared_with_baselines(modality: str, tmp_path: Path) -> None:
     sizes = ["--size", "1x64", "--encoder-size", "1x64", "--image-size", "32", "--batch-size", "2", "--steps", "1"]
     report, output = measure(
@@ -92,6 +92,7 @@ def test_align_trains_less_and_baselines_can_be_left_out(tmp_path: Path) -> None
     assert report["settings"]["trains"] == "align"
 
 
+@pytest.mark.slow
 def test_costs_of_multimodal_prompts_are_compared_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("modrwkv_transformer")
     sizes = ["--size", "1x64", "--encoder-size", "1x64", "--image-size", "32"]

@@ -109,7 +109,7 @@ def read(folder: Path, seconds: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(
     ("short", "long"),
-    [(200, 600), pytest.param(300, 7200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
+    [(100, 420), pytest.param(300, 7200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
     ids=["minutes", "two_hours"],
 )
 def test_memory_does_not_grow_with_the_film(tmp_path: Path, short: int, long: int) -> None:
