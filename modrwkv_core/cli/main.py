@@ -11,10 +11,10 @@ from typing import Any, TextIO
 
 import click
 
+from modrwkv_core.cli.discovered import discovered
 from modrwkv_core.cli.threads import limit_spinning
 from modrwkv_core.errors import ModRWKVError, PluginError
 from modrwkv_core.interfaces.guard import blame
-from modrwkv_core.registry import discover
 
 __all__ = ["main", "run_program"]
 
@@ -24,7 +24,7 @@ class Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return [command.spec.name for command in discover().commands()]
+        return [command.spec.name for command in discovered(ctx).commands()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """Import one command.
@@ -32,7 +32,7 @@ class Program(click.Group):
         Raises:
             PluginError: There is no such command, or its plugin is broken.
         """
-        registry = discover()
+        registry = discovered(ctx)
         command = registry.command(cmd_name)
         if isinstance(command, click.Command):
             return command
@@ -49,7 +49,9 @@ class Program(click.Group):
         try:
             return super().invoke(ctx)
         except BaseException as error:
-            origins = [entry.origin for entry in discover().commands() if entry.spec.name == ctx.invoked_subcommand]
+            origins = [
+                entry.origin for entry in discovered(ctx).commands() if entry.spec.name == ctx.invoked_subcommand
+            ]
             passing = (
                 click.ClickException,
                 click.Abort,
@@ -64,7 +66,7 @@ class Program(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write names and summaries from the plugins' records, without importing any command."""
         with formatter.section("Commands"):
-            formatter.write_dl([(command.spec.name, command.spec.summary) for command in discover().commands()])
+            formatter.write_dl([(command.spec.name, command.spec.summary) for command in discovered(ctx).commands()])
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,9 +10,10 @@ import click
 
 from modrwkv_core.cli import authoring
 from modrwkv_core.cli.diagnosis import diagnose
+from modrwkv_core.cli.discovered import discovered
 from modrwkv_core.errors import PluginError
 from modrwkv_core.plugin import KINDS, ComponentSpec, Kind
-from modrwkv_core.registry import Plugin, Registry, discover
+from modrwkv_core.registry import Plugin, Registry
 from modrwkv_core.registry.hints import known
 from modrwkv_core.registry.installed import canonical
 
@@ -29,9 +30,10 @@ plugins.add_command(authoring.check)
 @plugins.command(name="list")
 @click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def list_plugins(kind: Kind | None, as_json: bool) -> None:
+@click.pass_context
+def list_plugins(context: click.Context, kind: Kind | None, as_json: bool) -> None:
     """List the installed plugins and their components."""
-    found = discover().plugins
+    found = discovered(context).plugins
     listed = [plugin for plugin in found if kind is None or _components(plugin, kind)]
     if as_json:
         click.echo(json.dumps([_as_json(plugin, kind) for plugin in listed], indent=2, ensure_ascii=False))
@@ -46,12 +48,13 @@ def list_plugins(kind: Kind | None, as_json: bool) -> None:
 @plugins.command()
 @click.argument("name")
 @click.option("--list", "list_models", is_flag=True, help="List the models that the component NAME knows, one a line.")
-def info(name: str, list_models: bool) -> None:
+@click.pass_context
+def info(context: click.Context, name: str, list_models: bool) -> None:
     """Describe the plugin or the component NAME.
 
     A plugin is named by its distribution, a component by its name, kind/name or distribution/name.
     """
-    registry = discover()
+    registry = discovered(context)
     if list_models:
         _list_models(registry, name)
         return
