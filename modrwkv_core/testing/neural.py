@@ -131,10 +131,10 @@ class NeuralContract(ComponentContract):
         ]
         assert not loose, f"tensors that are neither parameters nor buffers: {', '.join(loose)}; use register_buffer"
 
-    def test_number_formats(self, settings: Mapping[str, Any]) -> None:
+    def test_dtypes(self, settings: Mapping[str, Any]) -> None:
         """The component works in float64 and bfloat16 after ``.to(dtype)``, with the same results.
 
-        Remedy: cast inputs to the weights' format and create no tensor of a fixed one.
+        Remedy: cast inputs to the dtype of the weights and create no tensor of a fixed one.
         """
         expected = self.outputs(self.made(settings))
         for dtype, tolerance in ((torch.float64, SAME), (torch.bfloat16, BFLOAT16)):

@@ -146,7 +146,7 @@ def test_one_mistake_fails_its_check_and_no_other(broken: Broken, adapter: type[
         (TooWide, "dims_and_lengths_are_those_of_the_configuration"),
         (OwnDice, "seed_decides_the_weights"),
         (Restless, "evaluation_repeats_itself"),
-        (SingleOnly, "number_formats"),
+        (SingleOnly, "dtypes"),
         (Exploding, "outputs_are_finite"),
     ],
 )
