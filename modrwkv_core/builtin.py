@@ -233,6 +233,16 @@ def modrwkv_components() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             kind="augmentation",
+            name="flip",
+            summary="a series and its targets times -1",
+            config="modrwkv_core.augmentations.config:FlipConfig",
+            implementation="modrwkv_core.augmentations.series:Flip",
+            modality="series",
+            paper="Iwana & Uchida, PLOS ONE 16(7), 2021",
+            api=1,
+        ),
+        ComponentSpec(
+            kind="augmentation",
             name="tsmix",
             summary="a weighted mean of a series and others of its source, with their targets",
             config="modrwkv_core.augmentations.config:TSMixConfig",
