@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.config import ForecastHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.config import ForecastHeadConfig, TokenHeadConfig, TranscriptHeadConfig
 from modrwkv_core.interfaces.signals import TimeSeries
 
-__all__ = ["ForecastConfig", "LanguageModelConfig"]
+__all__ = ["CtcConfig", "ForecastConfig", "LanguageModelConfig"]
 
 DECILES: Final = tuple(tenths / 10 for tenths in range(1, 10))
 MEDIAN: Final = 0.5
@@ -23,6 +23,21 @@ class LanguageModelConfig(TokenHeadConfig):
     """The next token, by the backbone's own output projection."""
 
     type: Literal["lm"] = "lm"
+
+
+class CtcConfig(TranscriptHeadConfig):
+    """The words of a medium, each token at one of its vectors, in order, by connectionist temporal classification.
+
+    Beside ``lm`` it teaches the encoder to hear: with its loss the model cannot learn the words by heart and ignore the
+    sound. It needs at least as many vectors as tokens; a medium with fewer has a loss of zero.
+
+    Source: Graves et al., ICML 2006; beside a decoder as in Watanabe et al., arXiv 1609.06773.
+    """
+
+    type: Literal["ctc"] = "ctc"
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the hidden vectors that training sets to zero before the projection."""
 
 
 class ForecastConfig(ForecastHeadConfig):

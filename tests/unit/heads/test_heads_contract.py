@@ -14,6 +14,12 @@ class TestLanguageModel(HeadContract):
     name = "lm"
 
 
+class TestCtc(HeadContract):
+    plugin = "modrwkv_core.builtin"
+    name = "ctc"
+    configs = ({"modality": "audio"}, {"modality": "features", "dropout": 0.3, "loss_weight": 0.5})
+
+
 class TestForecast(HeadContract):
     plugin = "modrwkv_core.builtin"
     name = "forecast"
