@@ -122,6 +122,15 @@ def modrwkv_components() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             api=1,
+            kind="source",
+            name="synthetic_series",
+            summary="series drawn from Gaussian processes of random kernels, to pre-train forecasts on",
+            config="modrwkv_core.data.sources.config:SyntheticSeriesConfig",
+            implementation="modrwkv_core.data.sources.synthetic_series:SyntheticSeriesSource",
+            paper="KernelSynth of Chronos, Ansari et al., arXiv 2403.07815",
+        ),
+        ComponentSpec(
+            api=1,
             kind="task",
             name="exact_match",
             summary="answers to held-out questions, scored by exact match",
