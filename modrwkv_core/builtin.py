@@ -40,6 +40,15 @@ def modrwkv_components() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             api=1,
+            kind="head",
+            name="ctc",
+            summary="the words of a medium, aligned with its vectors (connectionist temporal classification)",
+            config="modrwkv_core.heads.config:CtcConfig",
+            implementation="modrwkv_core.heads.ctc:CtcHead",
+            paper="Connectionist Temporal Classification, Graves et al., ICML 2006",
+        ),
+        ComponentSpec(
+            api=1,
             kind="tokenizer",
             name="world",
             summary="the RWKV World vocabulary, 65,529 entries, greedy longest match",

@@ -23,7 +23,7 @@ from modrwkv_core.data.token_stream import Segment, TokenStream
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
-from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig, TranscriptHeadConfig
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
@@ -76,7 +76,8 @@ class ConversationEncoder:
         self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
         self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
-        self.predicts_tokens = any(isinstance(config, TokenHeadConfig) for config in heads.values())
+        of_words = TokenHeadConfig, TranscriptHeadConfig
+        self.predicts_tokens = any(isinstance(config, of_words) for config in heads.values())
 
     def sample(self, record: Record, draw: Draw | None = None) -> Sample:
         """Encode ``record`` for training.
