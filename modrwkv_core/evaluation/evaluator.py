@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any, Protocol
 
@@ -124,7 +125,11 @@ def run_task(
         named,
         shown(draw(len(outcomes), task.config.examples)),
         shown(_errors(outcomes, metrics[0], task.config.errors)),
-        tuple(outcomes),
+        tuple(
+            outcomes
+            if task.config.save_predictions
+            else (replace(one, prediction=None, truth=None) for one in outcomes)
+        ),
     )
 
 
