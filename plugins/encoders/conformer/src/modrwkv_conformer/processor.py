@@ -40,7 +40,7 @@ class LogMelProcessor(Processor[ConformerConfig, Waveform]):
         window = config.rate // 40
         self.spectrogram = MelSpectrogram(
             config.rate,
-            n_fft=1 << (2 * window - 1).bit_length(),
+            n_fft=1 << (window - 1).bit_length(),
             win_length=window,
             hop_length=config.hop,
             n_mels=config.mel_bins,
