@@ -108,7 +108,7 @@ def modrwkv_components() -> list[ComponentSpec]:
             api=1,
             kind="source",
             name="text",
-            summary="plain texts, to score: lines, articles or the whole of a file, or JSON Lines",
+            summary="plain texts: lines, articles or the whole of a file, or JSON Lines",
             config="modrwkv_core.data.sources.config:TextConfig",
             implementation="modrwkv_core.data.sources.text:TextSource",
         ),

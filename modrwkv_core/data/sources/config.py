@@ -150,7 +150,7 @@ class WebDatasetConfig(SourceConfig):
 
 
 class TextConfig(SourceConfig):
-    """Plain texts, to score: the task `perplexity` reads them without the chat template."""
+    """Plain texts, to learn and to score; neither training nor the task `perplexity` adds a chat template."""
 
     source: Literal["text"] = "text"
 

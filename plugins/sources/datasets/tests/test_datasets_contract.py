@@ -1,6 +1,10 @@
+import io
 import json
 import zipfile
 from pathlib import Path
+
+import numpy as np
+import PIL.Image
 
 from modrwkv_core.testing import SourceContract
 from modrwkv_core.testing.import_cost import HEAVY, import_in_subprocess
@@ -79,6 +83,23 @@ class TestPhotoStream(SourceContract):
                 for kind in ("cat", "dog", "ship"):
                     for number in range(10):
                         archive.writestr(f"{kind}/{number:04}.jpg", f"{part} {kind} {number}")
+
+
+class TestPhotoGrid(SourceContract):
+    plugin = "modrwkv_datasets.plugin"
+    name = "photo_grid"
+    configs = ({"mirror": True, "turns": 4}, {"count": 5, "part": "test", "grid": 1}, {"part": "valid", "holdout": 0.5})
+
+    def write(self, folder: Path) -> None:
+        (folder / "cifar10_photos").mkdir()
+        random = np.random.default_rng(0)
+        for part in ("train", "test"):
+            with zipfile.ZipFile(folder / "cifar10_photos" / f"{part}.zip", "w") as archive:
+                for kind in ("cat", "dog", "ship"):
+                    for number in range(6):
+                        file = io.BytesIO()
+                        PIL.Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(file, "JPEG")
+                        archive.writestr(f"{kind}/{number:04}.jpg", file.getvalue())
 
 
 def test_configuration_never_loads_torch() -> None:

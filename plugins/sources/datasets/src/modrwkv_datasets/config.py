@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from modrwkv_core.interfaces.config import DataPath, SourceConfig
 
 __all__ = [
+    "GRID_QUESTIONS",
     "AishellConfig",
     "EasyVqaConfig",
     "FsddConfig",
     "LibriSpeechConfig",
     "LibriSpeechSplit",
     "Part",
+    "PhotoGridConfig",
+    "PhotoGridQuestion",
     "PhotoQuestion",
     "PhotoStreamConfig",
 ]
@@ -160,4 +164,56 @@ class PhotoStreamConfig(SourceConfig):
     def _lengths_are_a_range(self) -> Self:
         if self.min_photos is not None and self.min_photos > self.photos:
             raise ValueError(f"`min_photos` must not be above `photos`, but {self.min_photos} is above {self.photos}")
+        return self
+
+
+PhotoGridQuestion: TypeAlias = Literal["what", "corner", "beside", "count", "seen"]
+
+GRID_QUESTIONS: Final[Mapping[int, tuple[PhotoGridQuestion, ...]]] = {
+    1: ("what",),
+    2: ("corner", "beside", "count", "seen"),
+}
+
+
+class PhotoGridConfig(SourceConfig):
+    """Questions about photographs of ten classes, one by one or four in a square."""
+
+    source: Literal["photo_grid"] = "photo_grid"
+
+    path: DataPath = Field(default=Path("cifar10_photos"), validate_default=True)
+    """Folder with ``train.zip`` and ``test.zip``, photographs of one size ``{class}/{name}.jpg``."""
+
+    part: Part = "train"
+    """``test`` is the official test set; ``valid`` is held back from the training photographs."""
+
+    holdout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the training photographs of each class that ``valid`` holds: the last ones."""
+
+    count: int | None = Field(default=None, ge=1)
+    """Number of images. Null: as many as it takes to show each photograph once. Each round through all photographs
+    has an order of its own."""
+
+    grid: Literal[1, 2] = 2
+    """Photographs in each row and column of an image."""
+
+    questions: tuple[PhotoGridQuestion, ...] | None = Field(default=None, min_length=1)
+    """What is asked: of a single photograph, ``what`` it shows; of four, which class is in a ``corner``, or ``beside``
+    one that is shown once (left, right, above, below), how many show one (``count``), or whether any does (``seen``).
+    Null: all that the grid allows."""
+
+    turns: int = Field(default=1, ge=1)
+    """Questions about an image, at most; none is asked twice."""
+
+    mirror: bool = False
+    """Whether half of the photographs, drawn at random, are mirrored before they are put in their places."""
+
+    seed: int = Field(default=0, ge=0)
+    """Another seed gives other images and questions."""
+
+    @model_validator(mode="after")
+    def _questions_fit_the_grid(self) -> Self:
+        allowed = GRID_QUESTIONS[self.grid]
+        for question in self.questions or ():
+            if question not in allowed:
+                raise ValueError(f"`questions` of a grid of {self.grid} are {', '.join(allowed)}, not {question}")
         return self

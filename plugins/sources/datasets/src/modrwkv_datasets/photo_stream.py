@@ -6,17 +6,17 @@ folders of their classes.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
-from modrwkv_datasets.archive import member_names, read_member
+from modrwkv_datasets.archive import read_member
 from modrwkv_datasets.config import PhotoQuestion, PhotoStreamConfig
+from modrwkv_datasets.photographs import members_by_class
 
 __all__ = ["Asked", "PhotoStreamSource", "ask"]
 
@@ -41,19 +41,9 @@ class PhotoStreamSource(Source[PhotoStreamConfig]):
 
     def __init__(self, config: PhotoStreamConfig) -> None:
         super().__init__(config)
-        self._archive = config.path / ("test.zip" if config.part == "test" else "train.zip")
-        by_class: defaultdict[str, list[str]] = defaultdict(list)
-        for name in sorted(member_names(self._archive)):
-            folder, _, file = name.rpartition("/")
-            if file and folder:
-                by_class[folder.rpartition("/")[2]].append(name)
-        self._photos = {kind: _of_part(names, config) for kind, names in sorted(by_class.items())}
-        if len(self._photos) < 2 or not all(self._photos.values()):
-            raise DataError(
-                f"{self._archive} needs photographs of two classes or more, in folders named after them",
-                component=f"source/{config.source}",
-                hint="is data_root the right folder, and `holdout` neither too small nor too large?",
-            )
+        self._archive, self._photos = members_by_class(
+            config.path, config.part, config.holdout, f"source/{config.source}"
+        )
 
     def __len__(self) -> int:
         return self.config.count
@@ -90,13 +80,6 @@ class PhotoStreamSource(Source[PhotoStreamConfig]):
         counted = ask("count", shown, classes, random)
         assert counted is not None, "a count can always be asked for"
         return counted
-
-
-def _of_part(names: list[str], config: PhotoStreamConfig) -> list[str]:
-    if config.part == "test":
-        return names
-    border = len(names) - round(config.holdout * len(names))
-    return names[border:] if config.part == "valid" else names[:border]
 
 
 def ask(kind: PhotoQuestion, shown: Sequence[str], classes: Sequence[str], random: np.random.Generator) -> Asked | None:

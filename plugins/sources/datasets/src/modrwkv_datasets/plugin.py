@@ -7,7 +7,7 @@ from modrwkv_core.plugin import ComponentSpec, hookimpl
 
 @hookimpl
 def modrwkv_components() -> list[ComponentSpec]:
-    """Return the sources ``aishell``, ``easy_vqa``, ``fsdd``, ``librispeech`` and ``photo_stream``."""
+    """Return the sources ``aishell``, ``easy_vqa``, ``fsdd``, ``librispeech``, ``photo_grid`` and ``photo_stream``."""
     return [
         ComponentSpec(
             api=1,
@@ -42,6 +42,14 @@ def modrwkv_components() -> list[ComponentSpec]:
             config="modrwkv_datasets.config:LibriSpeechConfig",
             implementation="modrwkv_datasets.librispeech:LibriSpeechSource",
             paper="Librispeech, Panayotov et al., ICASSP 2015",
+        ),
+        ComponentSpec(
+            api=1,
+            kind="source",
+            name="photo_grid",
+            summary="questions about single photographs and squares of four, such as CIFAR-10's",
+            config="modrwkv_datasets.config:PhotoGridConfig",
+            implementation="modrwkv_datasets.photo_grid:PhotoGridSource",
         ),
         ComponentSpec(
             api=1,
