@@ -82,7 +82,8 @@ class Sweep(Section):
     """The manifest, from the folder of this file."""
 
     parameters: dict[str, Parameter] = Field(min_length=1)
-    """Values to try by dotted path, as overrides on the command line name them: ``phases.align.lr``."""
+    """Values to try by dotted path, as overrides on the command line name them: ``phases.align.lr``. Several paths,
+    separated by commas, get the same value."""
 
     method: Literal["grid", "random", "tpe"] = "grid"
     """``grid`` tries every combination, ``random`` draws, and ``tpe`` draws where earlier trials were good."""
