@@ -3,8 +3,8 @@
 MODRWKV_DATA=path/to/data python examples/results/photo_baseline.py examples/results/photos.yaml --seed 0
 
 It sees the records of the manifest's phases in the same order and with the same augmentations as the manifest's model,
-and chooses among the answers of the training data. With ``--tower manifest`` the manifest's image encoder takes the place
-of the small network. Prints the accuracy for each evaluation of the manifest as a line of JSON.
+and chooses among the answers of the training data. With ``--tower manifest`` the manifest's image encoder takes the
+place of the small network. Prints the accuracy for each evaluation of the manifest as a line of JSON.
 """
 
 import argparse
