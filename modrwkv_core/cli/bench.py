@@ -27,6 +27,7 @@ from modrwkv_core.cli.threads import SPIN_COUNT
 from modrwkv_core.errors import ModRWKVError
 
 if TYPE_CHECKING:
+    from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
     from modrwkv_core.benchmarking.report import Report
 
 __all__ = ["bench", "bench_multimodal"]
@@ -204,17 +205,9 @@ def _engine(
     The picture has 384 x 384 pixels and becomes 288 tokens.
     """
     from modrwkv_core.benchmarking.engine import bench_engine
-    from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
-    from modrwkv_core.benchmarking.sizes import ModelSize
 
-    vocab_size = on_device(device, 320, 65536)
     return bench_engine(
-        MultimodalSize(
-            backbone=ModelSize.parse(size or on_device(device, "4x256", "24x1024"), vocab_size),
-            encoder=ModelSize.parse(on_device(device, "4x256", "12x768"), vocab_size),
-            image_size=384,  # 288 tokens
-            batch_size=1,
-        ),
+        _seeing(size, device),
         streams=streams,
         tokens=tokens,
         memory_tokens=memory_tokens,
@@ -222,6 +215,39 @@ def _engine(
         device=device,
         seconds=seconds,
     )
+
+
+def _seeing(size: str | None, device: str) -> MultimodalSize:
+    """Return the size of a model that sees pictures of 384 x 384 pixels, each of which becomes 288 tokens."""
+    from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
+    from modrwkv_core.benchmarking.sizes import ModelSize
+
+    vocab_size = on_device(device, 320, 65536)
+    return MultimodalSize(
+        backbone=ModelSize.parse(size or on_device(device, "4x256", "24x1024"), vocab_size),
+        encoder=ModelSize.parse(on_device(device, "4x256", "12x768"), vocab_size),
+        image_size=384,
+        batch_size=1,
+    )
+
+
+@benchmark(
+    "first-answer",
+    size_option("4x256, on a GPU 24x1024"),
+    click.option(
+        "--processes", type=POSITIVE, default=3, show_default=True, help="Started one after the other, all alike."
+    ),
+    DEVICE,
+    THREADS,
+)
+def _first_answer(*, size: str | None, processes: int, device: str) -> Report:
+    """Measure the first answers of fresh processes, each about a picture, beside the goal.
+
+    The first process may compile kernels; the goal is for those that find them in the cache.
+    """
+    from modrwkv_core.benchmarking.first_answer import bench_first_answer
+
+    return bench_first_answer(_seeing(size, device), processes=processes, device=device)
 
 
 @benchmark(

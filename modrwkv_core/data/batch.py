@@ -78,6 +78,8 @@ class Batch:
         cu_seqlens: Where each conversation lies.
         media: In the order of their positions.
         media_positions: By modality, ``[placeholders]``, int64: their positions.
+        transcripts: For each medium, where the words that follow it lie among ``labels``: begin and end, exclusive.
+            They are those of its conversation before the next medium, and may be none.
         queries: By head, in the order of their positions.
         query_positions: By head, ``[queries]``, int64.
         arena: The block of memory that the tensors lie in, uint8; None if they lie apart.
@@ -90,9 +92,15 @@ class Batch:
     cu_seqlens: CuSeqlens
     media: tuple[PlacedMedia, ...]
     media_positions: Mapping[str, Tensor]
+    transcripts: tuple[tuple[int, int], ...]
     queries: Mapping[str, tuple[Query, ...]]
     query_positions: Mapping[str, Tensor]
     arena: Tensor | None = None
+
+    def transcribed(self, modality: str) -> list[tuple[PlacedMedia, slice]]:
+        """Return the media of a modality that words follow, and which of ``labels`` these are."""
+        pairs = zip(self.media, self.transcripts, strict=True)
+        return [(placed, slice(*span)) for placed, span in pairs if placed.modality == modality and span[0] < span[1]]
 
     def to(self, device: torch.device | str) -> Self:
         """Return the batch with its tensors on ``device``; those in the arena are copied as one.

@@ -23,7 +23,7 @@ from modrwkv_core.data.token_stream import Segment, TokenStream
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others
 from modrwkv_core.interfaces.component import Query
-from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig, TranscriptHeadConfig
 from modrwkv_core.interfaces.guard import Origin, guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
@@ -31,6 +31,9 @@ from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["ConversationEncoder"]
+
+_DOCUMENT: Final = 0
+"""The id between documents, which no text has; session.py scores plain texts after it."""
 
 _SEGMENT_BYTES: Final = 32 * 2**20
 """Tensors of media that a segment of a prompt holds at most, except for the last medium."""
@@ -73,13 +76,15 @@ class ConversationEncoder:
         self.preprocessors = dict(preprocessors)
         self.max_tokens = max_tokens
         self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
-        self.predicts_tokens = any(isinstance(config, TokenHeadConfig) for config in heads.values())
+        of_words = TokenHeadConfig, TranscriptHeadConfig
+        self.predicts_tokens = any(isinstance(config, of_words) for config in heads.values())
 
     def sample(self, record: Record, draw: Draw | None = None) -> Sample:
         """Encode ``record`` for training.
 
         Token heads are supervised by the words of assistant turns and the ends of those turns: not by their prefix,
         not by media, and not by the query token, which the program inserts. Query heads are supervised by targets.
+        A plain text is supervised whole, between two ids 0 that separate documents.
 
         Args:
             record: The conversation.
@@ -93,7 +98,7 @@ class ConversationEncoder:
             if not any(turn.role == "assistant" for turn in record.turns):
                 raise DataError("the assistant has no turn", hint="there is nothing to learn without an answer")
             stream = TokenStream(record.key, draw)
-            self._fill(stream, self._write(stream, record.turns))
+            self._fill(stream, (self._write_text if record.plain else self._write)(stream, record.turns))
             if any(query.target is None for queries in stream.queries.values() for query in queries):
                 raise DataError("a target has no value", hint="give the true value; only prompts may leave it open")
             if not self.predicts_tokens and not stream.queries:
@@ -113,6 +118,8 @@ class ConversationEncoder:
             DataError: The record cannot be counted; the message begins with its key.
         """
         with error_context(record.key):
+            if record.plain:
+                return 2 + len(self._ids(_plain_text(record.turns)))
             count = 0
             for turn in record.turns:
                 count += len(self.template.opening(turn.role, self.tokenizer)) + len(self._closing)
@@ -250,6 +257,11 @@ class ConversationEncoder:
                         )
                 yield
             stream.write(self._closing, supervised=assistant)
+
+    def _write_text(self, stream: TokenStream, turns: Sequence[Turn]) -> Iterator[None]:
+        stream.write([_DOCUMENT])
+        stream.write([*self._ids(_plain_text(turns)), _DOCUMENT], supervised=True)
+        yield
 
     def _text(self, text: str, turn: Turn, place: int) -> list[int]:
         return self._ids(self.template.text(text, first=place == 0, last=place == len(turn.parts) - 1))
@@ -405,6 +417,14 @@ def _identity(signal: Any) -> Any:
 
 def _origin(part: Media) -> str:
     return f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
+
+
+def _plain_text(turns: Sequence[Turn]) -> str:
+    parts = [part for turn in turns for part in turn.parts]
+    text = "".join(part.text for part in parts if isinstance(part, Text))
+    if not text or not all(isinstance(part, Text) for part in parts):
+        raise DataError("a plain text holds words, and neither media nor targets")
+    return text
 
 
 def _check_order(turns: Sequence[Turn]) -> None:

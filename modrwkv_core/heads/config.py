@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.config import ForecastHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.config import ForecastHeadConfig, TokenHeadConfig, TranscriptHeadConfig
 from modrwkv_core.interfaces.signals import TimeSeries
 
-__all__ = ["ForecastConfig", "LanguageModelConfig"]
+__all__ = ["CtcConfig", "ForecastConfig", "LanguageModelConfig"]
 
 DECILES: Final = tuple(tenths / 10 for tenths in range(1, 10))
 MEDIAN: Final = 0.5
@@ -25,10 +25,25 @@ class LanguageModelConfig(TokenHeadConfig):
     type: Literal["lm"] = "lm"
 
 
+class CtcConfig(TranscriptHeadConfig):
+    """The words of a medium, each token at one of its vectors, in order, by connectionist temporal classification.
+
+    Beside ``lm`` it teaches the encoder to hear: with its loss the model cannot learn the words by heart and ignore the
+    sound. It needs at least as many vectors as tokens; a medium with fewer has a loss of zero.
+
+    Source: Graves et al., ICML 2006; beside a decoder as in Watanabe et al., arXiv 1609.06773.
+    """
+
+    type: Literal["ctc"] = "ctc"
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the hidden vectors that training sets to zero before the projection."""
+
+
 class ForecastConfig(ForecastHeadConfig):
     """The next points of a series, in the units of the input.
 
-    Source: instance normalization after RevIN, Kim et al., ICLR 2022.
+    Source: instance normalization after RevIN, Kim et al., ICLR 2022; linear maps as forecasts, Zeng et al., AAAI 2023.
     """
 
     type: Literal["forecast"] = "forecast"
@@ -52,6 +67,20 @@ class ForecastConfig(ForecastHeadConfig):
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the hidden vector that training sets to zero before the projection."""
+
+    residual: Literal["none", "linear"] = "none"
+    """What is added to the points that come from the hidden vector: nothing, or a linear map of the latest
+    `context_length` points, one for all channels, which begins at zero. Much of many series is linear in their past."""
+
+    loss_unit: Literal["context", "spread"] = "context"
+    """Unit in which training measures errors: that of each context, in which all windows count alike, or the spread of
+    the long series that a context is a window of, as benchmarks do, in which restless windows count more."""
+
+    @model_validator(mode="after")
+    def _check_residual(self) -> Self:
+        if self.residual == "linear" and self.context_length is None:
+            raise ValueError("`residual: linear` needs a `context_length`: it is a map of so many points")
+        return self
 
     @model_validator(mode="after")
     def _check_quantiles(self) -> Self:
@@ -79,12 +108,18 @@ class ForecastConfig(ForecastHeadConfig):
             The series, and the target as ``[points, channels]``.
 
         Raises:
-            DataError: One of them has another number of channels, holds NaN or infinity, or the target is longer than
-                the horizon.
+            DataError: One of them has another number of channels, holds NaN or infinity, the target is longer than the
+                horizon, or the loss is measured in a spread that the series does not bring.
         """
         self._check(signal.values, f"the series has the shape {list(signal.values.shape)}", "the series")
         if target is None:
             return signal, None
+        if self.loss_unit == "spread" and signal.spread is None:
+            raise DataError(
+                "the series does not tell its spread, in which the head measures errors",
+                component="head/forecast",
+                hint="let the source give `TimeSeries(values, spread)`, or set `loss_unit: context`",
+            )
         try:
             points = np.asarray(target, dtype=np.float32)
         except (ValueError, TypeError) as error:

@@ -1,6 +1,7 @@
 """The forecast head.
 
-n = queries, H = horizon, C = channels, Q = quantiles, 1 for a head of points, D = hidden size of the backbone.
+n = queries, H = horizon, C = channels, Q = quantiles, 1 for a head of points, D = hidden size of the backbone,
+L = context length.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modrwkv_core.heads.config import MEDIAN, ForecastConfig
-from modrwkv_core.heads.instance_norm import InstanceNorm
+from modrwkv_core.heads.instance_norm import InstanceNorm, Statistics
 from modrwkv_core.interfaces.component import Backbone, Query, QueryHead
 from modrwkv_core.interfaces.forecast import Forecast
+from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["ForecastHead", "pinball"]
 
@@ -51,7 +53,10 @@ class ForecastHead(QueryHead[ForecastConfig]):
     the units of the input. The map begins small, so that an untrained head repeats the context's mean or last point.
     Quantiles begin as those of a normal distribution of one unit, and are sorted, so that they never cross.
 
-    Source: sorted quantiles, Chernozhukov et al., Econometrica 2010.
+    With ``residual: linear`` a linear map of the context, in its own units, is added to all of them. What a context
+    lacks of ``context_length`` points counts as its mean or last point.
+
+    Source: sorted quantiles, Chernozhukov et al., Econometrica 2010; the linear map is NLinear, Zeng et al., AAAI 2023.
     """
 
     levels: Tensor
@@ -68,11 +73,16 @@ class ForecastHead(QueryHead[ForecastConfig]):
         with torch.no_grad():
             self.project.bias.copy_(torch.special.ndtri(levels).repeat(points))
         self.instance_norm = InstanceNorm(config.channels, config.statistics, config.min_scale)
+        self.residual: nn.Linear | None = None
+        if config.residual == "linear":
+            assert config.context_length is not None, "the configuration asks for it"
+            self.residual = nn.Linear(config.context_length, config.horizon, bias=False)
+            nn.init.zeros_(self.residual.weight)
 
     def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
         """Return the mean over queries of the mean error of a query's points, and of their quantiles.
 
-        Errors are in units of the query's series.
+        Errors are in units of the query's series, or of its spread.
 
         Args:
             hidden: ``[n, D]``.
@@ -83,11 +93,16 @@ class ForecastHead(QueryHead[ForecastConfig]):
             A scalar, float32.
         """
         assert len(hidden) == len(queries) > 0, f"{len(hidden)} hidden vectors for {len(queries)} queries"
-        statistics = self.instance_norm.statistics([query.signal for query in queries])
-        target_nHC, known_nHC = self._pad([query.target for query in queries], hidden.device)
+        series = [query.signal for query in queries]
+        statistics = self.instance_norm.statistics(series)
+        target_nHC, known_nHC = self._pad([query.target for query in queries], self.config.horizon, hidden.device)
         known_nHC = known_nHC & ~statistics.constant
         target_nHC1 = statistics.normalize(target_nHC)[..., None]
-        error_nHC = self._error(self._normalized(hidden), target_nHC1).mean(-1)
+        forecast_nHCQ = self._normalized(hidden, series, statistics)
+        if self.config.loss_unit == "spread":
+            unit_n1C1 = _in_spreads(statistics.scale, series)[..., None]
+            forecast_nHCQ, target_nHC1 = forecast_nHCQ * unit_n1C1, target_nHC1 * unit_n1C1
+        error_nHC = self._error(forecast_nHCQ, target_nHC1).mean(-1)
         points_n = known_nHC.sum((1, 2))
         means_n: Tensor = error_nHC.masked_fill(~known_nHC, 0.0).sum((1, 2)) / points_n.clamp(min=1)
         return means_n.sum() / (points_n > 0).sum().clamp(min=1)
@@ -103,8 +118,10 @@ class ForecastHead(QueryHead[ForecastConfig]):
             n arrays ``[H, C]``; forecasts with quantiles if the configuration has them.
         """
         assert len(hidden) == len(queries) > 0, f"{len(hidden)} hidden vectors for {len(queries)} queries"
-        statistics = self.instance_norm.statistics([query.signal for query in queries])
-        quantiles = [statistics.denormalize(one_nHC) for one_nHC in self._normalized(hidden).unbind(-1)]
+        series = [query.signal for query in queries]
+        statistics = self.instance_norm.statistics(series)
+        forecast_nHCQ = self._normalized(hidden, series, statistics)
+        quantiles = [statistics.denormalize(one_nHC) for one_nHC in forecast_nHCQ.unbind(-1)]
         forecast_nQHC = torch.stack(quantiles, dim=1).detach().cpu().numpy()
         if not self.config.levels:
             return list(forecast_nQHC[:, 0])
@@ -116,17 +133,33 @@ class ForecastHead(QueryHead[ForecastConfig]):
             return pinball(forecast_nHCQ, target_nHC1, self.levels)
         return ERRORS[self.config.loss](forecast_nHCQ, target_nHC1, reduction="none")
 
-    def _normalized(self, hidden_nD: Tensor) -> Tensor:
+    def _normalized(self, hidden_nD: Tensor, series: Sequence[TimeSeries], statistics: Statistics) -> Tensor:
+        """Return the forecasts in units of their series, ``[n, H, C, Q]``."""
         normed_nD = self.norm(hidden_nD.to(self.norm.weight.dtype))
         shape = (self.config.horizon, self.config.channels, len(self.levels))
         forecast_nHCQ = self.project(self.dropout(normed_nD)).unflatten(-1, shape)
         normalized_nHQC: Tensor = self.instance_norm(forecast_nHCQ.transpose(-1, -2)).float()
-        return normalized_nHQC.transpose(-1, -2).sort(dim=-1).values
+        sorted_nHCQ = normalized_nHQC.transpose(-1, -2).sort(dim=-1).values
+        if self.residual is None:
+            return sorted_nHCQ
+        length = self.residual.in_features
+        latest_nLC, known_nLC = self._pad(
+            [one.values[: -length - 1 : -1] for one in series], length, statistics.location.device
+        )
+        context_nLC = statistics.normalize(latest_nLC).masked_fill(~known_nLC, 0.0).flip(1)
+        added_nCH: Tensor = self.residual(context_nLC.transpose(1, 2).to(self.residual.weight.dtype))
+        return sorted_nHCQ + added_nCH.float().transpose(1, 2)[..., None]
 
-    def _pad(self, targets: Sequence[NDArray[np.float32]], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the targets padded to the horizon, and where they are known; both ``[n, H, C]``."""
-        shape = (len(targets), self.config.horizon, self.config.channels)
-        values_nHC, known_nHC = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.bool_)
-        for index, target in enumerate(targets):
-            values_nHC[index, : len(target)], known_nHC[index, : len(target)] = target, True
-        return torch.from_numpy(values_nHC).to(device), torch.from_numpy(known_nHC).to(device)
+    def _pad(self, arrays: Sequence[NDArray[np.float32]], length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return arrays of at most ``length`` points padded to it, and where they are known; ``[n, length, C]``."""
+        shape = (len(arrays), length, self.config.channels)
+        values, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.bool_)
+        for index, array in enumerate(arrays):
+            values[index, : len(array)], known[index, : len(array)] = array, True
+        return torch.from_numpy(values).to(device), torch.from_numpy(known).to(device)
+
+
+def _in_spreads(scale_n1C: Tensor, series: Sequence[TimeSeries]) -> Tensor:
+    """Return units of contexts as multiples of the spread that each series brings; 0 where that is 0."""
+    spread_nC = torch.from_numpy(np.stack([one.spread for one in series])).to(scale_n1C)
+    return (scale_n1C / spread_nC[:, None]).masked_fill(spread_nC[:, None] == 0.0, 0.0)

@@ -200,7 +200,12 @@ class Session:
         return answers
 
     def answer(self, conversations: Sequence[Sequence[Turn]], max_tokens: int, head: str | None = None) -> list[str]:
-        """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`."""
+        """Answer the last user turn of each conversation greedily, all of them together; see :meth:`generate`.
+
+        A transcript head answers with the words of the last medium that it transcribes, however many they are.
+        """
+        if head in self.model.transcript_heads():
+            return self._transcripts(conversations, head)
         texts = [self.answer_text() for _ in conversations]
         answers: list[list[str]] = [[] for _ in conversations]
         for drawn in self._tokens(conversations, max_tokens, Sampling(), head):
@@ -208,6 +213,21 @@ class Session:
                 if token not in self.ends:
                     answers[index].extend(_content(texts[index].feed(token)))
         return ["".join([*answer, *_content(text.finish())]) for answer, text in zip(answers, texts, strict=True)]
+
+    def _transcripts(self, conversations: Sequence[Sequence[Turn]], head: str) -> list[str]:
+        modality = self.model.transcript_heads()[head].config.modality
+        samples = [self.conversations.prompt(turns) for turns in conversations]
+        if any(all(placed.modality != modality for placed in sample.media) for sample in samples):
+            raise DataError(f"a conversation holds no {modality}", hint=f"the head {head} transcribes nothing else")
+        with torch.inference_mode():
+            found = iter(self.model.transcribe(pack(samples), head))
+        heard = [[next(found) for placed in sample.media if placed.modality == modality] for sample in samples]
+        return [self._spoken(transcripts[-1]) for transcripts in heard]
+
+    def _spoken(self, ids: Sequence[int]) -> str:
+        text = self.answer_text()
+        pieces = [piece for token in ids if token not in self.ends for piece in text.feed(token)]
+        return "".join(_content([*pieces, *text.finish()]))
 
     @cached_property
     def constraints(self) -> Constraints:

@@ -27,6 +27,7 @@ from modrwkv_core.interfaces.config import (
     HeadConfig,
     QueryHeadConfig,
     TokenHeadConfig,
+    TranscriptHeadConfig,
 )
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interfaces.guard import Origin
@@ -46,6 +47,7 @@ __all__ = [
     "Query",
     "QueryHead",
     "TokenHead",
+    "TranscriptHead",
 ]
 
 INITIAL_STATE: Final = "initial_state."
@@ -58,6 +60,7 @@ AdapterConfigT = TypeVar("AdapterConfigT", bound=AdapterConfig)
 BackboneConfigT = TypeVar("BackboneConfigT", bound=BackboneConfig)
 HeadConfigT = TypeVar("HeadConfigT", bound=HeadConfig)
 TokenHeadConfigT = TypeVar("TokenHeadConfigT", bound=TokenHeadConfig)
+TranscriptHeadConfigT = TypeVar("TranscriptHeadConfigT", bound=TranscriptHeadConfig)
 QueryHeadConfigT = TypeVar("QueryHeadConfigT", bound=QueryHeadConfig)
 
 
@@ -317,7 +320,7 @@ class Query:
 
 
 class Head(Component, ABC, Generic[HeadConfigT]):
-    """Hidden vectors to predictions. Derive a head from :class:`TokenHead` or :class:`QueryHead`."""
+    """Hidden vectors to predictions. Derive it from :class:`TokenHead`, :class:`QueryHead`, :class:`TranscriptHead`."""
 
     def __init__(self, config: HeadConfigT, backbone: Backbone[Any]) -> None:
         super().__init__()
@@ -353,6 +356,30 @@ class TokenHead(Head[TokenHeadConfigT], ABC, Generic[TokenHeadConfigT]):
     def decoder(self, weights: str = "auto") -> Decoder:
         """Make backbone and head ready for decoding token by token; see :meth:`Backbone.decoder`."""
         return BackboneDecoder(self.backbone, weights, predict=self.predict)
+
+
+class TranscriptHead(Head[TranscriptHeadConfigT], ABC, Generic[TranscriptHeadConfigT]):
+    """Says which tokens a medium holds, all at once, from the backbone's output at its place in the stream."""
+
+    @abstractmethod
+    def supervise(self, hidden: Features, transcripts: Sequence[Tensor]) -> Tensor:
+        """Return the mean loss over N media.
+
+        Args:
+            hidden: ``values [N, L, D]``, the backbone's output at the vectors of each medium.
+            transcripts: For each medium, the ids of its words ``[n]``, int64, at least one.
+
+        Returns:
+            A scalar.
+        """
+
+    @abstractmethod
+    def predict(self, hidden: Features) -> list[list[int]]:
+        """Return the ids of the words of N media.
+
+        Args:
+            hidden: ``values [N, L, D]``, the backbone's output at the vectors of each medium.
+        """
 
 
 class QueryHead(Head[QueryHeadConfigT], ABC, Generic[QueryHeadConfigT]):

@@ -52,6 +52,7 @@ __all__ = [
     "TaskConfig",
     "TokenHeadConfig",
     "TokenizerConfig",
+    "TranscriptHeadConfig",
     "build_sections",
     "encoder_sections",
     "local_path",
@@ -269,8 +270,9 @@ class BackboneConfig(ComponentConfig, ABC):
 class HeadConfig(ComponentConfig, ABC):
     """Configuration of a head: hidden vectors to predictions.
 
-    A head's configuration derives from :class:`TokenHeadConfig` or :class:`QueryHeadConfig`, which say what supervises
-    the head. Models, sources and sessions look heads up by that; the names that a manifest gives them are free.
+    A head's configuration derives from :class:`TokenHeadConfig`, :class:`QueryHeadConfig` or
+    :class:`TranscriptHeadConfig`, which say what supervises the head. Models, sources and sessions look heads up by
+    that; the names that a manifest gives them are free.
     """
 
     loss_weight: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)
@@ -279,6 +281,16 @@ class HeadConfig(ComponentConfig, ABC):
 
 class TokenHeadConfig(HeadConfig, ABC):
     """Configuration of a head that predicts the next token, supervised by the words of the assistant's turns."""
+
+
+class TranscriptHeadConfig(HeadConfig, ABC):
+    """Configuration of a head that transcribes media, supervised by the words of the assistant that follow them.
+
+    A medium's words are those before the next medium, of whatever modality.
+    """
+
+    modality: str
+    """Modality of the media that the head transcribes."""
 
 
 class QueryHeadConfig(HeadConfig, ABC):

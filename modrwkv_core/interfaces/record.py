@@ -63,8 +63,10 @@ class Record:
         key: Names the record in errors: file and line, or whatever finds it again.
         turns: In order.
         annotations: What evaluation tasks know of it beyond its turns, by name: ``answers``, ``choices``, ...
+        plain: Whether it is a plain text, the assistant's alone, that is learned without the chat template.
     """
 
     key: str
     turns: tuple[Turn, ...]
     annotations: Mapping[str, Any] = field(default_factory=dict)
+    plain: bool = False

@@ -24,15 +24,13 @@ from modrwkv_core.interfaces.pretrained import (
 )
 from modrwkv_core.interop.worldrwkv import WorldRWKVCheckpoint, split_checkpoint
 from modrwkv_core.manifest.document import read_document
-from modrwkv_core.manifest.load import LoadedManifest, dump_manifest, load_manifest
-from modrwkv_core.manifest.lock import make_lock
+from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.manifest.wiring import check_wiring
 from modrwkv_core.model.assemble import assemble
-from modrwkv_core.model.checkpoint import part_files
 from modrwkv_core.model.multimodal import MultimodalModel
+from modrwkv_core.model.new_run import write_new_run
 from modrwkv_core.model.run import RunFolder
-from modrwkv_core.model.train_state import RngState, TrainState
-from modrwkv_core.storage.files import sha256, write_json, write_text
+from modrwkv_core.storage.files import sha256
 from modrwkv_core.storage.tensors import write_tensors
 
 __all__ = ["import_run"]
@@ -75,7 +73,7 @@ def import_run(source: str, manifest: Path, run: Path, *, modality: str | None =
     model = assemble(loaded, pretrained=False)
     _fill(model, found, modality, source)
     try:
-        _write(folder, loaded, model, source)
+        write_new_run(folder, loaded, model, _hashes(source))
     except (CheckpointError, WriteError):
         shutil.rmtree(run, ignore_errors=True)
         raise
@@ -150,24 +148,6 @@ def _load_encoder(encoder: Encoder[Any], tensors: Mapping[str, Tensor], source: 
             ) from error
         finally:
             encoder.config = config
-
-
-def _write(folder: RunFolder, loaded: LoadedManifest, model: MultimodalModel, source: str) -> None:
-    manifest = loaded.manifest.resolved()
-    # As if the first phase had just begun, so that training can go on from here.
-    torch.manual_seed(manifest.seed + 1)
-    state = TrainState(
-        step=0,
-        phase=manifest.phases[0].name,
-        phase_step=0,
-        phase_done=False,
-        validated=False,
-        rng_states=(RngState(cpu=bytes(torch.get_rng_state().tolist()).hex()),),
-    )
-    write_text(folder.manifest, dump_manifest(manifest))
-    lock = make_lock(loaded, weights=_hashes(source), kernels=model.backbone.kernels())
-    write_json(folder.lock, lock)
-    folder.save(part_files(model, {}), state, {}, frozen_parts=())
 
 
 def _hashes(source: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from modrwkv_core.interfaces.config import (
     HeadConfig,
     QueryHeadConfig,
     TokenHeadConfig,
+    TranscriptHeadConfig,
 )
 from modrwkv_core.interfaces.grids import grids_of
 from modrwkv_core.interfaces.guard import Origin, guard, length_after
@@ -101,17 +102,19 @@ def _check_head(loaded: LoadedManifest, head: HeadConfig) -> None:
     match head:
         case TokenHeadConfig():
             return
-        case QueryHeadConfig():
+        case QueryHeadConfig() | TranscriptHeadConfig():
             if head.modality not in loaded.manifest.modalities:
+                does = "answers queries about" if isinstance(head, QueryHeadConfig) else "transcribes"
                 raise WiringError(
-                    f"{_called(loaded, 'head', head)} answers queries about {head.modality}, but the model has these "
+                    f"{_called(loaded, 'head', head)} {does} {head.modality}, but the model has these "
                     f"modalities: {', '.join(loaded.manifest.modalities) or 'none'}",
                     hint=f"add modalities.{head.modality}, or leave the head out",
                 )
         case _:
             raise WiringError(
-                f"{_called(loaded, 'head', head)} says neither that it predicts tokens nor that it answers queries",
-                hint="derive its configuration from TokenHeadConfig or QueryHeadConfig",
+                f"{_called(loaded, 'head', head)} does not say whether it predicts tokens, answers queries or "
+                "transcribes media",
+                hint="derive its configuration from TokenHeadConfig, QueryHeadConfig or TranscriptHeadConfig",
             )
 
 

@@ -12,8 +12,8 @@ from modrwkv_core.data.conversation import ConversationEncoder
 from modrwkv_core.data.feature_cache import FeatureCache
 from modrwkv_core.data.templates import TEMPLATES
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead
-from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.component import Backbone, Component, Head, QueryHead, TokenHead, TranscriptHead
+from modrwkv_core.interfaces.config import HeadConfig, QueryHeadConfig, TokenHeadConfig, TranscriptHeadConfig
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.record import Record
@@ -91,14 +91,16 @@ def build_backbone(loaded: LoadedManifest, num_ids: int) -> Backbone[Any]:
 
 def _head(loaded: LoadedManifest, config: HeadConfig, backbone: Backbone[Any]) -> Head[Any]:
     head = build(loaded.registry, "head", config.type, config, backbone)
-    for base, interface in ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead)):
+    kinds = ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead), (TranscriptHeadConfig, TranscriptHead))
+    for base, interface in kinds:
         if isinstance(config, base) and isinstance(head, interface):
             return head
     raise ComponentError(
         f"{type(head).__name__} with {type(config).__name__} is not a head",
         component=f"head/{config.type}",
         distribution=loaded.components["head", config.type].distribution,
-        hint="derive it from TokenHead with a TokenHeadConfig, or from QueryHead with a QueryHeadConfig",
+        hint="derive it from TokenHead with a TokenHeadConfig, from QueryHead with a QueryHeadConfig, or from "
+        "TranscriptHead with a TranscriptHeadConfig",
     )
 
 
@@ -128,7 +130,7 @@ def conversation_encoder(
 
     ``augmenters`` and ``caches``, those of the model's embedders, are for training.
     """
-    heads = model.token_heads() | model.query_heads()
+    heads = model.token_heads() | model.query_heads() | model.transcript_heads()
     return ConversationEncoder(
         model.tokenizer,
         model.preprocessors,

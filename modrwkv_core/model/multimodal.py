@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from modrwkv_core.data.batch import Batch, PlacedMedia
 from modrwkv_core.data.templates import ChatTemplate
-from modrwkv_core.interfaces.component import Backbone, Head, QueryHead, TokenHead
+from modrwkv_core.interfaces.component import Backbone, Head, QueryHead, TokenHead, TranscriptHead
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.preprocessor import MediaPreprocessor
 from modrwkv_core.interfaces.state import State
@@ -36,7 +37,8 @@ class MultimodalModel(nn.Module):
         tokenizer: Text to ids.
         backbone: The backbone.
         embedders: By modality.
-        heads: By name. They are looked up by what supervises them: :meth:`token_heads`, :meth:`query_heads`.
+        heads: By name. They are looked up by what supervises them: :meth:`token_heads`, :meth:`query_heads`,
+            :meth:`transcript_heads`.
         preprocessors: By modality: decoding, processing and counting on the CPU.
         template: How turns of conversations become tokens.
 
@@ -82,6 +84,10 @@ class MultimodalModel(nn.Module):
     def query_heads(self) -> dict[str, QueryHead[Any]]:
         """Return the heads that answer queries, by name."""
         return {name: head for name, head in self.heads.items() if isinstance(head, QueryHead)}
+
+    def transcript_heads(self) -> dict[str, TranscriptHead[Any]]:
+        """Return the heads that transcribe media, by name."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, TranscriptHead)}
 
     def embed(self, batch: Batch) -> Tensor:
         """Embed the ids of a batch on the model's device and write the media over their placeholders: ``[1, T, D]``."""
@@ -176,6 +182,11 @@ class MultimodalModel(nn.Module):
             for name, head in self.token_heads().items():
                 with guard(head.origin, "supervise()"):
                     losses[name] = head.supervise(hidden_TD[batch.supervised], batch.labels)
+        for name, transcriber in self.transcript_heads().items():
+            if transcribed := batch.transcribed(transcriber.config.modality):
+                hidden = hidden_of(hidden_TD, [placed for placed, _ in transcribed])
+                with guard(transcriber.origin, "supervise()"):
+                    losses[name] = transcriber.supervise(hidden, [batch.labels[words] for _, words in transcribed])
         heads = self.query_heads()
         for name, queries in batch.queries.items():
             with guard(heads[name].origin, "supervise()"):
@@ -192,3 +203,18 @@ class MultimodalModel(nn.Module):
             with guard(heads[name].origin, "predict()"):
                 predictions[name] = heads[name].predict(hidden_TD[batch.query_positions[name]], queries)
         return predictions
+
+    def transcribe(self, batch: Batch, head: str) -> list[list[int]]:
+        """Return the ids that a transcript head gives for each medium of its modality, in the order of the media."""
+        batch = batch.to(self.device)
+        transcriber = self.transcript_heads()[head]
+        media = [placed for placed in batch.media if placed.modality == transcriber.config.modality]
+        hidden = hidden_of(self(batch)[0][0], media)
+        with guard(transcriber.origin, "predict()"):
+            return transcriber.predict(hidden)
+
+
+def hidden_of(hidden_TD: Tensor, media: Sequence[PlacedMedia]) -> Features:
+    """Return the hidden vectors at the places of N media, at least one: ``values [N, L, D]``."""
+    rows = [hidden_TD[placed.position : placed.position + placed.count] for placed in media]
+    return Features(pad_sequence(rows, batch_first=True), torch.tensor([placed.count for placed in media]))

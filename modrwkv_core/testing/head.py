@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -12,9 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.component import Head, Query, QueryHead, TokenHead
-from modrwkv_core.interfaces.config import ForecastHeadConfig, HeadConfig, QueryHeadConfig, TokenHeadConfig
+from modrwkv_core.interfaces.component import Head, Query, QueryHead, TokenHead, TranscriptHead
+from modrwkv_core.interfaces.config import (
+    ForecastHeadConfig,
+    HeadConfig,
+    QueryHeadConfig,
+    TokenHeadConfig,
+    TranscriptHeadConfig,
+)
 from modrwkv_core.interfaces.forecast import Forecast
+from modrwkv_core.interfaces.values import Features
 from modrwkv_core.testing.fakes import FakeBackbone, FakeBackboneConfig
 from modrwkv_core.testing.neural import SAME, NeuralContract, assert_near
 from modrwkv_core.testing.registration import load
@@ -40,7 +48,7 @@ class HeadContract(NeuralContract):
     backbone: FakeBackbone
 
     def examples(self, config: Any) -> Sequence[tuple[Any, Any]]:
-        """Return a few signals with the targets of records; token heads need none."""
+        """Return a few signals with the targets of records; only query heads need them."""
         return ()
 
     def bad_examples(self, config: Any) -> Sequence[tuple[Any, Any]]:
@@ -60,10 +68,21 @@ class HeadContract(NeuralContract):
         vectors = torch.randn(count, self.hidden_size, generator=torch.Generator().manual_seed(0))
         return vectors.to(device, dtype)
 
+    def inputs(self, config: Any, count: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+        """Make what the head reads about ``count`` targets, of which any slice may be taken: see :func:`chosen`."""
+        if not isinstance(config, TranscriptHeadConfig):
+            return self.hidden(count, dtype, device)
+        lengths = torch.arange(count) % 3 + 6
+        values = self.hidden(count * int(lengths.max()), dtype, device).unflatten(0, (count, -1))
+        return Features(values, lengths).with_values(values)
+
     def targets(self, config: Any, device: str = "cpu") -> Any:
-        """Return what supervises the head, of which any slice also does: ids, or queries."""
+        """Return what supervises the head, of which any slice also does: ids, transcripts, or queries."""
+        ids = torch.arange(5, device=device) % self.vocab_size
         if isinstance(config, TokenHeadConfig):
-            return torch.arange(5, device=device) % self.vocab_size
+            return ids
+        if isinstance(config, TranscriptHeadConfig):
+            return [ids[: 1 + count % 4] for count in range(5)]
         examples = self.examples(config)
         assert len(examples) > 1, f"{type(self).__name__}.examples must give two examples or more"
         return [Query(0, *config.prepare(signal, target)) for signal, target in examples]
@@ -72,17 +91,18 @@ class HeadContract(NeuralContract):
         """Return the loss."""
         targets = self.targets(module.config, device)
         self.backbone.to(device, dtype)
-        loss: Tensor = module.supervise(self.hidden(len(targets), dtype, device), targets)
+        loss: Tensor = module.supervise(self.inputs(module.config, len(targets), dtype, device), targets)
         assert loss.shape == (), f"the loss of {self.name} has the shape {list(loss.shape)}, not that of a scalar"
         return loss
 
     def test_says_what_supervises_it(self, settings: Mapping[str, Any]) -> None:
-        """The configuration and the implementation say alike whether tokens or queries supervise the head.
+        """The configuration and the implementation say alike whether tokens, transcripts or queries supervise the head.
 
-        Remedy: derive from ``TokenHeadConfig`` and ``TokenHead``, or from ``QueryHeadConfig`` and ``QueryHead``.
+        Remedy: derive from ``TokenHeadConfig`` and ``TokenHead``, from ``TranscriptHeadConfig`` and
+        ``TranscriptHead``, or from ``QueryHeadConfig`` and ``QueryHead``.
         """
         config, head = self.config(settings), load(self.spec.implementation)
-        kinds = ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead))
+        kinds = ((TokenHeadConfig, TokenHead), (QueryHeadConfig, QueryHead), (TranscriptHeadConfig, TranscriptHead))
         found = [isinstance(config, base) and issubclass(head, interface) for base, interface in kinds]
         assert sum(found) == 1, f"{head.__name__} and {type(config).__name__} are not of one kind of head"
 
@@ -93,8 +113,8 @@ class HeadContract(NeuralContract):
         """
         module = self.made(settings)
         targets = self.targets(module.config)
-        hidden = self.hidden(len(targets))
-        single = torch.stack([module.supervise(hidden[i : i + 1], targets[i : i + 1]) for i in range(len(targets))])
+        hidden = self.inputs(module.config, len(targets))
+        single = torch.stack([module.supervise(chosen(hidden, i), targets[i : i + 1]) for i in range(len(targets))])
         assert_near(self.outputs(module), single.mean(), SAME, f"the loss of {self.name} is not a mean over targets")
 
     def test_gradient_reaches_the_backbone(self, settings: Mapping[str, Any]) -> None:
@@ -104,10 +124,12 @@ class HeadContract(NeuralContract):
         """
         module = self.made(settings)
         targets = self.targets(module.config)
-        hidden = self.hidden(len(targets)).requires_grad_()
+        hidden = self.inputs(module.config, len(targets))
+        vectors = (hidden.values if isinstance(hidden, Features) else hidden).requires_grad_()
         module.supervise(hidden, targets).backward()
-        assert hidden.grad is not None, f"the loss of {self.name} does not depend on the hidden vectors"
-        assert (hidden.grad.abs().amax(dim=1) > 0).all(), f"the loss of {self.name} ignores some hidden vectors"
+        assert vectors.grad is not None, f"the loss of {self.name} does not depend on the hidden vectors"
+        gradients = replace(hidden, values=vectors.grad).packed() if isinstance(hidden, Features) else vectors.grad
+        assert (gradients.abs().amax(dim=1) > 0).all(), f"the loss of {self.name} ignores some hidden vectors"
 
     def test_backbone_is_not_part_of_the_head(self, settings: Mapping[str, Any]) -> None:
         """The backbone is saved and trained once, not again as a submodule of the head.
@@ -118,7 +140,7 @@ class HeadContract(NeuralContract):
         assert not held, f"{self.name} holds the backbone as its submodule {held[0]}; use the base's `backbone`"
 
     def test_predicts_one_answer_for_each_hidden_vector(self, settings: Mapping[str, Any]) -> None:
-        """Predictions do not depend on their neighbors: logits for tokens, plain values in the form of targets.
+        """Predictions do not depend on their neighbors: logits for tokens, plain values in the form of targets, ids.
 
         Remedy: return one prediction for each query, as a text, a number, a NumPy array or a ``Forecast``, which
         ``prepare`` accepts as a target.
@@ -127,6 +149,8 @@ class HeadContract(NeuralContract):
         with torch.no_grad():
             if isinstance(module.config, TokenHeadConfig):
                 self._check_logits(module)
+            elif isinstance(module.config, TranscriptHeadConfig):
+                self._check_transcripts(module)
             else:
                 self._check_predictions(module)
 
@@ -136,6 +160,14 @@ class HeadContract(NeuralContract):
         assert list(logits.shape) == [4, self.vocab_size], f"{self.name} gives logits {list(logits.shape)}"
         alone = torch.cat([module.predict(hidden[i : i + 1]) for i in range(4)])
         assert_near(logits, alone, SAME, f"{self.name} predicts something else for a batch")
+
+    def _check_transcripts(self, module: Any) -> None:
+        hidden = self.inputs(module.config, 4)
+        transcripts = module.predict(hidden)
+        alone = [ids for i in range(4) for ids in module.predict(chosen(hidden, i))]
+        assert transcripts == alone, f"{self.name} predicts something else for a batch: {transcripts}, {alone}"
+        strange = {token for ids in transcripts for token in ids if token not in range(self.vocab_size)}
+        assert not strange, f"{self.name} predicts {strange}, which are no ids of {self.vocab_size}"
 
     def _check_predictions(self, module: Any) -> None:
         config = module.config
@@ -163,7 +195,7 @@ class HeadContract(NeuralContract):
         Remedy: check signals and targets in ``prepare``, and return objects that pickle.
         """
         config = self.config(settings)
-        if isinstance(config, TokenHeadConfig):
+        if not isinstance(config, QueryHeadConfig):
             return
         for signal, target in self.examples(config):
             pickle.loads(pickle.dumps(config.prepare(signal, target)))
@@ -173,6 +205,14 @@ class HeadContract(NeuralContract):
             except DataError:
                 continue
             raise AssertionError(f"`prepare` of {self.name} accepts the target {target!r}")
+
+
+def chosen(inputs: Tensor | Features, index: int) -> Tensor | Features:
+    """Return what a head reads about one target: its hidden vector, or its vectors without padding."""
+    if isinstance(inputs, Tensor):
+        return inputs[index : index + 1]
+    length = inputs.lengths[index : index + 1]
+    return Features(inputs.values[index : index + 1, : int(length)], length)
 
 
 def _ascend(forecast: Forecast) -> bool:

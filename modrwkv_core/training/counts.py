@@ -18,8 +18,11 @@ __all__ = ["BatchCounts", "supervised"]
 
 
 def supervised(model: MultimodalModel, batch: Batch) -> Counter[str]:
-    """Count what each head of ``model`` is supervised on: tokens or queries, by the head's name."""
+    """Count what each head of ``model`` is supervised on: tokens, media or queries, by the head's name."""
     counts = Counter({name: len(queries) for name, queries in batch.queries.items()})
+    counts += Counter(
+        {name: len(batch.transcribed(head.config.modality)) for name, head in model.transcript_heads().items()}
+    )
     return counts + Counter(dict.fromkeys(model.token_heads(), len(batch.labels)))
 
 

@@ -134,8 +134,17 @@ def _add_gain(
 
 def _count(context: RunContext, batch: Batch, head: str, conversations: Sequence[int]) -> int:
     """Count what ``head`` is supervised on in some conversations of a batch."""
-    positions = batch.supervised if head in context.model.token_heads() else batch.query_positions[head]
-    return int(torch.isin(_conversations(batch, positions.cpu()), torch.tensor(conversations)).sum())
+    return int(torch.isin(_conversations(batch, _positions(context, batch, head)), torch.tensor(conversations)).sum())
+
+
+def _positions(context: RunContext, batch: Batch, head: str) -> Tensor:
+    """Return a position for each token, medium or query that ``head`` is supervised on."""
+    if head in context.model.token_heads():
+        return batch.supervised.cpu()
+    if (transcriber := context.model.transcript_heads().get(head)) is not None:
+        transcribed = batch.transcribed(transcriber.config.modality)
+        return torch.tensor([placed.position for placed, _ in transcribed], dtype=torch.int64)
+    return batch.query_positions[head].cpu()
 
 
 def _conversations(batch: Batch, positions: Tensor) -> Tensor:

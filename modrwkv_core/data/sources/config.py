@@ -80,6 +80,10 @@ class LabeledAudioConfig(SourceConfig):
     where: dict[str, str] = Field(default_factory=dict)
     """Columns, or keys, and the values that rows must have there: ``{split: train}``. By default all rows are read."""
 
+    rows: RowRange | None = None
+    """Which of the rows that ``where`` leaves, to hold some of a split back: the first, counted from 0, and the one
+    after the last. By default all."""
+
     prompt: str = ""
     """What the user says after the recording."""
 
@@ -114,6 +118,10 @@ class LabeledFeaturesConfig(SourceConfig):
     where: dict[str, str] = Field(default_factory=dict)
     """Columns, or keys, and the values that rows must have there: ``{split: train}``. By default all rows are read."""
 
+    rows: RowRange | None = None
+    """Which of the rows that ``where`` leaves, to hold some of a split back: the first, counted from 0, and the one
+    after the last. By default all."""
+
     prompt: str = ""
     """What the user says after the features."""
 
@@ -142,7 +150,7 @@ class WebDatasetConfig(SourceConfig):
 
 
 class TextConfig(SourceConfig):
-    """Plain texts, to score: the task `perplexity` reads them without the chat template."""
+    """Plain texts, to learn and to score; neither training nor the task `perplexity` adds a chat template."""
 
     source: Literal["text"] = "text"
 

@@ -17,7 +17,7 @@ class LabeledAudioSource(Source[LabeledAudioConfig]):
 
     def __init__(self, config: LabeledAudioConfig) -> None:
         super().__init__(config)
-        self._rows = Listing(config.path, config.where)
+        self._rows = Listing(config.path, config.where, config.rows)
         self._media = MediaStore(config.media or config.path.parent)
 
     def __len__(self) -> int:

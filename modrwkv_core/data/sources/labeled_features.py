@@ -39,7 +39,7 @@ class LabeledFeaturesSource(Source[LabeledFeaturesConfig]):
 
     def __init__(self, config: LabeledFeaturesConfig) -> None:
         super().__init__(config)
-        self._rows = Listing(config.path, config.where)
+        self._rows = Listing(config.path, config.where, config.rows)
         self._media = MediaStore(config.media or config.path.parent)
         if config.joined is not None:
             _joined(config.joined)

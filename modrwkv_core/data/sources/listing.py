@@ -23,12 +23,13 @@ class Listing:
     Args:
         path: Tab- or comma-separated values with a header (``.tsv``, ``.csv``), or JSON Lines.
         where: Columns and the values that rows must have in them; other rows are passed over.
+        rows: Which of the rows that are left: the first, counted from 0, and the one after the last. None: all.
 
     Raises:
-        DataError: The list cannot be read, lacks a column of ``where``, or has no such row.
+        DataError: The list cannot be read, lacks a column of ``where``, has no such row, or fewer than ``rows`` wants.
     """
 
-    def __init__(self, path: Path, where: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, where: Mapping[str, str], rows: tuple[int, int] | None = None) -> None:
         readers: dict[str, Callable[[Path], _Table]] = {".tsv": _TsvTable, ".csv": _CsvTable}
         self._table: _Table = readers.get(path.suffix.lower(), JsonRecords)(path)
         self._rows: Sequence[int] = range(len(self._table))
@@ -37,6 +38,10 @@ class Listing:
             if not len(self._rows):
                 wanted = ", ".join(f"{column} {value!r}" for column, value in where.items())
                 raise DataError(f"{path} has no row with {wanted}", hint="correct `where`")
+        if rows is not None:
+            if rows[1] > len(self._rows):
+                raise DataError(f"{path} has {len(self._rows)} such rows, `rows` ends at {rows[1]}")
+            self._rows = self._rows[slice(*rows)]
 
     def __len__(self) -> int:
         return len(self._rows)

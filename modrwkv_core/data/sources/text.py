@@ -23,7 +23,7 @@ _TITLE: Final = re.compile(rb"^ ?= [^=\n]+ = ?\r?$", re.MULTILINE)
 
 
 class TextSource(Source[TextConfig]):
-    """Reads texts, each as the assistant's alone, for the task ``perplexity``."""
+    """Reads texts, each as the assistant's alone: to learn, and for the task ``perplexity``."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__(config)
@@ -34,7 +34,7 @@ class TextSource(Source[TextConfig]):
         return len(self._texts)
 
     def __getitem__(self, index: int) -> Record:
-        return Record(self._texts.key(index), (Turn("assistant", (Text(self._texts[index]),)),))
+        return Record(self._texts.key(index), (Turn("assistant", (Text(self._texts[index]),)),), plain=True)
 
 
 class _Texts(Protocol):

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from modrwkv_core.benchmarking import busy, linear, processors, startup
+from modrwkv_core.benchmarking import busy, first_answer, linear, processors, startup
 from modrwkv_core.benchmarking.sizes import ModelSize, random_model
 from modrwkv_core.cli.bench import bench
 
@@ -160,6 +160,17 @@ def test_start_up_is_measured_beside_its_budget(tmp_path: Path, monkeypatch: pyt
     assert [(row["work"], row["budget_seconds"]) for row in report["rows"]] == [("nothing", 0.3), ("a loop", None)]
     assert all(row["best_seconds"] > 0 for row in report["rows"])
     assert "300 ms" in output
+
+
+@pytest.mark.slow
+def test_fresh_processes_answer_with_a_picture(tmp_path: Path) -> None:
+    report, _ = measure(tmp_path, "first-answer", "--size", "1x64", "--device", "cpu", "--processes", "2")
+    parts = ["until loaded", *first_answer.ANSWERS]
+    assert [(row["work"], row["name"]) for row in report["rows"]] == [
+        (f"process {number}", part) for number in (1, 2) for part in parts
+    ]
+    assert all(row["value"] > 0 for row in report["rows"])
+    assert [row["name"] for row in report["rows"] if row["is_met"] is not None] == ["first answer"]
 
 
 def test_processors_are_measured_beside_their_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

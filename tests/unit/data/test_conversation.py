@@ -291,3 +291,18 @@ def test_pickles(encoder: ConversationEncoder) -> None:
     said = record(turn("user", Media("sound", [1, 2, 3]), "q"), turn("assistant", "a"))
     copy = pickle.loads(pickle.dumps(encoder))
     assert torch.equal(copy.sample(said).ids, encoder.sample(said).ids)
+
+
+def test_a_plain_text_is_learned_whole_and_without_a_template(encoder: ConversationEncoder) -> None:
+    text = Record("file.txt:1", (turn("assistant", "so"),), plain=True)
+    sample = encoder.sample(text)
+    ids = encoder.tokenizer.encode("so")
+    assert sample.ids.tolist() == [0, *ids, 0]
+    assert sample.targets.tolist() == [*ids, 0, IGNORE]
+    assert encoder.num_tokens(text) == len(sample.ids)
+
+
+@pytest.mark.parametrize("parts", [(), (Media("sound", [1, 2]),), ("so", Target("mood", "calm"))])
+def test_a_plain_text_holds_nothing_but_words(encoder: ConversationEncoder, parts: tuple[object, ...]) -> None:
+    with pytest.raises(DataError, match="file.txt:1: a plain text holds words"):
+        encoder.sample(Record("file.txt:1", (turn("assistant", *parts),), plain=True))

@@ -266,9 +266,51 @@ def test_a_nearly_constant_context_cannot_outweigh_the_others(loss: str) -> None
     assert bounded < 60 < 1000 < exploded
 
 
+@pytest.mark.parametrize("statistics", ["mean", "last"])
+def test_the_residual_is_a_linear_map_of_the_latest_points_in_units_of_the_context(statistics: str) -> None:
+    plain = head(channels=2, statistics=statistics)
+    module = head(channels=2, statistics=statistics, residual="linear", context_length=20)
+    contexts = [wave(20, 2), wave(33, 2, seed=1), wave(12, 2, seed=2)]
+    module.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(predict(module, contexts), predict(plain, contexts))  # it begins at zero
+    torch.nn.init.normal_(module.residual.weight, std=0.2)
+    weights = module.residual.weight.detach().double().numpy()
+    for context, with_it, without in zip(contexts, predict(module, contexts), predict(plain, contexts), strict=True):
+        values = context.astype(np.float64)
+        origin = values.mean(axis=0) if statistics == "mean" else values[-1]
+        latest = (values[-20:] - origin) / values.std(axis=0)
+        latest = np.concatenate([np.zeros((20 - len(latest), 2)), latest])
+        np.testing.assert_allclose(with_it, without.numpy() + values.std(axis=0) * (weights @ latest), rtol=2e-4)
+
+
+def test_the_residual_shifts_all_quantiles_alike() -> None:
+    settings = {"loss": "quantile", "context_length": 20}
+    plain, module = head(**settings), head(**settings, residual="linear")
+    module.load_state_dict(plain.state_dict(), strict=False)
+    torch.nn.init.normal_(module.residual.weight)
+    shift = quantiles(module, [query(wave(20), None)]) - quantiles(plain, [query(wave(20), None)])
+    assert abs(shift[0]).min() > 0
+    np.testing.assert_allclose(shift, np.broadcast_to(shift[:1], shift.shape), rtol=1e-3, atol=1e-4)
+
+
+def test_errors_can_be_measured_in_the_spread_of_the_long_series() -> None:
+    module, spreads = head(loss="mae", loss_unit="spread", min_scale=0.0), (2.0, 50.0, 0.0)
+    contexts, targets = [wave(30, seed=i) for i in range(3)], [wave(4, seed=9 + i) for i in range(3)]
+    forecasts = predict(module, contexts).numpy()
+    errors = [abs(forecasts[i] - targets[i]).mean() / spreads[i] if spreads[i] else 0.0 for i in range(3)]
+    queries = [
+        Query(0, TimeSeries(context, np.array([spread], np.float32)), target)
+        for context, spread, target in zip(contexts, spreads, targets, strict=True)
+    ]
+    assert module.supervise(HIDDEN, queries).item() == pytest.approx(np.mean(errors), rel=1e-4)
+    with pytest.raises(DataError, match="does not tell its spread"):
+        module.config.prepare(TimeSeries(contexts[0]), targets[0])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"residual": "linear"}, "needs a `context_length`"),
         ({"quantiles": [0.1, 0.5]}, "need `loss: quantile`, not mse"),
         ({"loss": "quantile", "quantiles": [0.5, 0.1]}, "must ascend between 0 and 1"),
         ({"loss": "quantile", "quantiles": [0.5, 1.0]}, "must ascend between 0 and 1"),

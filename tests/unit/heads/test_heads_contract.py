@@ -14,6 +14,12 @@ class TestLanguageModel(HeadContract):
     name = "lm"
 
 
+class TestCtc(HeadContract):
+    plugin = "modrwkv_core.builtin"
+    name = "ctc"
+    configs = ({"modality": "audio"}, {"modality": "features", "dropout": 0.3, "loss_weight": 0.5})
+
+
 class TestForecast(HeadContract):
     plugin = "modrwkv_core.builtin"
     name = "forecast"
@@ -21,6 +27,7 @@ class TestForecast(HeadContract):
         {"horizon": 5},
         {"horizon": 3, "channels": 2, "loss": "huber", "statistics": "last", "dropout": 0.1},
         {"horizon": 4, "channels": 2, "loss": "quantile", "quantiles": [0.05, 0.5, 0.95]},
+        {"horizon": 4, "channels": 2, "residual": "linear", "context_length": 24},
     )
 
     def examples(self, config: ForecastConfig) -> list[tuple[TimeSeries, Any]]:

@@ -188,11 +188,34 @@ def test_published_easy_vqa(data_root: Path) -> None:
     )
 
 
+def test_fsdd_leaves_a_speaker_out(tmp_path: Path) -> None:
+    path = tmp_path / "recordings.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for speaker in ("ann", "bob", "eve"):
+            for take in range(50):
+                archive.writestr(f"7_{speaker}_{take}.wav", b"")
+
+    def recordings(part: Any) -> set[tuple[str, int]]:
+        source = FsddSource(FsddConfig(path=path, part=part, test_speaker="bob"))
+        names = [
+            record.key.rsplit("7_", 1)[1].removesuffix(".wav") for record in map(source.__getitem__, range(len(source)))
+        ]
+        return {(name.split("_")[0], int(name.split("_")[1])) for name in names}
+
+    assert recordings("test") == {("bob", take) for take in range(50)}
+    assert recordings("valid") == {(name, take) for name in ("ann", "eve") for take in range(45, 50)}
+    assert recordings("train") == {(name, take) for name in ("ann", "eve") for take in range(45)}
+    with pytest.raises(DataError, match="'tom'") as caught:
+        FsddSource(FsddConfig(path=path, test_speaker="tom"))
+    assert "ann, bob, eve" in str(caught.value)
+
+
 def test_published_fsdd(data_root: Path) -> None:
     def source(**config: Any) -> FsddSource:
         return FsddSource(FsddConfig.model_validate(config, context={"data_root": data_root}))
 
     assert [len(source(part=part)) for part in ("train", "valid", "test")] == [2_400, 300, 300]
+    assert [len(source(part=part, test_speaker="theo")) for part in ("train", "valid", "test")] == [2_250, 250, 500]
     test = source(part="test")
     for index in range(0, 300, 30):
         waveform = AudioModality().decode(media(test[index])[0])

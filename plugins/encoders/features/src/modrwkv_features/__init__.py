@@ -1,1 +1,1 @@
-"""The encoder ``features``: ready-made feature frames, by a linear map or strided convolutions."""
+"""The encoder ``features`` of ready-made feature frames, and augmentations of such frames."""

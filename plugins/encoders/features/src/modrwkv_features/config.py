@@ -1,14 +1,14 @@
-"""What a manifest may say about ``features``."""
+"""What a manifest may say about ``features`` and the augmentations of feature frames."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from modrwkv_core.interfaces.config import EncoderConfig
+from modrwkv_core.interfaces.config import AugmentationConfig, EncoderConfig
 
-__all__ = ["FeaturesConfig"]
+__all__ = ["FeaturesConfig", "TimeMaskConfig", "TimeStretchConfig"]
 
 
 class FeaturesConfig(EncoderConfig):
@@ -46,3 +46,39 @@ class FeaturesConfig(EncoderConfig):
     def out_length(self, length: int) -> int:
         """Number of features for ``length`` frames: ``length / subsampling``, rounded up."""
         return -(-length // self.subsampling)
+
+
+class TimeStretchConfig(AugmentationConfig):
+    """Feature frames in a faster or slower time, by linear interpolation between frames."""
+
+    type: Literal["time_stretch"] = "time_stretch"
+
+    min_rate: float = Field(default=0.9, ge=0.25, le=4.0)
+    """Lowest rate, drawn uniformly up to ``max_rate``; below 1 there are more frames."""
+
+    max_rate: float = Field(default=1.1, ge=0.25, le=4.0)
+    """Highest rate; above 1 there are fewer frames."""
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.min_rate > self.max_rate:
+            raise ValueError(f"min_rate is {self.min_rate}, above max_rate, which is {self.max_rate}")
+        return self
+
+
+class TimeMaskConfig(AugmentationConfig):
+    """Stretches of feature frames replaced by the mean frame.
+
+    Source: Park et al., SpecAugment, arXiv 1904.08779.
+    """
+
+    type: Literal["time_mask"] = "time_mask"
+
+    masks: int = Field(default=2, ge=1, le=100)
+    """Number of stretches."""
+
+    width: int = Field(default=40, ge=1)
+    """Frames of the longest stretch, drawn uniformly from 0."""
+
+    max_share: float = Field(default=0.2, gt=0.0, le=1.0)
+    """Longest stretch, as a share of the frames."""

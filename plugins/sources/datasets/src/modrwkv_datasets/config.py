@@ -52,7 +52,10 @@ class EasyVqaConfig(SourceConfig):
 
 
 class FsddConfig(SourceConfig):
-    """Spoken digits: takes 0 to 4 are the official test set, the others are there to learn from."""
+    """Spoken digits: takes 0 to 4 are the official test set, the others are there to learn from.
+
+    With ``test_speaker``, the test set holds all recordings of a speaker whom training does not hear.
+    """
 
     source: Literal["fsdd"] = "fsdd"
 
@@ -64,6 +67,10 @@ class FsddConfig(SourceConfig):
 
     valid_takes: int = Field(default=5, ge=0)
     """How many of the last takes ``valid`` holds."""
+
+    test_speaker: str | None = None
+    """Speaker to leave out: ``test`` holds all takes of this one, ``train`` and ``valid`` all takes of the others.
+    Null: the official parts, in which all speakers are in all of them."""
 
     prompt: str = "Which digit is spoken?"
     """What the user says after the recording."""

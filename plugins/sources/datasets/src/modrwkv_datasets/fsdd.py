@@ -32,14 +32,23 @@ class FsddSource(Source[FsddConfig]):
 
     def __init__(self, config: FsddConfig) -> None:
         super().__init__(config)
+        found = [match for name in member_names(config.path) if (match := _RECORDING.fullmatch(name))]
+        speakers = {match[2] for match in found}
+        if config.test_speaker is not None and config.test_speaker not in speakers:
+            raise DataError(
+                f"{config.path} holds no recordings of '{config.test_speaker}'",
+                hint=f"name one of: {', '.join(sorted(speakers))}",
+            )
+        left_out = config.test_speaker
+        first = TEST_TAKES.stop if left_out is None else 0
         border = TAKES - config.valid_takes
         takes = {
-            "test": TEST_TAKES,
-            "train": range(TEST_TAKES.stop, border),
-            "valid": range(max(border, TEST_TAKES.stop), TAKES),
+            "test": TEST_TAKES if left_out is None else range(TAKES),
+            "train": range(first, border),
+            "valid": range(max(border, first), TAKES),
         }[config.part]
-        found = [match for name in member_names(config.path) if (match := _RECORDING.fullmatch(name))]
-        self._members = sorted(match[0] for match in found if int(match[3]) in takes)
+        wanted = speakers if left_out is None else {left_out} if config.part == "test" else speakers - {left_out}
+        self._members = sorted(match[0] for match in found if int(match[3]) in takes and match[2] in wanted)
         if not self._members:
             raise DataError(f"{config.path} holds no recordings of the part '{config.part}'")
 
