@@ -1,10 +1,11 @@
-"""Answer questions about photographs by a convolutional network and a bag of words, on the records of a manifest.
+"""Answer questions about photographs by convolutional networks and bags of words, on the records of a manifest.
 
-MODRWKV_DATA=path/to/data python examples/results/photo_baseline.py examples/results/photos.yaml --seed 0
+MODRWKV_DATA=path/to/data python examples/results/photo_baseline.py examples/results/photos.yaml --seeds 0 1 2
 
-It sees the records of the manifest's phases in the same order and with the same augmentations as the manifest's model,
-and chooses among the answers of the training data. With ``--tower manifest`` the manifest's image encoder takes the
-place of the small network. Prints the accuracy for each evaluation of the manifest as a line of JSON.
+Each sees the records of the manifest's phases in the same order and with the same augmentations as the manifest's
+model, and chooses among the answers of the training data. There are two for each seed of the weights: ``small`` with
+four convolutions, and ``manifest`` with the manifest's image encoder. Prints the accuracy of each for each evaluation
+of the manifest as a line of JSON.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset
 
 from modrwkv_core.data.order import EpochOrder
@@ -29,6 +31,7 @@ from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.manifest.schema import Phase
 from modrwkv_core.model.assemble import assemble, open_source
 from modrwkv_core.model.augmenting import add_augmentations
+from modrwkv_core.model.build import build_encoder
 from modrwkv_core.model.multimodal import MultimodalModel
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -59,7 +62,7 @@ class Reader:
 
     def __call__(self, records: Sequence[Record], seeds: Sequence[int] | None = None) -> Batch:
         """Read records; augment their images if there are seeds."""
-        pixels, images, bags, answers = [], [], [], []
+        pixels, images, words, answers = [], [], [], []
         for row, record in enumerate(records):
             [media] = [part.media for turn in record.turns for part in turn.parts if isinstance(part, Media)]
             signal = self._preprocessor.decode(media)
@@ -69,12 +72,11 @@ class Reader:
             pixels.append(self._preprocessor.process(signal).tensors["pixels"])
             for question, answer in pairs(record):
                 images.append(row)
-                bags.append(
-                    functional.one_hot(torch.tensor([self.words[w] for w in question.split()]), len(self.words))
-                )
+                words += [(len(answers), self.words[word]) for word in question.split()]
                 answers.append(self.answers.get(answer, -1))
-        bag = torch.stack([each.amax(0) for each in bags]).float()
-        return torch.stack(pixels), torch.tensor(images), bag, torch.tensor(answers)
+        bags = torch.zeros(len(answers), len(self.words))
+        bags[tuple(torch.tensor(words).T)] = 1
+        return torch.stack(pixels), torch.tensor(images), bags, torch.tensor(answers)
 
 
 class Training(Dataset[Batch]):
@@ -162,55 +164,72 @@ class Classifier(nn.Module):
 def main() -> None:
     """Train and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("manifest", type=argparse.FileType())
+    parser.add_argument("manifest")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--tower", choices=["small", "manifest"], default="small")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--limit", type=int, help="records of each evaluation; by default all")
     arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    loaded = load_manifest(arguments.manifest.name, arguments.overrides)
+    loaded = load_manifest(arguments.manifest, arguments.overrides)
     manifest = loaded.manifest
-    model = assemble(loaded, pretrained=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def opened(configs: Sequence[SourceConfig]) -> list[Source[Any]]:
         return [open_source(loaded, config) for config in configs]
 
-    reader = Reader(loaded, model, opened(manifest.data.train))
-    tower = SmallTower() if arguments.tower == "small" else ManifestTower(model.embedders["image"].encoder)
-    network = Classifier(tower, reader.side, len(reader.words), len(reader.answers)).to(device)
-    workers: dict[str, Any] = {"batch_size": None, "num_workers": min(manifest.data.workers, 1)}
+    reader = Reader(loaded, assemble(loaded, pretrained=False), opened(manifest.data.train))
+    networks = {}
+    encoder_config = manifest.modalities["image"].encoder
+    for seed in arguments.seeds:
+        torch.manual_seed(seed)
+        towers = {"small": SmallTower(), "manifest": ManifestTower(build_encoder(loaded.registry, encoder_config))}
+        for name, tower in towers.items():
+            networks[name, seed] = Classifier(tower, reader.side, len(reader.words), len(reader.answers)).to(device)
 
     for phase in manifest.phases:
-        optimizer = torch.optim.AdamW(network.parameters(), lr=phase.lr, weight_decay=0.05)
+        trained = [(network, *optimizer_of(network, phase)) for network in networks.values()]
         data = opened(phase.data or manifest.data.train)
-        batches = Training(data, phase, arguments.seed, phase.batch_size or manifest.data.batch_size or 16, reader)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
-        for step, batch in enumerate(DataLoader(batches, **workers)):
+        batches = Training(data, phase, manifest.seed, phase.batch_size or manifest.data.batch_size or 16, reader)
+        loader = DataLoader(batches, batch_size=None, num_workers=min(manifest.data.workers, 1))
+        for step, batch in enumerate(loader):
             pixels, images, bags, answers = (each.to(device) for each in batch)
-            loss = functional.cross_entropy(network(pixels, images, bags), answers)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            losses = []
+            for network, optimizer, schedule in trained:
+                loss = functional.cross_entropy(network(pixels, images, bags), answers)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.detach())
             if step % 100 == 0:
-                print(f"{phase.name} {step}/{len(batches)} loss {loss.item():.3f}", flush=True)
+                print(
+                    f"{phase.name} {step}/{len(batches)} loss", *(f"{loss.item():.3f}" for loss in losses), flush=True
+                )
 
-    network.eval()
-    scores = {}
+    right: dict[tuple[str, int], dict[str, float]] = {key: {} for key in networks}
     for name, evaluation in manifest.evaluation.items():
         [source] = opened([evaluation.data])
         count = min(len(source), arguments.limit or len(source))
-        right = 0
+        correct = dict.fromkeys(networks, 0)
         for first in range(0, count, 256):
             records = [source[nth] for nth in range(first, min(first + 256, count))]
             pixels, images, bags, answers = (each.to(device) for each in reader(records))
-            with torch.no_grad():
-                right += int((network(pixels, images, bags).argmax(1) == answers).sum())
-        scores[name] = round(100 * right / count, 2)
-    parameters = sum(each.numel() for each in network.parameters())
-    print(json.dumps({"tower": arguments.tower, "seed": arguments.seed, "parameters": parameters, "accuracy": scores}))
+            for key, network in networks.items():
+                with torch.no_grad():
+                    correct[key] += int((network.eval()(pixels, images, bags).argmax(1) == answers).sum())
+        for key in networks:
+            right[key][name] = round(100 * correct[key] / count, 2)
+    for (tower, seed), scores in right.items():
+        parameters = sum(each.numel() for each in networks[tower, seed].parameters())
+        print(json.dumps({"tower": tower, "seed": seed, "parameters": parameters, "accuracy": scores}))
+
+
+def optimizer_of(
+    network: nn.Module, phase: Phase
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return an optimizer with the learning rate of a phase, and half a cosine down to zero."""
+    assert phase.steps is not None, "the manifest's phases count steps"
+    optimizer = torch.optim.AdamW(network.parameters(), lr=phase.lr, weight_decay=0.05)
+    return optimizer, CosineAnnealingLR(optimizer, phase.steps)
 
 
 if __name__ == "__main__":
