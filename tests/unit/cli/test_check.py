@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from modrwkv_core.cli.check import check
 from modrwkv_core.errors import ManifestError, WiringError
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[3] / "examples"
+EXAMPLES = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("results/*.yaml")])
 
 
 def run(*arguments: object) -> str:
