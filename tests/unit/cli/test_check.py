@@ -11,7 +11,8 @@ from modrwkv_core.cli.check import check
 from modrwkv_core.errors import ManifestError, WiringError
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples"
-EXAMPLES = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("results/*.yaml")])
+RESULTS = [FOLDER / "results" / f"{name}.yaml" for name in ("easy_vqa", "photos", "trimodal")]
+EXAMPLES = [*sorted(FOLDER.glob("*.yaml")), *RESULTS]
 
 
 def run(*arguments: object) -> str:
