@@ -82,7 +82,8 @@ class Sweep(Section):
     """The manifest, from the folder of this file."""
 
     parameters: dict[str, Parameter] = Field(min_length=1)
-    """Values to try by dotted path, as overrides on the command line name them: ``phases.align.lr``."""
+    """Values to try by dotted path, as overrides on the command line name them: ``phases.align.lr``. Several paths,
+    separated by commas, get the same value."""
 
     method: Literal["grid", "random", "tpe"] = "grid"
     """``grid`` tries every combination, ``random`` draws, and ``tpe`` draws where earlier trials were good."""
@@ -101,6 +102,9 @@ class Sweep(Section):
 
     direction: Direction | None = None
     """Whether a low or a high objective is good; null: as its metric says, and low for a loss."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint of each run is evaluated: the newest, or that of the best validation."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the drawing of combinations."""

@@ -26,8 +26,15 @@ def label(value: Any) -> str:
 
 
 def overrides(point: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of the command line that set a combination: JSON is YAML."""
-    return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in point.items()]
+    """Return the arguments of the command line that set a combination: JSON is YAML.
+
+    A name of several paths sets all of them.
+    """
+    return [
+        f"{path.strip()}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in point.items()
+        for path in name.split(",")
+    ]
 
 
 def grid(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ class HeadContract(NeuralContract):
         if not isinstance(config, TranscriptHeadConfig):
             return self.hidden(count, dtype, device)
         lengths = torch.arange(count) % 3 + 6
-        values = self.hidden(count * int(lengths.max()), dtype, device).unflatten(0, (count, -1))
+        values = self.hidden(count * int(lengths.max()), dtype, device).view(count, -1, self.hidden_size)
         return Features(values, lengths).with_values(values)
 
     def targets(self, config: Any, device: str = "cpu") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import DataError, ModRWKVError
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Text, Turn
@@ -129,3 +131,25 @@ def test_quantiles_of_all_columns_and_steps_come_with_the_points(session_with: C
         np.testing.assert_allclose(values[6:, :1], again.quantiles[level], rtol=1e-3, atol=1e-3)
     [predicted] = session.predict([[Turn("user", (Media("series", WAVE[-20:]),))]])
     assert list(predicted.quantiles) == [0.1, 0.5, 0.9]
+
+
+def test_a_transcript_head_answers_about_the_last_medium_it_transcribes(session_with: Callable[..., Session]) -> None:
+    session = session_with(talk={"type": "lm"}, ctc={"type": "ctc", "modality": "series"})
+    earlier, latest = Media("series", np.zeros((30, 1), np.float32)), Media("series", WAVE)
+    both = [Turn("user", (earlier, latest, Text("What do you hear?")))]
+    other = [Turn("user", (Media("series", 5 + 2 * WAVE), Text("What do you hear?")))]
+    alone = [session.answer([turns], 8, head="ctc")[0] for turns in (both, other)]
+    assert session.answer([both, other], 8, head="ctc") == alone
+    with torch.no_grad():
+        sample = session.conversations.prompt(both)
+        hidden_TD = session.model(pack([sample]))[0][0]
+        placed = sample.media[-1]
+        logits = session.model.heads["ctc"].projection(hidden_TD[placed.position : placed.position + placed.count])
+    best = [token for token, _ in groupby(logits.argmax(-1).tolist()) if token != logits.shape[1] - 1]
+    assert (
+        session.model.tokenizer.decode([token for token in best if token not in session.ends]).decode(errors="replace")
+        == alone[0]
+    )
+    with pytest.raises(DataError, match="holds no series"):
+        session.answer([[Turn("user", (Text("Hello?"),))]], 8, head="ctc")
+    assert session.answer([both], 2) == session.answer([both], 2, head="talk"), "ctc is asked by name only"

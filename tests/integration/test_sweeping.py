@@ -86,6 +86,10 @@ def test_a_killed_sweep_goes_on_bit_by_bit(tiny_manifest: Callable[..., Path], t
         "grid_compressor",
         "reading_order",
         "adapter_kind",
+        "compressor_vqa",
+        "encoder_vqa",
+        "architecture",
+        "adapter_vqa",
     ],
 )
 def test_every_combination_of_the_examples_fits_together(name: str) -> None:

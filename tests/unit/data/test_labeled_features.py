@@ -52,6 +52,14 @@ def test_rows_are_chosen_by_their_columns(folder: Path) -> None:
     assert [text for _, text in contents(source)] == ["one", "three"]
     assert [source[index].key for index in range(2)] == [f"{folder}/table.tsv:2", f"{folder}/table.tsv:4"]
     assert source[0].turns[0].parts[1] == Text("Write it down.")
+    assert [text for _, text in contents(opened(folder, path="table.tsv", joined="joined.npy", rows=(1, 3)))] == [
+        "two",
+        "three",
+    ]
+    held_back = opened(folder, path="table.tsv", joined="joined.npy", where={"split": "train"}, rows=(1, 2))
+    assert [text for _, text in contents(held_back)] == ["three"]
+    with pytest.raises(DataError, match=r"table\.tsv has 2 such rows, `rows` ends at 3"):
+        opened(folder, path="table.tsv", joined="joined.npy", where={"split": "train"}, rows=(1, 3))
     with pytest.raises(DataError, match=r"table\.tsv has no row with split 'valid'"):
         opened(folder, path="table.tsv", joined="joined.npy", where={"split": "valid"})
     with pytest.raises(DataError, match=r"table\.tsv:2: has no 'part', only: split"):

@@ -157,3 +157,7 @@ def test_overrides_carry_any_value(value: Any) -> None:
     name, _, text = argument.partition("=")
     assert name == "a.b"
     assert parse(text, "argument").plain() == value
+
+
+def test_several_paths_get_the_same_value() -> None:
+    assert overrides({"a.b, c.0.d": [1], "e": "x"}) == ["a.b=[1]", "c.0.d=[1]", 'e="x"']

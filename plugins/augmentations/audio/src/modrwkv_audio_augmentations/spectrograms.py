@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from numpy.random import Generator
-from torchaudio.functional import mask_along_axis
 
 from modrwkv_audio_augmentations.config import SpecAugmentConfig
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.interfaces.augmentation import ItemAugmentation, torch_seeded
+from modrwkv_core.interfaces.augmentation import ItemAugmentation
 from modrwkv_core.interfaces.values import MediaItem
 
 __all__ = ["SpecAugment"]
@@ -35,16 +35,20 @@ class SpecAugment(ItemAugmentation[SpecAugmentConfig]):
         bins, frames = mel.shape[0], mel.shape[1] - 1
         if not frames:
             return item
-        # torchaudio places a mask that is wider than its axis before the axis.
         longest = min(config.time_width, int(config.max_time_share * frames))
         widest = min(config.frequency_width, bins)
-        masked = mel[:, :frames]
-        mean = float(mel.mean())
-        with torch_seeded(rng):
-            for _ in range(config.time_masks):
-                masked = mask_along_axis(masked, longest, mean, axis=1)
-            for _ in range(config.frequency_masks):
-                masked = mask_along_axis(masked, widest, mean, axis=0)
-        changed = mel.clone()
-        changed[:, :frames] = masked
-        return MediaItem({**item.tensors, "mel": changed}, item.length)
+        # In NumPy: torchaudio's mask_along_axis takes as long as the rest of a short recording's processing.
+        changed = mel.numpy().copy()
+        mean = changed.mean()
+        for _ in range(config.time_masks):
+            changed[:, :frames][:, _stretch(longest, frames, rng)] = mean
+        for _ in range(config.frequency_masks):
+            changed[_stretch(widest, bins, rng), :frames] = mean
+        return MediaItem({**item.tensors, "mel": torch.from_numpy(changed)}, item.length)
+
+
+def _stretch(longest: int, size: int, rng: Generator) -> slice:
+    """Draw a stretch of an axis as torchaudio does: its length below ``longest``, then its place."""
+    length = rng.uniform(0.0, longest)
+    start = rng.uniform(0.0, size - length)
+    return slice(int(start), int(start) + int(length))

@@ -6,6 +6,7 @@ N = items, L = frames or features of the longest, F = dims of a frame, C = conv_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from modrwkv_core.interfaces.component import Encoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 
 __all__ = ["ConformerEncoder"]
+
+BRANCH_GAIN: Final = 0.25
+"""Of the last map of each residual branch at the beginning."""
 
 
 class ConformerEncoder(Encoder[ConformerBaseConfig]):
@@ -39,6 +43,24 @@ class ConformerEncoder(Encoder[ConformerBaseConfig]):
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
+        self._initialize()
+
+    def _initialize(self) -> None:
+        """Begin with features that differ from each other.
+
+        With the usual weights of small gain and biases they would be nearly the same everywhere, and what follows would
+        first learn to ignore them. Here the convolutions keep the scale of what varies (He et al., arXiv 1502.01852),
+        and branches beside residual connections begin small.
+        """
+        for convolution in self.subsample:
+            assert isinstance(convolution, nn.Conv2d)
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                is_branch_end = name.startswith("layers.") and module.out_features == self.config.hidden_size
+                nn.init.xavier_uniform_(module.weight, gain=BRANCH_GAIN if is_branch_end else 1.0)
+                nn.init.zeros_(module.bias)
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode ``items`` in one padded batch: ``[N, out_length(L), W]``."""

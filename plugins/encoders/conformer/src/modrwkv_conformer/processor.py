@@ -40,7 +40,7 @@ class LogMelProcessor(Processor[ConformerConfig, Waveform]):
         window = config.rate // 40
         self.spectrogram = MelSpectrogram(
             config.rate,
-            n_fft=1 << (2 * window - 1).bit_length(),
+            n_fft=1 << (window - 1).bit_length(),
             win_length=window,
             hop_length=config.hop,
             n_mels=config.mel_bins,
@@ -97,12 +97,13 @@ class FramesProcessor(Processor[ConformerFeaturesConfig, FeatureFrames]):
         return MediaItem({"mel": _normalized(values, 1) if self.config.normalize else values}, frames)
 
 
-def _normalized(values: Tensor, dim: int | None) -> Tensor:
-    """Shift and scale to mean 0 and standard deviation 1 along ``dim``; what is constant becomes zeros."""
-    exact = values.double()
-    deviation, mean = torch.std_mean(exact, dim=dim, correction=0, keepdim=True)
-    is_signal = deviation > RESOLUTION * exact.abs().amax(dim=(0, 1) if dim is None else dim, keepdim=True)
-    return torch.where(is_signal, (exact - mean) / torch.where(is_signal, deviation, 1.0), 0.0).float()
+def _normalized(values: Tensor, axis: int | None) -> Tensor:
+    """Shift and scale to mean 0 and standard deviation 1 along ``axis``; what is constant becomes zeros."""
+    exact = values.numpy().astype(np.float64)
+    mean, deviation = exact.mean(axis=axis, keepdims=True), exact.std(axis=axis, keepdims=True)
+    is_signal = deviation > RESOLUTION * np.abs(exact).max(axis=axis, keepdims=True)
+    normalized = np.where(is_signal, exact - mean, 0.0) / np.where(is_signal, deviation, 1.0)
+    return torch.from_numpy(normalized.astype(np.float32))
 
 
 def _unusable(message: str) -> DataError:
