@@ -43,7 +43,7 @@ def _describe_chain(chain: ModalityShapes) -> Iterator[str]:
 
 
 def _describe_rest(loaded: LoadedManifest) -> Iterator[str]:
-    from modrwkv_core.interfaces.config import QueryHeadConfig
+    from modrwkv_core.interfaces.config import QueryHeadConfig, TranscriptHeadConfig
 
     manifest = loaded.manifest
     yield f"tokenizer\n  {manifest.tokenizer.type}, {manifest.tokenizer.vocab_size} ids"
@@ -51,6 +51,7 @@ def _describe_rest(loaded: LoadedManifest) -> Iterator[str]:
     yield "heads"
     for name, head in manifest.heads.items():
         asked = f", answers queries about {head.modality}" if isinstance(head, QueryHeadConfig) else ""
+        asked = f", transcribes {head.modality}" if isinstance(head, TranscriptHeadConfig) else asked
         yield f"  {name}: {head.type}{asked}"
     yield "phases"
     for phase in manifest.phases:
