@@ -122,6 +122,15 @@ def modrwkv_components() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             api=1,
+            kind="source",
+            name="synthetic_series",
+            summary="series drawn from Gaussian processes of random kernels, to pre-train forecasts on",
+            config="modrwkv_core.data.sources.config:SyntheticSeriesConfig",
+            implementation="modrwkv_core.data.sources.synthetic_series:SyntheticSeriesSource",
+            paper="KernelSynth of Chronos, Ansari et al., arXiv 2403.07815",
+        ),
+        ComponentSpec(
+            api=1,
             kind="task",
             name="exact_match",
             summary="answers to held-out questions, scored by exact match",
@@ -238,6 +247,16 @@ def modrwkv_components() -> list[ComponentSpec]:
             implementation="modrwkv_core.augmentations.series:Scaling",
             modality="series",
             paper="Um et al., ICMI 2017, arXiv 1706.00527",
+            api=1,
+        ),
+        ComponentSpec(
+            kind="augmentation",
+            name="flip",
+            summary="a series and its targets times -1",
+            config="modrwkv_core.augmentations.config:FlipConfig",
+            implementation="modrwkv_core.augmentations.series:Flip",
+            modality="series",
+            paper="Iwana & Uchida, PLOS ONE 16(7), 2021",
             api=1,
         ),
         ComponentSpec(

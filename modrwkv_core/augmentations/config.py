@@ -11,6 +11,7 @@ from modrwkv_core.interfaces.config import AugmentationConfig
 __all__ = [
     "FeatureDropoutConfig",
     "FeatureMaskConfig",
+    "FlipConfig",
     "JitterConfig",
     "ScalingConfig",
     "TSMixConfig",
@@ -42,6 +43,18 @@ class ScalingConfig(AugmentationConfig):
 
     sigma: float = Field(default=0.1, gt=0.0, le=3.0)
     """Standard deviation of the factor's natural logarithm, whose mean is 0."""
+
+
+class FlipConfig(AugmentationConfig):
+    """A series and its targets times -1.
+
+    Training series drift one way or the other, and the model learns it; what is true of series turned upside down, too,
+    is more likely to last. Give `probability: 0.5`.
+
+    Source: flipping in Iwana and Uchida, PLOS ONE 16(7), 2021.
+    """
+
+    type: Literal["flip"] = "flip"
 
 
 class TSMixConfig(AugmentationConfig):

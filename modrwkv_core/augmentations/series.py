@@ -9,14 +9,28 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from modrwkv_core.augmentations.config import JitterConfig, ScalingConfig, TSMixConfig, WindowMaskConfig
+from modrwkv_core.augmentations.config import FlipConfig, JitterConfig, ScalingConfig, TSMixConfig, WindowMaskConfig
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal, Others, SampleAugmentation, SignalAugmentation
 from modrwkv_core.interfaces.signals import TimeSeries
 
-__all__ = ["Jitter", "Scaling", "TSMix", "WindowMask"]
+__all__ = ["Flip", "Jitter", "Scaling", "TSMix", "WindowMask"]
 
 Labeled = LabeledSignal[TimeSeries]
+
+
+class Flip(SampleAugmentation[FlipConfig, TimeSeries]):
+    """Turns a series and its targets upside down."""
+
+    def __call__(self, sample: Labeled, rng: Generator, others: Others) -> Labeled:
+        """Return the series and the targets times -1.
+
+        Raises:
+            DataError: A target is not numbers for the series' channels.
+        """
+        signal = sample.signal
+        targets = tuple(-_points(target, signal.values.shape[1]) for target in sample.targets)
+        return LabeledSignal(replace(signal, values=-signal.values), targets)
 
 
 class Jitter(SignalAugmentation[JitterConfig, TimeSeries]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ def bench_engine(
     weights: str,
     device: str,
     seconds: float,
+    processor_time: bool = False,
 ) -> TimeReport:
     """Measure answers of a model with random weights, and questions about one picture, asked one after the other.
 
@@ -50,8 +52,12 @@ def bench_engine(
         weights: How the backbone's weights are stored for decoding.
         device: Where to compute.
         seconds: How long to measure, all cases together.
+        processor_time: Whether the processor time of all threads counts in the place of seconds: other programs
+            hardly change it.
     """
+    clock = time.process_time if processor_time else time.perf_counter
     settings = {"size": str(size.backbone), "streams": list(streams), "tokens": tokens, "weights": weights}
+    settings["clock"] = "processor time" if processor_time else "wall clock"
     report = TimeReport("engine", settings, fingerprint(device), "token")
     with tempfile.TemporaryDirectory() as folder:
         session = _session(Path(folder), size, weights, device)
@@ -61,14 +67,14 @@ def bench_engine(
                 f"{count} together" if count > 1 else "one": partial(_answer, engine, count, tokens)
                 for count in streams
             }
-            timings = interleave(cases, seconds=seconds / 2, device=device)
+            timings = interleave(cases, seconds=seconds / 2, device=device, clock=clock)
         for (name, timing), count in zip(timings.items(), streams, strict=True):
             report.rows.append(Row(f"answers of {tokens} tokens", name, timing, count * tokens, None))
         asking = {
             "with a prefix cache": partial(_ask, session, picture, EngineSettings()),
             "without": partial(_ask, session, picture, EngineSettings(prefix_cache_bytes=0)),
         }
-        for name, timing in interleave(asking, seconds=seconds / 2, device=device).items():
+        for name, timing in interleave(asking, seconds=seconds / 2, device=device, clock=clock).items():
             work = f"{QUESTIONS} questions about one picture"
             report.rows.append(Row(work, name, timing, QUESTIONS * ANSWER_TOKENS, None))
         if memory_tokens:

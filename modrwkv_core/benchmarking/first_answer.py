@@ -53,7 +53,11 @@ def bench_first_answer(size: MultimodalSize, *, processes: int, device: str) -> 
     Raises:
         ModRWKVError: A process fails.
     """
-    settings = {"size": str(size.backbone), "encoder": f"{size.encoder.num_layers}x{size.encoder.hidden_size}", "answer tokens": ANSWER_TOKENS}
+    settings = {
+        "size": str(size.backbone),
+        "encoder": f"{size.encoder.num_layers}x{size.encoder.hidden_size}",
+        "answer tokens": ANSWER_TOKENS,
+    }
     report = GoalReport("first-answer", settings, fingerprint(device))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

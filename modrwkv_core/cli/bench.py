@@ -186,6 +186,11 @@ def _train(
         help="Generate so many tokens at last, and compare the memory with that after a hundredth of them.",
     ),
     click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding."),
+    click.option(
+        "--processor-time",
+        is_flag=True,
+        help="Count processor time of all threads, which other programs hardly change.",
+    ),
     DEVICE,
     THREADS,
     SECONDS,
@@ -197,6 +202,7 @@ def _engine(
     tokens: int,
     memory_tokens: int,
     weights: str,
+    processor_time: bool,
     device: str,
     seconds: float,
 ) -> Report:
@@ -214,6 +220,7 @@ def _engine(
         weights=weights,
         device=device,
         seconds=seconds,
+        processor_time=processor_time,
     )
 
 

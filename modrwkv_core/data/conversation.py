@@ -18,6 +18,7 @@ from modrwkv_core.data.augmenting import Draw, SignalAugmenter
 from modrwkv_core.data.batch import Sample
 from modrwkv_core.data.error_context import error_context
 from modrwkv_core.data.feature_cache import FeatureCache, cacheable
+from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.data.templates import MODRWKV, ChatTemplate
 from modrwkv_core.data.token_stream import Segment, TokenStream
 from modrwkv_core.errors import DataError
@@ -163,7 +164,9 @@ class ConversationEncoder:
             stream.write(self.template.answer_opening(self.tokenizer))
             return self._finish(stream)
 
-    def prompt_segments(self, turns: Sequence[Turn], max_tokens: int, *, think: bool = True) -> Iterator[Segment]:
+    def prompt_segments(
+        self, turns: Sequence[Turn], max_tokens: int, *, think: bool = True, recent: RecentMedia | None = None
+    ) -> Iterator[Segment]:
         """Encode as :meth:`prompt`, segment by segment: together, they are the prompt.
 
         Media are decoded when their segment is asked for, so that a film needs no more memory than a clip.
@@ -173,12 +176,13 @@ class ConversationEncoder:
             max_tokens: A segment ends after the text or medium with which it has so many tokens, or with which its
                 media fill 32 MiB.
             think: Whether the model thinks first if the chat template wants that.
+            recent: Media that need not be decoded again, and where those go that are; None decodes each.
 
         Raises:
             DataError: The turns are not a conversation that this model can answer.
         """
         with error_context("prompt"):
-            stream = TokenStream("prompt")
+            stream = TokenStream("prompt", recent=recent)
             for _ in self._write_prompt(stream, turns):
                 if len(stream.ids) >= max_tokens or stream.media_bytes >= _SEGMENT_BYTES:
                     yield stream.take_segment()
@@ -276,7 +280,7 @@ class ConversationEncoder:
         rng = None if augmenter is None or stream.draw is None else stream.draw.generator(len(stream.media))
         portions: Iterable[MediaItem | Text | Media]
         if augmenter is None or augmenter.is_identity:
-            portions, stream.signals[part.modality] = self._unchanged(part, preprocessor)
+            portions, stream.signals[part.modality] = self._unchanged(part, preprocessor, stream.recent)
         else:
             assert stream.draw is not None, "without a draw, there is no augmenter"
             assert rng is not None, "an augmenter draws"
@@ -307,9 +311,12 @@ class ConversationEncoder:
             yield
 
     def _unchanged(
-        self, part: Media, preprocessor: MediaPreprocessor
+        self, part: Media, preprocessor: MediaPreprocessor, recent: RecentMedia | None
     ) -> tuple[Iterable[MediaItem | Text | Media], Callable[[], Any]]:
         """Return the parts of a medium as it is, with their features if they are cached, and what gives its signal."""
+        if recent is not None and not preprocessor.divides:
+            item = recent.item(part.modality, part.media, partial(self._whole, part, preprocessor))
+            return [item], partial(preprocessor.decode, part.media)
         cache = self.caches.get(part.modality)
         digest = None if cache is None else cache.digest(part.media)
         if cache is None or digest is None:
@@ -325,6 +332,12 @@ class ConversationEncoder:
     def _parts(self, part: Media, preprocessor: MediaPreprocessor, signal: Any) -> Iterator[MediaItem | Text | Media]:
         with error_context(_origin(part)):
             yield from preprocessor.parts(signal)
+
+    def _whole(self, part: Media, preprocessor: MediaPreprocessor) -> MediaItem:
+        """Decode and process a medium that is not divided."""
+        signal = preprocessor.decode(part.media)
+        with error_context(_origin(part)):
+            return preprocessor.process(signal)
 
     def _item(self, part: Media, preprocessor: MediaPreprocessor) -> MediaItem:
         """Decode and process a medium that stands for a part of another one."""

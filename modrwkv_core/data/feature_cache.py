@@ -10,26 +10,22 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from modrwkv_core.data.media_digest import DIGEST_SIZE, media_digest
 from modrwkv_core.interfaces.grids import GridLength, grids_of
-from modrwkv_core.interfaces.modality import media_path
 from modrwkv_core.interfaces.record import Media, Text
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.storage.files import temporary_name
 
 __all__ = ["CacheableItem", "FeatureCache", "cacheable", "cached_features"]
-
-_DIGEST: Final = 32
-"""Bytes of a digest."""
 
 _FILLED: Final = 0.9
 """Share of the space that stays in use when entries are removed."""
@@ -80,8 +76,7 @@ class FeatureCache:
 
     def digest(self, media: Any) -> str | None:
         """Name the entry of a medium as a record holds it; None if its content cannot be told, and is not cached."""
-        digest = hashlib.blake2b(self._key, digest_size=_DIGEST)
-        return digest.hexdigest() if _feed(digest, media) else None
+        return media_digest(media, self._key)
 
     def read(self, digest: str) -> CacheableItem | None:
         """Return the item with its features; None if there is no entry, or, with a warning, a damaged one."""
@@ -92,9 +87,9 @@ class FeatureCache:
         except FileNotFoundError:
             return None
         try:
-            if hashlib.blake2b(content[_DIGEST:], digest_size=_DIGEST).digest() != content[:_DIGEST]:
+            if hashlib.blake2b(content[DIGEST_SIZE:], digest_size=DIGEST_SIZE).digest() != content[:DIGEST_SIZE]:
                 raise ValueError("its digest is another")
-            tensors = load(content[_DIGEST:])
+            tensors = load(content[DIGEST_SIZE:])
             return CacheableItem({}, _length(tensors), digest, tensors["features"])
         except (KeyError, ValueError, SafetensorError) as error:
             warnings.warn(f"{path} is damaged, and its features are computed again: {error}", stacklevel=2)
@@ -107,7 +102,7 @@ class FeatureCache:
         if grids is not None:
             tensors["grids"] = torch.tensor(grids, dtype=torch.int64).reshape(-1, 2)
         content = save(tensors)
-        content = hashlib.blake2b(content, digest_size=_DIGEST).digest() + content
+        content = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest() + content
         if len(content) > self._max_bytes:
             return
         path = self._path(item.digest)
@@ -167,7 +162,7 @@ def cacheable(
             continue
         own, cached = digest, None
         if divided:
-            own = hashlib.blake2b(f"{digest}|{number}".encode(), digest_size=_DIGEST).hexdigest()
+            own = hashlib.blake2b(f"{digest}|{number}".encode(), digest_size=DIGEST_SIZE).hexdigest()
             cached = cache.read(own)
         yield CacheableItem(part.tensors, part.length, own) if cached is None else cached
 
@@ -176,35 +171,3 @@ def _length(tensors: Mapping[str, Tensor]) -> int:
     if "grids" in tensors:
         return GridLength(*((rows, columns) for rows, columns in tensors["grids"].tolist()))
     return int(tensors["length"])
-
-
-def _feed(digest: hashlib.blake2b, media: Any) -> bool:
-    """Hash ``media``; return whether its content can be told."""
-    digest.update(f"|{type(media).__qualname__}|".encode())
-    if isinstance(media, Path) or (isinstance(media, str) and not media.startswith("data:")):
-        return _feed_file(digest, media_path(media))
-    if isinstance(media, np.ndarray) and media.dtype != object:
-        digest.update(f"{media.dtype.str}{media.shape}".encode())
-        digest.update(np.ascontiguousarray(media).tobytes())
-        return True
-    if is_dataclass(media):
-        return all(_feed(digest, getattr(media, field.name)) for field in fields(media))
-    if isinstance(media, list | tuple):
-        return all(_feed(digest, each) for each in media)
-    if isinstance(media, bytes | str | int | float | None):
-        digest.update(media if isinstance(media, bytes) else repr(media).encode())
-        return True
-    return False
-
-
-def _feed_file(digest: hashlib.blake2b, path: Path) -> bool:
-    digest.update(f"{path.suffix}|".encode("utf-8", "surrogateescape"))
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-    except OSError:  # whoever decodes it says what is wrong
-        return False
-    return True

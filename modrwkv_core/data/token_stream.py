@@ -10,6 +10,7 @@ import torch
 
 from modrwkv_core.data.augmenting import Draw
 from modrwkv_core.data.batch import IGNORE, PlacedMedia, Sample
+from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.interfaces.component import Query
 from modrwkv_core.interfaces.tokenizer import SpecialIds
 from modrwkv_core.interfaces.values import MediaItem
@@ -35,6 +36,7 @@ class TokenStream:
     Attributes:
         key: Of the record.
         draw: The randomness of its augmentations; None augments nothing.
+        recent: Media that need not be decoded again; None decodes each.
         ids: Written so far.
         supervised: Whether a token head learns each of them.
         media: Placed so far.
@@ -46,6 +48,7 @@ class TokenStream:
 
     key: str
     draw: Draw | None = None
+    recent: RecentMedia | None = None
     ids: list[int] = field(default_factory=list)
     supervised: list[bool] = field(default_factory=list)
     media: list[PlacedMedia] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any, Protocol
 
@@ -100,10 +101,11 @@ def run_task(
         for sample, prediction in zip(samples, predictions, strict=True):
             with guard(metrics[0].origin, "correct()"):
                 correct = metrics[0].correct(prediction, sample.truth)
-            of_group = groups.setdefault(sample.group, _Totals(metrics, ["model", *baselines]))
+            if sample.group not in groups:
+                groups[sample.group] = totals if sample.group is None else _Totals(metrics, ["model", *baselines])
             with guard(task.origin, "a baseline"):
                 said = {"model": prediction, **{method: guess(sample) for method, guess in baselines.items()}}
-            for scored in (totals, of_group):
+            for scored in {totals, groups[sample.group]}:
                 scored.update(said, sample.truth)
             statistics = totals.latest_statistics()
             outcomes.append(
@@ -124,7 +126,11 @@ def run_task(
         named,
         shown(draw(len(outcomes), task.config.examples)),
         shown(_errors(outcomes, metrics[0], task.config.errors)),
-        tuple(outcomes),
+        tuple(
+            outcomes
+            if task.config.save_predictions
+            else (replace(one, prediction=None, truth=None) for one in outcomes)
+        ),
     )
 
 

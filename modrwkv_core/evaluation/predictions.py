@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import pydantic_core
+from numpy.typing import NDArray
 
 from modrwkv_core.errors import CheckpointError
 from modrwkv_core.interfaces.forecast import Continuation, Forecast
@@ -43,8 +44,8 @@ class SampleLine:
 def write_predictions(path: Path, results: Sequence[Result]) -> None:
     """Write a line for each sample of each task; the file appears whole or not at all.
 
-    Arrays become lists, a forecast its ``points`` and ``quantiles``, numbers in them with six digits. Statistics that
-    are not finite become the words ``NaN`` and ``Infinity``.
+    Arrays become lists, a forecast its ``points`` and ``quantiles``, numbers in them with six digits unless they are
+    beyond 1e-17 or 1e27. Statistics that are not finite become the words ``NaN`` and ``Infinity``.
 
     Raises:
         WriteError: The file cannot be written.
@@ -74,14 +75,27 @@ def _plain(value: Any) -> Any:
             return {"points": _plain(points), "quantiles": {str(level): _plain(q) for level, q in quantiles.items()}}
         case Continuation():
             return _plain(value.values)
-        case np.ndarray() if value.ndim:
-            return [_plain(part) for part in value]
-        case np.floating() | np.ndarray():
+        case np.ndarray() if value.dtype.kind == "f":
+            return _rounded(value.astype(np.float64)).tolist()
+        case np.ndarray():
+            return value.tolist()
+        case np.floating():
             return float(f"{value:.{_DIGITS}g}")
         case np.integer():
             return int(value)
         case _:
             return value
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round each number to the digits that are kept; what is not finite stays."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        places = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        # Powers of ten up to 22 are exact, so that the quotient is the number nearest to the decimal one.
+        up, down = 10.0 ** np.clip(places, 0, 22), 10.0 ** np.clip(-places, 0, 22)
+        rounded = np.round(values * up / down) / up * down
+    usual = np.isfinite(values) & (np.abs(places) <= 22)
+    return np.where(usual, rounded, values)
 
 
 def read_predictions(path: Path) -> dict[str, list[SampleLine]]:

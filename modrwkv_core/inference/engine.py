@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
+from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.errors import EngineError, QueueFullError
 from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.engine_settings import EngineSettings
@@ -67,6 +68,7 @@ class Engine:
         self._closing = False
         self._failure: Exception | None = None
         self._cache = self._prefix_cache()
+        self._recent = RecentMedia(self.settings.media_cache_bytes)
         self._finished = self._prompt_tokens = self._completion_tokens = self._steps = 0
         self._cached_tokens = self._prefix_hits = self._prefix_misses = 0
         self._processors = ThreadPoolExecutor(self.settings.processors, "modrwkv-processor")
@@ -263,7 +265,7 @@ class Engine:
         for job in next_jobs:
             if job.prompt is None:
                 try:
-                    job.prompt = Prompt(self.session, job.request, self._cache_variant(job.head))
+                    job.prompt = Prompt(self.session, job.request, self._cache_variant(job.head), self._recent)
                 except Exception as error:
                     job.error = error
                     self._end(job, "error")

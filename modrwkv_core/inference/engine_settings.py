@@ -24,6 +24,8 @@ class EngineSettings:
             States that grow with what was read, as those of a Transformer, are never kept.
         prefix_cache_dir: Folder in which such states outlive the engine; None writes none.
         prefix_cache_disk_bytes: What they may take there.
+        media_cache_bytes: Memory for media as their encoders read them, so that those of a conversation, or of several
+            questions, are decoded and processed once; 0 keeps none.
 
     Raises:
         ModRWKVError: A value is out of its range.
@@ -36,10 +38,12 @@ class EngineSettings:
     prefix_cache_bytes: int = 2**28
     prefix_cache_dir: Path | None = None
     prefix_cache_disk_bytes: int = 2**32
+    media_cache_bytes: int = 2**26
 
     def __post_init__(self) -> None:
-        if self.prefix_cache_bytes < 0:
-            raise ModRWKVError(f"prefix_cache_bytes is {self.prefix_cache_bytes}", hint="it must be 0 or more")
+        for name in ("prefix_cache_bytes", "media_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise ModRWKVError(f"{name} is {getattr(self, name)}", hint="it must be 0 or more")
         for name in ("slots", "queue", "prefill_chunk", "processors", "prefix_cache_disk_bytes"):
             if getattr(self, name) < 1:
                 raise ModRWKVError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")

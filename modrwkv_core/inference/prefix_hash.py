@@ -6,11 +6,10 @@ import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor
 
 from modrwkv_core.data.batch import PlacedMedia
-from modrwkv_core.interfaces.grids import grids_of
+from modrwkv_core.data.recent_media import item_digest
 
 __all__ = ["PrefixHash"]
 
@@ -58,8 +57,5 @@ class PrefixHash:
         return keys
 
     def _read_medium(self, placed: PlacedMedia) -> None:
-        item = placed.item
-        self._hash.update(f"|{placed.modality}|{placed.count}|{item.length}|{grids_of(item.length)}".encode())
-        for name, tensor in sorted(item.tensors.items()):
-            self._hash.update(f"|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            self._hash.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        self._hash.update(f"|{placed.modality}|{placed.count}|".encode())
+        self._hash.update(item_digest(placed.item))

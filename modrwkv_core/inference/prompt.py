@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.data.batch import PlacedMedia
+from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.errors import DataError
 from modrwkv_core.inference.prefix_hash import PrefixHash
 from modrwkv_core.inference.request import Request
@@ -54,18 +55,22 @@ class Prompt:
         request: Asks for it.
         variant: What the bits of states depend on besides the model and the tokens, for the prefix cache; None caches
             no states. Those that follow a given state are never cached.
+        recent: Media that need not be decoded again; None decodes each.
 
     Attributes:
         num_tokens: Tokens of the segments that were made so far.
         hash: Of these segments; None if their states are not cached.
     """
 
-    def __init__(self, session: Session, request: Request, variant: str | None = None) -> None:
+    def __init__(
+        self, session: Session, request: Request, variant: str | None = None, recent: RecentMedia | None = None
+    ) -> None:
         self.num_tokens = 0
         self.hash: PrefixHash | None = None
         self._session = session
         self._request = request
         self._variant = variant if request.state is None else None
+        self._recent = recent
         self._segments = self._make()
 
     def next_segment(self) -> PromptSegment:
@@ -90,7 +95,7 @@ class Prompt:
         if before:  # an answer, which is a turn to be closed
             closing = session.model.template.closing(session.model.tokenizer)
             before = [token for token in before if token not in session.ends] + closing
-        for segment in session.conversations.prompt_segments(request.turns, PREFILL_CHUNK):
+        for segment in session.conversations.prompt_segments(request.turns, PREFILL_CHUNK, recent=self._recent):
             media = tuple(placed.shifted(len(before)) for placed in segment.media)
             yield self._segment(before + segment.ids.tolist(), media, segment.is_last)
             before = []

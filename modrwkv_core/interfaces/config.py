@@ -385,6 +385,10 @@ class TaskConfig(ComponentConfig, ABC):
     batch_size: int = Field(default=32, ge=1)
     """Samples that the model is asked at a time."""
 
+    save_predictions: bool = True
+    """Whether ``predictions.jsonl`` holds each prediction with its truth; without, it holds what metrics make of them,
+    which is all that ``modrwkv compare`` needs. All windows of a long table at a long horizon take gigabytes."""
+
     examples: int = Field(default=6, ge=0)
     """Samples that the report shows, drawn at random with a fixed seed."""
 

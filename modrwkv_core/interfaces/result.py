@@ -36,8 +36,8 @@ class SampleResult:
     Attributes:
         key: The record's.
         group: The sample's group; None for none.
-        prediction: What the model predicted.
-        truth: What it should have predicted.
+        prediction: What the model predicted; None if the task does not keep it.
+        truth: What it should have predicted; None if the task does not keep it.
         correct: Whether it was right; None where that is a matter of degree.
         statistics: By the name of each additive metric, what the sample adds to its sums.
     """

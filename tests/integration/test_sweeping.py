@@ -86,6 +86,10 @@ def test_a_killed_sweep_goes_on_bit_by_bit(tiny_manifest: Callable[..., Path], t
         "grid_compressor",
         "reading_order",
         "adapter_kind",
+        "compressor_vqa",
+        "encoder_vqa",
+        "architecture",
+        "adapter_vqa",
     ],
 )
 def test_every_combination_of_the_examples_fits_together(name: str) -> None:
@@ -95,4 +99,12 @@ def test_every_combination_of_the_examples_fits_together(name: str) -> None:
     points = grid(loaded.sweep.parameters)
     assert len(points) >= 2
     for point in points:
+        check_wiring(load_manifest(loaded.manifest, overrides(point)))
+
+
+@pytest.mark.parametrize("name", ["easy_vqa", "photos", "trimodal"])
+def test_every_combination_of_the_results_fits_together(name: str) -> None:
+    loaded = load_sweep(ROOT / f"examples/results/sweeps/{name}.yaml")
+    find_objective(loaded.sweep, check_space(loaded, []), name)
+    for point in grid(loaded.sweep.parameters):
         check_wiring(load_manifest(loaded.manifest, overrides(point)))

@@ -79,6 +79,8 @@ class GraphDecoder(Decoder):
         decoding.join(state)
         return decoding
 
+    # In inference mode throughout: what an engine's thread has captured or added is written to by others, too.
+    @torch.inference_mode()
     def step(self, ids: Tensor, slots: Tensor) -> Tensor:
         """Decode an id in each of the slots, all different: ``[B]`` and ``[B]`` to logits ``[B, V]``."""
         step = self._steps.get(len(ids))
@@ -112,7 +114,6 @@ class _Step:
         self._graph.replay()
         return self._logits
 
-    @torch.inference_mode()
     def _run(self, pool: tuple[Tensor, ...]) -> Tensor:
         from modrwkv_kernels.decode_triton import decode_triton
 
@@ -142,6 +143,7 @@ class _GraphDecoding(Decoding):
         slots = self._slots if rows is None else [self._slots[row] for row in rows]
         return self._decoder.pool.states.select(slots)
 
+    @torch.inference_mode()
     def join(self, state: State) -> None:
         assert isinstance(state, RWKV7State), type(state).__name__
         # The padding's slots serve before the pool grows.

@@ -185,8 +185,9 @@ class TrainingGraphs:
         if self._eager is None:
             self._eager = (tokens, torch.cuda.max_memory_reserved(device))
         of_tokens, reserved = self._eager
-        total: int = torch.cuda.get_device_properties(device).total_memory
-        return 2 * reserved * max(tokens, of_tokens) <= total * of_tokens
+        # Other programs may hold some of the device.
+        room = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        return 2 * reserved * max(tokens, of_tokens) <= room * of_tokens
 
 
 _ALL: weakref.WeakKeyDictionary[RWKV7, TrainingGraphs] = weakref.WeakKeyDictionary()

@@ -34,7 +34,7 @@ def bench_multimodal(
     """Measure prefill, decoding and training steps of our model and of a Transformer of as many parameters.
 
     Both have the same encoder, compressor and adapter, and random weights. Each call is made once to see whether it
-    can be, and what memory it needs; then both models take turns.
+    can be, and what memory it needs; then both models take turns. After Ctrl-C the report holds the cells until then.
 
     Args:
         size: Of the models; its batch size plays no part.
@@ -75,7 +75,11 @@ def bench_multimodal(
         except MissingCounterError as missing:
             report.missing["energy"] = str(missing)
         with bounded_memory(device):
-            report.rows = list(measuring.costs(report.curves))
+            try:
+                for cost in measuring.costs(report.curves):
+                    report.rows.append(cost)  # those until an interruption are kept
+            except KeyboardInterrupt:
+                report.missing["the cells after these"] = "interrupted"
     for row in report.rows:
         if row.reason:
             marked = str(row.cell) if row.status == "no room" else f"{row.work}, {row.cell}, {row.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,6 @@ from modrwkv_core.data.batch import Batch
 from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
-from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import BatchCounts
@@ -74,13 +74,13 @@ class Contender:
     """
 
     def __init__(self, loaded: LoadedManifest, folder: Path, device: str, dtype: torch.dtype) -> None:
-        torch.manual_seed(0)
-        self.model = assemble(loaded, pretrained=False).to(device).eval()
-        self.model.backbone.to(dtype)
-        self.decoder: Decoder = self.model.backbone.decoder()
         context = RunContext(
             loaded, RunFolder(folder), World(0, 1, torch.device(device)), progress_bar=False, pretrained=False
         )
+        # A copy, because fresh weights of large models take longer than what is measured.
+        self.model = copy.deepcopy(context.model).to(device).eval()
+        self.model.backbone.to(dtype)
+        self.decoder: Decoder = self.model.backbone.decoder()
         context.model.to(device)
         self._context = context
         self._phase = PhaseRun(context, PhasePlan.of(context, context.manifest.phases[0]), None)

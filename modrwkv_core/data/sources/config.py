@@ -15,6 +15,7 @@ __all__ = [
     "LabeledFeaturesConfig",
     "LlavaConfig",
     "RowRange",
+    "SyntheticSeriesConfig",
     "TextConfig",
     "WebDatasetConfig",
 ]
@@ -207,6 +208,41 @@ class CsvWindowsConfig(SourceConfig):
 
     decimal: Literal[".", ","] | None = None
     """Decimal mark; by default the one that the numbers have."""
+
+    prompt: str = ""
+    """What the user says after the series."""
+
+
+class SyntheticSeriesConfig(SourceConfig):
+    """Series drawn from Gaussian processes of random kernels, to pre-train forecasts on."""
+
+    source: Literal["synthetic_series"] = "synthetic_series"
+
+    count: int = Field(default=10_000, ge=1)
+    """Number of series; they are made when they are read."""
+
+    context_length: int = Field(ge=1)
+    """Points that the model sees."""
+
+    horizon: int = Field(ge=1)
+    """Points that it shall forecast."""
+
+    head: str | None = None
+    """Name of the head that forecasts them; by default the one that answers queries about series."""
+
+    max_kernels: int = Field(default=5, ge=1, le=20)
+    """Most base kernels of a series; how many is drawn, uniformly from 1."""
+
+    periods: tuple[Annotated[float, Field(gt=0.0, allow_inf_nan=False)], ...] = Field(
+        default=(4, 7, 12, 24, 24, 30, 48, 52, 96, 168, 365), min_length=1
+    )
+    """Points of a season, of which one is drawn for each periodic kernel; those that come twice are likelier."""
+
+    max_noise: float = Field(default=0.5, ge=0.0, allow_inf_nan=False)
+    """Largest standard deviation of the white noise, where that of a kernel is 1; it is drawn, uniformly from 0."""
+
+    seed: int = Field(default=0, ge=0)
+    """Another seed gives other series."""
 
     prompt: str = ""
     """What the user says after the series."""

@@ -6,6 +6,7 @@ R = rows, C = columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Turn
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.source import Source
-from modrwkv_core.readers.table import TableOptions
-from modrwkv_core.readers.tables import read_table
+from modrwkv_core.readers.files import read_media
+from modrwkv_core.readers.table import Table, TableOptions
+from modrwkv_core.readers.tables import table_from_bytes
 
 __all__ = ["CsvWindowsSource"]
 
@@ -31,9 +33,8 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
 
     def __init__(self, config: CsvWindowsConfig) -> None:
         super().__init__(config)
-        table = read_table(
-            config.path, TableOptions(config.columns, config.time_column, config.separator, config.decimal)
-        )
+        options = TableOptions(config.columns, config.time_column, config.separator, config.decimal)
+        table = _table(*read_media(config.path), options)
         self._columns, values_RC = table.names, table.values
         start, stop = self._checked(config.rows or (0, len(values_RC)), len(values_RC))
         if config.normalize_rows is not None:
@@ -80,6 +81,12 @@ class CsvWindowsSource(Source[CsvWindowsConfig]):
         if rows[1] > count:
             raise DataError(f"rows [{rows[0]}, {rows[1]}) are wanted of {self.config.path}, which has {count}")
         return rows
+
+
+@lru_cache(maxsize=1)
+def _table(content: bytes, origin: str, options: TableOptions) -> Table:
+    # Parsing takes seconds, and evaluations at several horizons read one table after the other.
+    return table_from_bytes(content, origin, options)
 
 
 def _standardized(

@@ -38,6 +38,15 @@ class TestScaling(AugmentationContract):
         return series_with_targets()
 
 
+class TestFlip(AugmentationContract):
+    plugin = PLUGIN
+    name = "flip"
+    configs = ({}, {"probability": 0.5})
+
+    def samples(self, config: object) -> list[LabeledSignal[TimeSeries]]:
+        return series_with_targets()
+
+
 class TestTSMix(AugmentationContract):
     plugin = PLUGIN
     name = "tsmix"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modrwkv_core.augmentations.config import JitterConfig, ScalingConfig, TSMixConfig, WindowMaskConfig
-from modrwkv_core.augmentations.series import Jitter, Scaling, TSMix, WindowMask
+from modrwkv_core.augmentations.config import FlipConfig, JitterConfig, ScalingConfig, TSMixConfig, WindowMaskConfig
+from modrwkv_core.augmentations.series import Flip, Jitter, Scaling, TSMix, WindowMask
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.augmentation import LabeledSignal
 from modrwkv_core.interfaces.signals import TimeSeries
@@ -31,6 +31,14 @@ def test_jitter_is_measured_in_deviations_of_the_channel(seed: int, sigma: float
     relative = noise.std(axis=0) / signal.values.std(axis=0)
     np.testing.assert_allclose(relative, sigma, rtol=0.1)
     assert abs(noise / signal.values.std(axis=0)).max() < 7 * sigma
+
+
+def test_flip_turns_series_and_targets_upside_down_and_keeps_the_spread() -> None:
+    signal = TimeSeries(walk(50, 2).values, np.asarray([3.0, 4.0], np.float32))
+    flipped = Flip(FlipConfig())(LabeledSignal(signal, ([[1.0, -2.0]],)), np.random.default_rng(0), none)
+    np.testing.assert_array_equal(flipped.signal.values, -signal.values)
+    np.testing.assert_array_equal(flipped.signal.spread, signal.spread)
+    np.testing.assert_array_equal(flipped.targets[0], [[-1.0, 2.0]])
 
 
 @given(seed=SEEDS, sigma=st.floats(0.01, 1.0))
@@ -105,7 +113,7 @@ def test_window_mask_replaces_windows_by_the_mean(seed: int, points: int, window
 
 
 @pytest.mark.parametrize("target", [[[1.0, 2.0]], [[1.0], [2.0, 3.0]], "calm", 4.0, None])
-@pytest.mark.parametrize("augmentation", [Scaling(ScalingConfig()), TSMix(TSMixConfig())])
+@pytest.mark.parametrize("augmentation", [Flip(FlipConfig()), Scaling(ScalingConfig()), TSMix(TSMixConfig())])
 def test_targets_that_are_no_continuation_are_refused(target: Any, augmentation: Any) -> None:
     with pytest.raises(DataError, match="a target"):
         augmentation(LabeledSignal(walk(9), (target,)), np.random.default_rng(0), none)

@@ -65,7 +65,18 @@ def errors(device: str) -> dict[str, float]:
     states["next"] = type(read).stack([states["next"], states["alone"]])
     follow("next with another", following, states["next"], torch.tensor([0, 7, 3]))
     follow("alone beside its copy", alone, states["alone"], torch.tensor([1]))
-    found["slots that were added for nothing"] = float(decoder.pool.states.batch_size - rows)
+    slots = decoder.pool.states.batch_size
+    # An engine decodes in inference mode, and what it captured and added serves others afterwards.
+    with torch.inference_mode():
+        engine = decoder.start(read.fork(2))
+        engine.step(torch.zeros(8, dtype=torch.int64, device=device))
+        engine.keep([0])
+        follow("alone beside an engine", alone, states["alone"], torch.tensor([3]))
+        engine.close()
+    follow("alone after an engine", alone, states["alone"], torch.tensor([2]))
+    assert decoder.pool.states.batch_size > slots
+    alone.join(states["alone"])
+    found["slots that were added for nothing"] = float(slots - rows)
     return found
 
 

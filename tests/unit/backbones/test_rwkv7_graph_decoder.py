@@ -15,7 +15,7 @@ from modrwkv_core.errors import ComponentError
 def test_rows_that_come_and_go_equal_the_backbone_when_interpreted(run_check: Any) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     found = run_check("tests/unit/backbones/graph_decoder_check.py", "cpu", TRITON_INTERPRET="1")
-    assert found == {"cases": 9 * 4 + 1, "beyond": {}}
+    assert found == {"cases": 11 * 4 + 1, "beyond": {}}
 
 
 def test_only_the_models_own_weights_are_offered(make_model: Any) -> None:

@@ -117,3 +117,15 @@ class TestCsvWindows(SourceContract):
     def write(self, folder: Path) -> None:
         rows = [f"{index},{np.sin(index):.4f}" for index in range(20)]
         (folder / "waves.csv").write_text("hour,wave\n" + "\n".join(rows) + "\n")
+
+
+class TestSyntheticSeries(SourceContract):
+    plugin = "modrwkv_core.builtin"
+    name = "synthetic_series"
+    configs = (
+        {"count": 4, "context_length": 30, "horizon": 5},
+        {"count": 3, "context_length": 8, "horizon": 2, "max_noise": 0},
+    )
+
+    def write(self, folder: Path) -> None:
+        """There is nothing to write: series are drawn."""

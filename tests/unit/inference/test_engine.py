@@ -354,7 +354,7 @@ def test_only_the_next_prompts_are_made_and_segment_by_segment(
 
     monkeypatch.setattr(type(preprocessor), "decode", lambda self, media: count(media))
     film = Request(user(*[wave(16)] * 3), max_tokens=1)
-    with Engine(session, EngineSettings(slots=1, processors=1)) as engine:
+    with Engine(session, EngineSettings(slots=1, processors=1, media_cache_bytes=0)) as engine:
         running = engine.submit(Request(user("Say yes."), max_tokens=10**9))
         events = iter(running)
         next(events)

@@ -112,6 +112,27 @@ def test_states_outlive_the_engine_in_a_folder(session: Session, tmp_path: Path)
     assert second.tokens == first.tokens
 
 
+@pytest.mark.parametrize(("nbytes", "decodings"), [(2**26, 1), (0, 3)], ids=["remembered", "not remembered"])
+def test_a_medium_that_is_shown_again_is_not_decoded_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch, nbytes: int, decodings: int
+) -> None:
+    preprocessor = session.conversations.preprocessors["series"]
+    decode, decoded = preprocessor.decode, []
+
+    def count(media: Any) -> Any:
+        decoded.append(media)
+        return decode(media)
+
+    questions = [user(wave(64), f"What is it, in {count} words?") for count in range(3)]
+    expected = [without_cache(session, turns).tokens for turns in questions]
+    monkeypatch.setattr(type(preprocessor), "decode", lambda self, media: count(media))
+    with Engine(session, EngineSettings(processors=1, media_cache_bytes=nbytes)) as engine:
+        answers = [ask(engine, turns) for turns in questions]
+    assert [answer.tokens for answer in answers] == expected
+    assert [answer.usage.cached_tokens > 0 for answer in answers] == [False, True, True]
+    assert len(decoded) == decodings
+
+
 def states(count: int) -> dict[str, FakeState]:
     return {str(index): FakeState(torch.full((1, 4), float(index))) for index in range(count)}
 

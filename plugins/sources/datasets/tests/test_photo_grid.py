@@ -86,11 +86,12 @@ def source(data_root: Path, **config: Any) -> PhotoGridSource:
 def photographs(record: Record, grid: int) -> list[tuple[str, str]]:
     """Return the class and the name of each photograph of a record, found in its pixels."""
     [media] = [part for turn in record.turns for part in turn.parts if isinstance(part, Media)]
-    assert media.media.shape == (grid * SIZE, grid * SIZE, 3)
+    pixels = media.media.pixels
+    assert pixels.shape == (grid * SIZE, grid * SIZE, 3)
     found = []
     for row in range(grid):
         for column in range(grid):
-            cell = media.media[row * SIZE : (row + 1) * SIZE, column * SIZE : (column + 1) * SIZE, 0]
+            cell = pixels[row * SIZE : (row + 1) * SIZE, column * SIZE : (column + 1) * SIZE, 0]
             kind, name = sorted((int(cell[0, 0]), int(cell[0, -1])))
             found.append((CLASSES[kind // 20], f"{name}"))
     return found

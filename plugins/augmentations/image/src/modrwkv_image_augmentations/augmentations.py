@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.random import Generator
 from torchvision.transforms import v2
@@ -51,8 +52,10 @@ class RandomShift(SignalAugmentation[RandomShiftConfig, Image]):
     def __call__(self, signal: Image, rng: Generator) -> Image:
         """Return an image of the same size."""
         height, width, _ = signal.pixels.shape
-        x, y = (max(round(self.config.max_share * size), 1) for size in (width, height))
-        return _transformed(signal, v2.RandomCrop((height, width), padding=[x, y, x, y], padding_mode="edge"), rng)
+        y, x = (max(round(self.config.max_share * size), 1) for size in (height, width))
+        top, left = rng.integers(2 * y + 1), rng.integers(2 * x + 1)
+        padded = np.pad(signal.pixels, ((y, y), (x, x), (0, 0)), mode="edge")
+        return Image(padded[top : top + height, left : left + width].copy())
 
 
 class ColorJitter(SignalAugmentation[ColorJitterConfig, Image]):

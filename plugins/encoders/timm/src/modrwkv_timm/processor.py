@@ -55,5 +55,8 @@ class TimmProcessor(Processor[TimmConfig, Image]):
                 component="encoder/timm",
                 hint="cut it into pieces, leave it out, or set crop_mode: squash",
             )
+        if height == width == self.config.image_size and self.config.crop_pct == 1.0:
+            # The transform would copy it as it is, and costs several times as much.
+            return MediaItem({"pixels": torch.from_numpy(pixels.copy()).permute(2, 0, 1)}, self.config.typical_length)
         resized: torch.Tensor = self._transform(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
         return MediaItem({"pixels": resized}, self.config.typical_length)

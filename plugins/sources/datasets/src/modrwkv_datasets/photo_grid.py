@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.record import Media, Record, Text, Turn
+from modrwkv_core.interfaces.signals import Image
 from modrwkv_core.interfaces.source import Source
 from modrwkv_datasets.archive import read_member
 from modrwkv_datasets.config import GRID_QUESTIONS, PhotoGridConfig, PhotoGridQuestion
@@ -74,7 +75,7 @@ class PhotoGridSource(Source[PhotoGridConfig]):
         asked = dict(self._ask(shown, random) for _ in range(config.turns))
         turns: list[Turn] = []
         for question, answer in asked.items():
-            parts = (Text(question),) if turns else (Media("image", self._pasted(pixels)), Text(question))
+            parts = (Text(question),) if turns else (Media("image", Image(self._pasted(pixels))), Text(question))
             turns += [Turn("user", parts), Turn("assistant", (Text(answer),))]
         return Record(f"{config.source}: {config.part} image {index} of {self._archive}", tuple(turns))
 
@@ -145,11 +146,10 @@ def _with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-@lru_cache(maxsize=8)
-def _shuffled(count: int, seed: tuple[int, int], nth: int) -> list[int]:
+@lru_cache(maxsize=128)
+def _shuffled(count: int, seed: tuple[int, int], nth: int) -> NDArray[np.int64]:
     """Return the order of the photographs in a round."""
-    order: list[int] = np.random.default_rng([*seed, nth, count]).permutation(count).tolist()
-    return order
+    return np.random.default_rng([*seed, nth, count]).permutation(count)
 
 
 @lru_cache(maxsize=2**15)
