@@ -161,5 +161,7 @@ class ForecastHead(QueryHead[ForecastConfig]):
 
 def _in_spreads(scale_n1C: Tensor, series: Sequence[TimeSeries]) -> Tensor:
     """Return units of contexts as multiples of the spread that each series brings; 0 where that is 0."""
-    spread_nC = torch.from_numpy(np.stack([one.spread for one in series])).to(scale_n1C)
-    return (scale_n1C / spread_nC[:, None]).masked_fill(spread_nC[:, None] == 0.0, 0.0)
+    spreads = [one.spread for one in series if one.spread is not None]
+    assert len(spreads) == len(series), "the configuration refuses series without a spread"
+    spread_n1C = torch.from_numpy(np.stack(spreads)).to(scale_n1C)[:, None]
+    return (scale_n1C / spread_n1C).masked_fill(spread_n1C == 0.0, 0.0)

@@ -28,7 +28,7 @@ def resample(samples: Tensor, rate: int, to: int) -> Tensor:
     return _resampler(ratio.numerator, ratio.denominator)(samples)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _resampler(rate: int, to: int) -> Callable[[Tensor], Tensor]:
     from torchaudio.transforms import Resample
 

@@ -100,3 +100,11 @@ def test_every_combination_of_the_examples_fits_together(name: str) -> None:
     assert len(points) >= 2
     for point in points:
         check_wiring(load_manifest(loaded.manifest, overrides(point)))
+
+
+@pytest.mark.parametrize("name", ["easy_vqa", "photos", "trimodal"])
+def test_every_combination_of_the_results_fits_together(name: str) -> None:
+    loaded = load_sweep(ROOT / f"examples/results/sweeps/{name}.yaml")
+    find_objective(loaded.sweep, check_space(loaded, []), name)
+    for point in grid(loaded.sweep.parameters):
+        check_wiring(load_manifest(loaded.manifest, overrides(point)))

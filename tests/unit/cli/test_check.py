@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from modrwkv_core.cli.check import check
 from modrwkv_core.errors import ManifestError, WiringError
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[3] / "examples"
+RESULTS = [FOLDER / "results" / f"{name}.yaml" for name in ("easy_vqa", "photos", "trimodal")]
+EXAMPLES = [*sorted(FOLDER.glob("*.yaml")), *RESULTS]
 
 
 def run(*arguments: object) -> str:

@@ -304,5 +304,5 @@ def test_a_plain_text_is_learned_whole_and_without_a_template(encoder: Conversat
 
 @pytest.mark.parametrize("parts", [(), (Media("sound", [1, 2]),), ("so", Target("mood", "calm"))])
 def test_a_plain_text_holds_nothing_but_words(encoder: ConversationEncoder, parts: tuple[object, ...]) -> None:
-    with pytest.raises(DataError, match="file.txt:1: a plain text holds words"):
+    with pytest.raises(DataError, match=r"file\.txt:1: a plain text holds words"):
         encoder.sample(Record("file.txt:1", (turn("assistant", *parts),), plain=True))

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from click.testing import CliRunner
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from modrwkv_timm.config import TimmConfig
 from modrwkv_timm.encoder import TimmEncoder
@@ -162,6 +162,7 @@ def test_blocks_and_prefix_tokens_are_those_of_timm(family: str, tmp_path: Path)
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @settings(max_examples=8, deadline=None)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), percent=st.sampled_from([0.875, 0.9, 1.0]))
+@example(height=32, width=32, percent=1.0)
 def test_pixels_equal_timms_transform(mode: Any, interpolation: Any, height: int, width: int, percent: float) -> None:
     config = scratch("vit", crop_mode=mode, interpolation=interpolation, crop_pct=percent)
     transform = create_transform(

@@ -11,6 +11,7 @@ from torchaudio import functional
 
 from modrwkv_audio_augmentations.config import GainConfig, NoiseConfig, SpeedConfig, TimeShiftConfig
 from modrwkv_core.interfaces.augmentation import SignalAugmentation
+from modrwkv_core.interfaces.resampling import resample
 from modrwkv_core.interfaces.signals import Waveform
 
 __all__ = ["Gain", "Noise", "Speed", "TimeShift"]
@@ -58,5 +59,5 @@ class Speed(SignalAugmentation[SpeedConfig, Waveform]):
         # The resampling filter grows with the denominator.
         factor = Fraction(float(rng.choice(self.config.factors))).limit_denominator(100)
         samples = torch.from_numpy(signal.samples.copy())
-        resampled = functional.resample(samples, factor.numerator, factor.denominator)
+        resampled = resample(samples, factor.numerator, factor.denominator)
         return Waveform(resampled.numpy(), signal.rate)

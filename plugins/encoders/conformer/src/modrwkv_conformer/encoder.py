@@ -54,6 +54,7 @@ class ConformerEncoder(Encoder[ConformerBaseConfig]):
         """
         for convolution in self.subsample:
             assert isinstance(convolution, nn.Conv2d)
+            assert convolution.bias is not None
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
         for name, module in self.named_modules():
