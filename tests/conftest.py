@@ -47,11 +47,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def tiny_manifest(tmp_path: Path) -> Callable[..., Path]:
-    """Write a manifest of a two-layer model that reads, looks at series and forecasts, and its data.
+def tiny_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a manifest of a two-layer model that reads, looks at series and forecasts, and its data beside it.
 
     Keyword arguments replace sections.
     """
+    monkeypatch.delenv("MODRWKV_DATA", raising=False)
 
     def write(**sections: Any) -> Path:
         folder = tmp_path / "project"

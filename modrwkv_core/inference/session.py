@@ -28,6 +28,7 @@ from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.forecast import Forecast
+from modrwkv_core.interfaces.fresh_weights import weights_to_come
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.likelihood import LogLikelihood
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
@@ -111,7 +112,8 @@ class Session:
         folder = RunFolder(run)
         path = folder.select(checkpoint)
         loaded = load_run_manifest(folder)
-        model = assemble(loaded, pretrained=False)
+        with weights_to_come():
+            model = assemble(loaded, pretrained=False)
         load_checkpoint(loaded, model.parts(), path, merge=True)
         if state is not None:
             backbone = model.backbone

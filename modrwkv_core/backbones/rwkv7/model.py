@@ -36,6 +36,7 @@ from modrwkv_core.backbones.rwkv7.training_graphs import training_graphs
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import INITIAL_STATE, Backbone
 from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.fresh_weights import draws_weights
 from modrwkv_core.interfaces.pretrained import weight_files
 from modrwkv_core.interfaces.state import State
 
@@ -82,7 +83,7 @@ class RWKV7(Backbone[RWKV7Config]):
         self.head = Linear(sizes.hidden_size, vocab_size)
         self.register_module("initial_state", None)
 
-        if config.weights is None:
+        if config.weights is None and draws_weights():
             self._initialize()
         else:
             for parameter in self.parameters():
