@@ -70,7 +70,7 @@ async def _collect(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]
     return writer.response()
 
 
-async def _stream(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+async def _stream(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     for event in writer.begin():
         yield sse(event, event["type"])
     async for event in written:
