@@ -103,9 +103,6 @@ class Sweep(Section):
     direction: Direction | None = None
     """Whether a low or a high objective is good; null: as its metric says, and low for a loss."""
 
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint of each run is evaluated: the newest, or that of the best validation."""
-
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the drawing of combinations."""
 

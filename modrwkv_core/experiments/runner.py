@@ -235,5 +235,4 @@ class _Runner:
         changes = [*self._arguments, f"seed={seed}", *overrides(trial.point)]
         place = [] if device is None else ["--device", device]
         train = ["train", str(self._loaded.manifest), *changes, "--run", run, "--resume", "--quiet", *place]
-        evaluate = ["evaluate", run, "--checkpoint", self._loaded.sweep.checkpoint, "--quiet", *place]
-        return [train, evaluate if self._evaluates else ["report", run]]
+        return [train, ["evaluate", run, "--quiet", *place] if self._evaluates else ["report", run]]

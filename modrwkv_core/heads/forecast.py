@@ -53,8 +53,8 @@ class ForecastHead(QueryHead[ForecastConfig]):
     the units of the input. The map begins small, so that an untrained head repeats the context's mean or last point.
     Quantiles begin as those of a normal distribution of one unit, and are sorted, so that they never cross.
 
-    With ``residual: linear`` a linear map of the context, in its own units, is added to all of them. What a context
-    lacks of ``context_length`` points counts as its mean or last point.
+    With ``residual: linear`` a linear map of the context, in its own units, is added to all of them, and both maps begin
+    at zero. What a context lacks of ``context_length`` points counts as its mean or last point.
 
     Source: sorted quantiles, Chernozhukov et al., Econometrica 2010; the linear map is NLinear, Zeng et al., AAAI 2023.
     """
@@ -78,6 +78,7 @@ class ForecastHead(QueryHead[ForecastConfig]):
             assert config.context_length is not None, "the configuration asks for it"
             self.residual = nn.Linear(config.context_length, config.horizon, bias=False)
             nn.init.zeros_(self.residual.weight)
+            nn.init.zeros_(self.project.weight)
 
     def supervise(self, hidden: Tensor, queries: Sequence[Query]) -> Tensor:
         """Return the mean over queries of the mean error of a query's points, and of their quantiles.

@@ -20,6 +20,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 
 from modrwkv_core.errors import CheckpointError, DataError
 from modrwkv_core.interfaces.signals import Waveform
+from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_core.testing import EncoderContract
 
 SIZES: dict[str, Any] = {
@@ -244,6 +245,18 @@ def test_a_weight_file_loads_with_the_configuration_beside_it(tmp_path: Path) ->
     encoder = WhisperEncoder(WhisperConfig(checkpoint=str(tmp_path / "speech.bin")))
     encoder.load_pretrained()
     assert all(torch.equal(expected[name], tensor) for name, tensor in encoder.model.state_dict().items())
+
+
+def test_a_shorter_window_keeps_the_first_positions(tmp_path: Path) -> None:
+    upstream = published_model(tmp_path).get_encoder()
+    upstream.embed_positions = torch.nn.Embedding.from_pretrained(upstream.embed_positions.weight[:10])
+    upstream.config.max_source_positions = upstream.max_source_positions = 10
+    encoder = WhisperEncoder(WhisperConfig(checkpoint=str(tmp_path), window=10)).eval()
+    encoder.load_pretrained()
+    mel = torch.randn(SIZES["mel_bins"], 20, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = encoder([MediaItem({"mel": mel}, 3200)]).values
+        torch.testing.assert_close(features, upstream(mel[None]).last_hidden_state, atol=1e-5, rtol=0)
 
 
 def test_missing_misshapen_and_unknown_tensors_are_refused_by_name(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class WhisperConfig(PretrainedEncoderConfig):
     """Frequency bands of the spectrogram."""
 
     window: int = from_checkpoint(gt=0)
-    """Features of a window, 20 ms each; every recording is padded to whole windows."""
+    """Features of a window, 20 ms each; every recording is padded to whole windows. A window shorter than the
+    checkpoint's begins with the same positions: short recordings then cost less, but are not what it was trained on."""
 
     hidden_size: int = from_checkpoint(ge=4, multiple_of=2)
     """Dimension of the features and of the transformer."""

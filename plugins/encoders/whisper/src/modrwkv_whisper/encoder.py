@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import transformers
@@ -13,13 +13,15 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers.models.whisper import modeling_whisper
 
-from modrwkv_core.interfaces.pretrained import load_strictly
+from modrwkv_core.interfaces.pretrained import load_strictly, load_tensors
 from modrwkv_core.interfaces.pretrained_encoder import PretrainedEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_whisper.config import WhisperConfig
 from modrwkv_whisper.ctranslate2_layout import find_ctranslate2, read_encoder
 
 __all__ = ["WhisperEncoder"]
+
+POSITIONS: Final = "embed_positions.weight"
 
 
 class WhisperEncoder(PretrainedEncoder[WhisperConfig]):
@@ -54,14 +56,19 @@ class WhisperEncoder(PretrainedEncoder[WhisperConfig]):
     def load_pretrained(self) -> None:
         """Load the checkpoint that the configuration names, if any, in the layout of transformers or CTranslate2.
 
+        Of its positions, those of the configuration's window are taken.
+
         Raises:
             CheckpointError: Tensors are missing, unexpected or of another shape; nothing has been loaded then.
         """
+        checkpoint = self.config.checkpoint
+        if checkpoint is None:
+            return
         file = self._ctranslate2_file()
-        if file is None:
-            super().load_pretrained()
-        else:
-            load_strictly(self.network(), read_encoder(file), str(file))
+        tensors = load_tensors(checkpoint, self.own_names) if file is None else read_encoder(file)
+        if POSITIONS in tensors:
+            tensors[POSITIONS] = tensors[POSITIONS][: self.config.window]
+        load_strictly(self.network(), tensors, checkpoint if file is None else str(file))
 
     def pretrained_files(self) -> tuple[Path, ...]:
         """Return the checkpoint's weight files."""
