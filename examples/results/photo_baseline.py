@@ -10,7 +10,6 @@ of the manifest as a line of JSON.
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset
 
 from modrwkv_core.data.order import EpochOrder
@@ -168,7 +167,6 @@ def main() -> None:
     parser.add_argument("manifest")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--towers", nargs="+", choices=["small", "manifest"], default=["small", "manifest"])
     parser.add_argument("--limit", type=int, help="records of each evaluation; by default all")
     arguments = parser.parse_args()
     loaded = load_manifest(arguments.manifest, arguments.overrides)
@@ -180,11 +178,11 @@ def main() -> None:
 
     reader = Reader(loaded, assemble(loaded, pretrained=False), opened(manifest.data.train))
     networks = {}
+    encoder_config = manifest.modalities["image"].encoder
     for seed in arguments.seeds:
         torch.manual_seed(seed)
-        for name in arguments.towers:
-            encoder = manifest.modalities["image"].encoder
-            tower = SmallTower() if name == "small" else ManifestTower(build_encoder(loaded.registry, encoder))
+        towers = {"small": SmallTower(), "manifest": ManifestTower(build_encoder(loaded.registry, encoder_config))}
+        for name, tower in towers.items():
             networks[name, seed] = Classifier(tower, reader.side, len(reader.words), len(reader.answers)).to(device)
 
     for phase in manifest.phases:
@@ -199,7 +197,6 @@ def main() -> None:
                 loss = functional.cross_entropy(network(pixels, images, bags), answers)
                 optimizer.zero_grad()
                 loss.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.detach())
@@ -226,14 +223,13 @@ def main() -> None:
         print(json.dumps({"tower": tower, "seed": seed, "parameters": parameters, "accuracy": scores}))
 
 
-def optimizer_of(network: nn.Module, phase: Phase) -> tuple[torch.optim.Optimizer, LRScheduler]:
-    """Return an optimizer with the learning rate of a phase, after a warm-up, and half a cosine down to zero."""
-    steps = phase.steps
-    assert steps is not None, "the manifest's phases count steps"
+def optimizer_of(
+    network: nn.Module, phase: Phase
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return an optimizer with the learning rate of a phase, and half a cosine down to zero."""
+    assert phase.steps is not None, "the manifest's phases count steps"
     optimizer = torch.optim.AdamW(network.parameters(), lr=phase.lr, weight_decay=0.05)
-    return optimizer, LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 100) * (1 + math.cos(math.pi * step / steps)) / 2
-    )
+    return optimizer, CosineAnnealingLR(optimizer, phase.steps)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,10 @@ class ForecastHead(QueryHead[ForecastConfig]):
     the units of the input. The map begins small, so that an untrained head repeats the context's mean or last point.
     Quantiles begin as those of a normal distribution of one unit, and are sorted, so that they never cross.
 
-    With ``residual: linear`` a linear map of the context, in its own units, is added to all of them, and both maps begin
-    at zero. What a context lacks of ``context_length`` points counts as its mean or last point.
+    With ``residual: linear`` a linear map of the context, in its own units, is added to all of them, and both maps
+    begin at zero. What a context lacks of ``context_length`` points counts as its mean or last point.
 
-    Source: sorted quantiles, Chernozhukov et al., Econometrica 2010; the linear map is NLinear, Zeng et al., AAAI 2023.
+    Source: sorted quantiles, Chernozhukov et al., Econometrica 2010; the linear map of NLinear, Zeng et al., AAAI 2023.
     """
 
     levels: Tensor

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from torch import Tensor
 from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.errors import EngineError, QueueFullError
 from modrwkv_core.inference.decode_batch import DecodeBatch
+from modrwkv_core.inference.drawing import draw_tokens
+from modrwkv_core.inference.engine_calls import Calls
 from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.engine_stats import EngineStats
 from modrwkv_core.inference.generation import FinishReason, Generation
@@ -27,7 +29,6 @@ from modrwkv_core.inference.prefill import Prefill
 from modrwkv_core.inference.prefix_cache import PrefixCache
 from modrwkv_core.inference.prompt import Prompt
 from modrwkv_core.inference.request import Request
-from modrwkv_core.inference.sampler import draw
 from modrwkv_core.inference.session import Session
 from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.guard import guard
@@ -63,7 +64,7 @@ class Engine:
         self._waiting: list[Job] = []  # for a slot, in their order
         self._reading: list[Job] = []  # the next one of each priority first
         self._batches: dict[str, DecodeBatch] = {}  # by token head
-        self._calls: list[tuple[Callable[[], None], Future[Any]]] = []  # to be made between two steps
+        self._calls = Calls()  # to be made between two steps
         self._wake = False
         self._closing = False
         self._failure: Exception | None = None
@@ -111,18 +112,9 @@ class Engine:
         Raises:
             EngineError: The engine is closed, or it has failed.
         """
-        future: Future[ResultT] = Future()
-
-        def run() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(work())
-                except BaseException as error:  # as an executor of the standard library does
-                    future.set_exception(error)
-
         with self._changed:
             self._check_open()
-            self._calls.append((run, future))
+            future = self._calls.add(work)
             self._notify()
         return future
 
@@ -227,13 +219,9 @@ class Engine:
             self._closing = True
             left = self._jobs()
             self._waiting, self._reading, batches, self._batches = [], [], self._batches, {}
-            calls, self._calls = self._calls, []
+            calls, self._calls = self._calls, Calls()
             self._changed.notify_all()
-        for _, future in calls:
-            if self._failure is None:
-                future.cancel()
-            elif future.set_running_or_notify_cancel():
-                future.set_exception(self._failure)
+        calls.end(self._failure)
         for job in left:
             job.error = job.error or self._failure
             job.finish("cancelled", None)
@@ -365,36 +353,15 @@ class Engine:
     def _call(self) -> None:
         """Make one call that waits."""
         with self._changed:
-            run = self._calls.pop(0)[0] if self._calls else None
+            run = self._calls.pop()
             self._wake |= bool(self._calls)
         if run is not None:
             run()
 
     def _draw(self, jobs: Sequence[Job], logits_BV: Tensor) -> bool:
         """Draw a token for each job and end those that are done; return whether one is."""
-        finite_B = torch.isfinite(logits_BV.sum(dim=-1))  # a sum holds every NaN and infinity
-        free = [row for row, job in enumerate(jobs) if job.request.constraint is None]
-        drawn = dict(
-            zip(
-                free,
-                draw(logits_BV if len(free) == len(jobs) else logits_BV[free], [jobs[row].sampler for row in free])
-                if free
-                else (),
-                strict=True,
-            )
-        )
-        done: list[tuple[Job, FinishReason]] = []
-        for row, (job, is_finite) in enumerate(zip(jobs, finite_B.tolist(), strict=True)):
-            try:
-                if not is_finite:
-                    raise self.session.not_finite()
-                # A constraint can fail, and must not take the others with it.
-                reason = job.take(drawn[row] if row in drawn else job.sampler.draw(logits_BV[row]))
-                self._completion_tokens += 1
-            except Exception as error:
-                job.error, reason = error, "error"
-            if reason is not None:
-                done.append((job, reason))
+        count, done = draw_tokens(jobs, logits_BV, self.session.not_finite)
+        self._completion_tokens += count
         for job, reason in done:
             self._end(job, reason)
         return bool(done)

@@ -151,15 +151,12 @@ class Generation:
             self._listener = listen
         while True:
             ready.clear()
-            with self._changed:
-                event = self._events.popleft() if self._events else None
-                is_over = self._finished is not None
-            if event is not None:
-                yield event
-            elif is_over:
+            is_over = self._finished is not None  # before the events are looked at, so that none is missed
+            while self._events:
+                yield self._events.popleft()
+            if is_over:
                 return
-            else:
-                await ready.wait()
+            await ready.wait()
 
     def result(self, timeout: float | None = None) -> Answer:
         """Wait for the end and return the answer of all events that were not taken before.

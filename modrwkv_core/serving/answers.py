@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from anyio import to_thread
 from fastapi import Request as HTTPRequest
+from pydantic_core import to_json
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +20,20 @@ from modrwkv_core.serving.errors import APIError, as_api_error, deadline_exceede
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.schemas.common import TokenDetails, Usage
 
-__all__ = ["Answers", "Collected", "EventStream", "ask", "sse", "started", "total_usage", "unless_disconnected"]
+__all__ = [
+    "DONE",
+    "Answers",
+    "Collected",
+    "EventStream",
+    "ask",
+    "sse",
+    "started",
+    "total_usage",
+    "unless_disconnected",
+]
+
+DONE: Final = b"data: [DONE]\n\n"
+"""The last event of a stream."""
 
 ResultT = TypeVar("ResultT")
 
@@ -257,7 +270,7 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, lines: AsyncIterator[str], answers: Answers) -> None:
+    def __init__(self, lines: AsyncIterator[bytes], answers: Answers) -> None:
         super().__init__(_with_error(lines), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         self._answers = answers
 
@@ -269,7 +282,7 @@ class EventStream(StreamingResponse):
             self._answers.cancel()
 
 
-async def _with_error(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _with_error(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Pass ``lines`` on, and tell the client if they fail: the status was sent long ago."""
     try:
         async for line in lines:
@@ -278,7 +291,7 @@ async def _with_error(lines: AsyncIterator[str]) -> AsyncIterator[str]:
         yield sse(as_api_error(error).body())
 
 
-def sse(content: dict[str, Any], event: str | None = None) -> str:
+def sse(content: dict[str, Any], event: str | None = None) -> bytes:
     """Return a server-sent event."""
-    data = f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n"
-    return data if event is None else f"event: {event}\n{data}"
+    data = b"data: %b\n\n" % to_json(content)
+    return data if event is None else b"event: %b\n%b" % (event.encode(), data)

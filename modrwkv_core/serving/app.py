@@ -44,7 +44,12 @@ logger = logging.getLogger(__name__)
 _WARM_UP_TOKENS = 8
 
 
-def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = None, host: str | None = None) -> FastAPI:
+def create_app(
+    models: Mapping[str, Engine],
+    settings: ServeSettings | None = None,
+    host: str | None = None,
+    replica: str | None = None,
+) -> FastAPI:
     """Return the application that serves ``models``.
 
     It warms the models up when it starts. When it stops, it closes their engines, and then what keeps their
@@ -55,9 +60,10 @@ def create_app(models: Mapping[str, Engine], settings: ServeSettings | None = No
         settings: Keys and limits.
         host: Address that the server listens at. Without keys at a loopback address, only requests to local names are
             answered, and none from pages of other hosts; None answers all.
+        replica: Which of several servers this is, for metrics.
     """
     settings = settings or ServeSettings()
-    metrics = Metrics(models)
+    metrics = Metrics(models, replica)
     budget = MediaBudget(settings.limits)
     media = MediaReader(settings, budget)
     served = {name: Model(name, engine, _sessions(engine, name, settings), metrics) for name, engine in models.items()}

@@ -16,7 +16,16 @@ from starlette.responses import JSONResponse, Response
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.snapshot import Snapshot
-from modrwkv_core.serving.answers import Collected, EventStream, ask, sse, started, total_usage, unless_disconnected
+from modrwkv_core.serving.answers import (
+    DONE,
+    Collected,
+    EventStream,
+    ask,
+    sse,
+    started,
+    total_usage,
+    unless_disconnected,
+)
 from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.errors import APIError
 from modrwkv_core.serving.logprobs import chat_logprobs
@@ -161,16 +170,16 @@ def _response(asked: Asked, body: ChatRequest, collected: Sequence[Collected]) -
 
 async def _stream(
     asked: Asked, body: ChatRequest, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     head = {"id": _identifier(), "object": "chat.completion.chunk", "created": int(time.time()), "model": body.model}
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     tools = [asked.tools() for _ in asked.requests]
     finished: list[Finished] = []
 
-    def line(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> str:
+    def line(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         return sse({**head, "choices": choices, **({"usage": usage} if with_usage else {})})
 
-    def choice(index: int, delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> str:
+    def choice(index: int, delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
         return line([{"index": index, "delta": delta, "finish_reason": reason, "logprobs": logprobs}])
 
     for index in range(len(tools)):
@@ -198,7 +207,7 @@ async def _stream(
         yield choice(index, {}, "tool_calls" if calls else event.reason)
     if with_usage:
         yield line([], total_usage(finished).model_dump())
-    yield "data: [DONE]\n\n"
+    yield DONE
 
 
 def _dumped(models: Sequence[Any]) -> list[dict[str, Any]]:

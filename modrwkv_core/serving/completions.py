@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
-from modrwkv_core.serving.answers import EventStream, ask, sse, started, total_usage, unless_disconnected
+from modrwkv_core.serving.answers import DONE, EventStream, ask, sse, started, total_usage, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router, stop_texts
 from modrwkv_core.serving.logprobs import completion_logprobs
 from modrwkv_core.serving.models import Model, sampling
@@ -73,13 +73,13 @@ def _requests(context: Context, body: CompletionRequest) -> list[Request]:
 
 async def _stream(
     model: Model, body: CompletionRequest, events: AsyncIterator[tuple[int, TokenEvent | Finished]]
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     head = {"id": _identifier(), "object": "text_completion", "created": int(time.time()), "model": body.model}
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     finished: dict[int, Finished] = {}
     offsets: dict[int, int] = {}
 
-    def line(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> str:
+    def line(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         return sse({**head, "choices": choices, **({"usage": usage} if with_usage else {})})
 
     async for index, event in events:
@@ -96,7 +96,7 @@ async def _stream(
     if with_usage:
         ordered = [finished[index] for index in sorted(finished)]
         yield line([], total_usage(ordered, body.n).model_dump())
-    yield "data: [DONE]\n\n"
+    yield DONE
 
 
 def _identifier() -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "not_found",
     "refuse",
     "register_handlers",
+    "too_many_values",
     "without_paths",
 ]
 
@@ -102,6 +103,12 @@ def invalid_value(place: Sequence[str | int], problem: str) -> APIError:
     """Return the error about a value that the field at ``place`` does not take."""
     param = ".".join(map(str, place)) or None
     return APIError(400, f"{param}: {problem}" if param else problem, param=param, code="invalid_value")
+
+
+def too_many_values(limit: int) -> APIError:
+    """Return the error about JSON that would take too much memory."""
+    hint = "send long series as a file in base64"
+    return APIError(413, f"the request has more than {limit:,} values; {hint}", code="request_too_large")
 
 
 def busy(retry_after_seconds: int) -> APIError:

@@ -1,4 +1,4 @@
-"""Limits that hold while a request is read: size and time of its body, and number and size of all open requests."""
+"""Limits that hold while a request is read: size, values and time of its body, number and size of all open requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modrwkv_core.serving.errors import APIError, busy, error_response, refuse
+from modrwkv_core.serving.errors import APIError, busy, error_response, refuse, too_many_values
 from modrwkv_core.serving.media_budget import MediaBudget
 from modrwkv_core.serving.settings import Limits
 
@@ -46,12 +46,33 @@ class RequestLimits:
         self._open[kind] += 1
         try:
             if kind == "websocket":
-                await self._app(scope, receive, send)
+                await self._messages(scope, receive, send)
             else:
                 with self._media.request():
                     await self._limited(scope, receive, send)
         finally:
             self._open[kind] -= 1
+
+    async def _messages(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count each message until the next one is asked for; close the websocket that brings one too many."""
+        held = 0
+
+        async def counted() -> Message:
+            nonlocal held
+            self._open_bytes -= held
+            held = 0
+            message = await receive()
+            held = len(message.get("bytes") or b"") + len(message.get("text") or "")
+            self._open_bytes += held
+            if self._open_bytes <= self._limits.open_bytes:
+                return message
+            await send({"type": "websocket.close", "code": 1013, "reason": "the server is busy"})
+            return {"type": "websocket.disconnect", "code": 1013}
+
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._open_bytes -= held
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self._limits.body_bytes
@@ -60,14 +81,14 @@ class RequestLimits:
         if not announced.isdecimal() or int(announced) > limit:
             await error_response(too_large)(scope, receive, send)
             return
-        received = 0
+        received = values = 0
         is_complete = False
         refusal: APIError | None = None
         refused = False
         deadline = asyncio.get_running_loop().time() + self._limits.body_seconds
 
         async def counted() -> Message:
-            nonlocal received, is_complete, refusal
+            nonlocal received, values, is_complete, refusal
             try:
                 async with asyncio.timeout_at(None if is_complete else deadline):
                     message = await receive()
@@ -75,11 +96,15 @@ class RequestLimits:
                 refusal = _late(self._limits.body_seconds)
                 raise refusal from None
             is_complete = not message.get("more_body", False)
-            size = len(message.get("body", b""))
+            body = message.get("body", b"")
+            size = len(body)
             received += size
+            values += body.count(b",")
             self._open_bytes += size
             if received > limit:
                 refusal = too_large
+            elif values > self._limits.json_values:
+                refusal = too_many_values(self._limits.json_values)
             elif self._open_bytes > self._limits.open_bytes:
                 refusal = busy(self._limits.retry_after_seconds)
             if refusal is not None:

@@ -18,14 +18,16 @@ __all__ = ["Metrics", "RequestMetrics"]
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
-class Metrics:
+class Metrics(Collector):
     """What a server counts, in a registry of its own.
 
     Args:
         engines: By the name of their model.
+        replica: Which of several servers this is: a label of all metrics. None for the only one.
     """
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, engines: Mapping[str, Engine], replica: str | None = None) -> None:
+        self._replica = replica
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "modrwkv_requests", "Requests by route and status.", ("route", "status"), registry=self._registry
@@ -69,7 +71,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics as Prometheus' library has them."""
+        for metric in self._registry.collect():
+            if self._replica is not None:
+                metric.samples = [
+                    sample._replace(labels={**sample.labels, "replica": self._replica}) for sample in metric.samples
+                ]
+            yield metric
 
 
 class _Engines(Collector):

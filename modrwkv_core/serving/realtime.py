@@ -26,7 +26,7 @@ from modrwkv_core.interfaces.record import Media, Text, Turn
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.serving.answers import ask
 from modrwkv_core.serving.context import Context
-from modrwkv_core.serving.errors import APIError, as_api_error
+from modrwkv_core.serving.errors import APIError, as_api_error, too_many_values
 from modrwkv_core.serving.json_body import parse_json
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.settings import ServeSettings
@@ -160,6 +160,9 @@ class _Conversation:
         if message.get("bytes") is not None:
             await self._hear(message["bytes"])
             return
+        most = self.settings.limits.json_values
+        if message["text"].count(",") > most:
+            raise too_many_values(most)
         try:
             event = parse_json(message["text"])
         except ValueError as error:

@@ -46,7 +46,8 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application."""
-        return create_app(self._engines, self._settings, self._host)
+        replica = serve.get_replica_context().replica_id.unique_id
+        return create_app(self._engines, self._settings, self._host, replica)
 
     def check_health(self) -> None:
         """Check the engines; Ray Serve replaces a replica that fails this.

@@ -40,3 +40,12 @@ class ResponseStore:
             raise APIError(400, f"the previous response is by the model {owner!r}", param="previous_response_id")
         self._states.move_to_end(identifier)
         return state
+
+    def delete(self, identifier: str) -> None:
+        """Forget the state after a response.
+
+        Raises:
+            APIError: There is no such response.
+        """
+        if self._states.pop(identifier, None) is None:
+            raise not_found("response", identifier)

@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: the chat's answers in the shape of OpenAI's newer protocol."""
+"""``/v1/responses``: the chat's answers in the shape of OpenAI's newer protocol."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from modrwkv_core.serving.errors import invalid_value
 from modrwkv_core.serving.response_items import ResponseWriter
 from modrwkv_core.serving.schemas.chat import ChatRequest
 from modrwkv_core.serving.schemas.responses import (
+    DeletedResponse,
     FunctionCallItem,
     FunctionOutputItem,
     InputItem,
@@ -30,7 +31,7 @@ __all__ = ["responses_router"]
 
 
 def responses_router(context: Context) -> APIRouter:
-    """Return the route."""
+    """Return the routes."""
     router = make_router()
 
     @router.post("/v1/responses", response_model=ResponseBody, responses=content_types("text/event-stream"))
@@ -54,6 +55,12 @@ def responses_router(context: Context) -> APIRouter:
         with answers:
             return JSONResponse(await unless_disconnected(http, _collect(writer, written)))
 
+    @router.delete("/v1/responses/{response}")
+    async def delete(response: str) -> DeletedResponse:
+        """Forget what later responses could go on from."""
+        context.responses.delete(response)
+        return DeletedResponse(id=response)
+
     return router
 
 
@@ -63,7 +70,7 @@ async def _collect(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]
     return writer.response()
 
 
-async def _stream(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+async def _stream(writer: ResponseWriter, written: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     for event in writer.begin():
         yield sse(event, event["type"])
     async for event in written:

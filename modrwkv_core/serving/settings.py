@@ -17,6 +17,8 @@ class Limits:
 
     Attributes:
         body_bytes: Bytes of a request's body, of a message of a websocket, and of a remote medium.
+        json_values: Values of the JSON of one request or message, by its commas: a body can hold millions of numbers,
+            each of which takes many times the memory that it takes there.
         media: Media of one request.
         image_pixels: Pixels of one image.
         audio_seconds: Seconds of one recording.
@@ -34,7 +36,7 @@ class Limits:
         realtime_idle_seconds: Seconds without a message after which a websocket is closed.
         realtime_seconds: Seconds after which a websocket is closed in any case.
         open_requests: Requests that are read or answered at a time; more are told to come again.
-        open_bytes: Bytes of the bodies of all open requests together.
+        open_bytes: Bytes of the bodies of all open requests, and of the messages of websockets, together.
         retry_after_seconds: When they should.
         sessions: Conversations that are kept for each model.
         responses: States after responses that are kept, of all models.
@@ -44,6 +46,7 @@ class Limits:
     """
 
     body_bytes: int = 32 * 2**20
+    json_values: int = 2_000_000
     media: int = 16
     image_pixels: int = 32_000_000
     audio_seconds: float = 600.0

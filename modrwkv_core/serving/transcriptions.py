@@ -14,7 +14,7 @@ from modrwkv_core.inference.generation import Finished, TokenEvent
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.record import Media, Text, Turn
-from modrwkv_core.serving.answers import EventStream, ask, sse, started, unless_disconnected
+from modrwkv_core.serving.answers import DONE, EventStream, ask, sse, started, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router
 
 __all__ = ["transcriptions_router"]
@@ -96,7 +96,7 @@ def _question(context: Context, heard: Media, prompt: str | None, language: str 
     return Turn("user", (heard, Text(words)))
 
 
-async def _stream(events: AsyncIterator[tuple[int, TokenEvent | Finished]]) -> AsyncIterator[str]:
+async def _stream(events: AsyncIterator[tuple[int, TokenEvent | Finished]]) -> AsyncIterator[bytes]:
     whole = ""
     async for _, event in events:
         text = "".join(piece.text for piece in event.pieces if piece.channel == "content")
@@ -106,7 +106,7 @@ async def _stream(events: AsyncIterator[tuple[int, TokenEvent | Finished]]) -> A
         if isinstance(event, Finished):
             usage = _usage(event).model_dump()
             yield sse({"type": "transcript.text.done", "text": whole.strip(), "usage": usage})
-    yield "data: [DONE]\n\n"
+    yield DONE
 
 
 def _usage(finished: Finished) -> TranscriptionUsage:

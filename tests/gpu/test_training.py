@@ -28,7 +28,11 @@ Manifest = Callable[..., Path]
 ALL = ["encoder", "compressor", "adapter", "backbone", "heads"]
 
 # Where processes are forked, Python 3.12 warns of the threads that torch keeps.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+# On a machine that lends few cores, torch warns of more workers than these.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:

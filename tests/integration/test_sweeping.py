@@ -102,7 +102,21 @@ def test_every_combination_of_the_examples_fits_together(name: str) -> None:
         check_wiring(load_manifest(loaded.manifest, overrides(point)))
 
 
-@pytest.mark.parametrize("name", ["easy_vqa", "photos", "trimodal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "easy_vqa",
+        "photos",
+        "trimodal",
+        "etth1",
+        "etth2",
+        "ettm1",
+        "exchange_rate",
+        "ili",
+        "zero_shot_etth1",
+        "zero_shot_etth2",
+    ],
+)
 def test_every_combination_of_the_results_fits_together(name: str) -> None:
     loaded = load_sweep(ROOT / f"examples/results/sweeps/{name}.yaml")
     find_objective(loaded.sweep, check_space(loaded, []), name)

@@ -230,3 +230,11 @@ class ResponseBody(BaseModel):
     tools: list[dict[str, Any]]
     top_p: float
     usage: ResponseUsage | None = None
+
+
+class DeletedResponse(BaseModel):
+    """That a response is forgotten."""
+
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True

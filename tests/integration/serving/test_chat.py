@@ -247,6 +247,11 @@ def test_a_response_goes_on_from_a_former_one(client: openai.OpenAI, server: Any
     for unknown in (third.id, "resp_guessed"):
         with pytest.raises(openai.NotFoundError, match="no previous response"):
             client.responses.create(input="And?", previous_response_id=unknown, **settings)
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError, match="no previous response"):
+        client.responses.create(input="And no?", previous_response_id=first.id, **settings)
+    with pytest.raises(openai.NotFoundError, match="no response"):
+        client.responses.delete(first.id)
 
 
 def test_a_response_to_media_and_former_items(client: openai.OpenAI) -> None:

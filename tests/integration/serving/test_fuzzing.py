@@ -27,6 +27,7 @@ ROUTES = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
     ("POST", "/v1/responses"),
+    ("DELETE", "/v1/responses/{response}"),
     ("POST", "/v1/audio/transcriptions"),
     ("POST", "/v1/forecast"),
     ("POST", "/v1/sessions"),

@@ -131,6 +131,14 @@ def test_the_last_incomplete_batch_counts(count: int, batch: int) -> None:
     assert sum(model.batches) == count
 
 
+def test_a_task_can_keep_what_metrics_make_of_predictions_alone() -> None:
+    kept, dropped = evaluate(WINDOWS, value=7.0), evaluate(WINDOWS, value=7.0, save_predictions=False)
+    assert [score.model for score in dropped.scores] == [score.model for score in kept.scores]
+    assert [sample.statistics for sample in dropped.samples] == [sample.statistics for sample in kept.samples]
+    assert all(sample.prediction is sample.truth is None for sample in dropped.samples)
+    assert dropped.examples[0].prediction is not None
+
+
 def test_examples_hold_the_forecasts() -> None:
     result = evaluate(WINDOWS, value=7.0, examples=1)
     [example] = result.examples

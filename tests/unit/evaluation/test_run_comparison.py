@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modrwkv_core.cli.compare import compare as command
 from modrwkv_core.errors import CheckpointError, DataError
@@ -14,7 +16,7 @@ from modrwkv_core.evaluation.answer_metrics import ExactMatch
 from modrwkv_core.evaluation.comparison import EvaluatedRun, compare
 from modrwkv_core.evaluation.config import ExactMatchMetricConfig, MeanSquaredErrorConfig
 from modrwkv_core.evaluation.metrics import MeanSquaredError
-from modrwkv_core.evaluation.predictions import read_predictions, write_predictions
+from modrwkv_core.evaluation.predictions import _plain, read_predictions, write_predictions
 from modrwkv_core.evaluation.results import write_results
 from modrwkv_core.interfaces.forecast import Continuation, Forecast
 from modrwkv_core.interfaces.likelihood import LogLikelihood
@@ -112,6 +114,14 @@ def test_a_run_that_was_not_evaluated_is_refused(tmp_path: Path) -> None:
     (run / "results.json").unlink()
     with pytest.raises(CheckpointError, match=r"results\.json is missing or damaged"):
         EvaluatedRun.read(run)
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=20))
+def test_arrays_are_written_with_six_digits(numbers: list[float]) -> None:
+    written = _plain(np.array([numbers], np.float32))[0]
+    for number, value in zip(numbers, written, strict=True):
+        usual = 1e-16 < abs(number) < 1e26
+        np.testing.assert_equal(value, float(f"{number:.6g}") if usual else number)
 
 
 def test_predictions_of_every_kind_are_written(tmp_path: Path) -> None:

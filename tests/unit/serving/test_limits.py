@@ -71,6 +71,40 @@ def test_an_answer_may_take_longer_than_its_body() -> None:
     assert start["status"] == 200
 
 
+@pytest.mark.parametrize(("commas", "status"), [(9, 200), (10, 413)])
+def test_a_body_of_more_values_than_are_parsed_is_refused(commas: int, status: int) -> None:
+    chunks = [chunk(b"[1,2,3,", True), chunk(b"1," * (commas - 3), True), chunk(b"4]", False)]
+    start, body = anyio.run(answer, limited(reading, json_values=9), POST, *chunks)
+    assert start["status"] == status
+    assert (b"more than 9 values" in body["body"]) == (status == 413)
+
+
+@pytest.mark.parametrize("key", ["text", "bytes"])
+def test_messages_of_websockets_are_counted_until_the_next_one(key: str) -> None:
+    content: Any = {"text": "abcd", "bytes": b"abcd"}[key]
+    message = {"type": "websocket.receive", key: content}
+    heard: list[Any] = []
+
+    async def listen(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await reading(scope, receive, send)
+            return
+        while not heard or heard[-1]["type"] != "websocket.disconnect":
+            heard.append(await receive())
+
+    app = limited(listen, open_bytes=4)
+    end = {"type": "websocket.disconnect", "code": 1000}
+    assert anyio.run(answer, app, SOCKET, message, message, end) == []
+    assert heard == [message, message, end]
+    heard.clear()
+    larger = {"type": "websocket.receive", key: content + content[:1]}
+    [closed] = anyio.run(answer, app, SOCKET, larger, message)
+    assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
+    assert [each["type"] for each in heard] == ["websocket.disconnect"]
+    start, *_ = anyio.run(answer, app, POST, chunk(b"abcd", False))  # nothing of the messages is left
+    assert start["status"] == 200
+
+
 def test_websockets_are_counted_apart() -> None:
     async def check() -> None:
         app = limited(open_until_cancelled, open_requests=1, realtime_sessions=2)
