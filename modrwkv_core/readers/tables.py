@@ -139,6 +139,8 @@ class _Reading:
         self._sample = sample
         self._text = text
         head = list(islice(self._rows(), _SAMPLE))
+        if not head:
+            raise DataError(f"{origin} holds no measurements", hint="a series needs at least one row of numbers")
         first = [cell.strip() for cell in head[0][1]]
         listed = (*(options.columns or ()), *((options.time_column,) if options.time_column else ()))
         self.headed = any(_is_word(cell) for cell in first) or bool(listed and set(listed) <= set(first))

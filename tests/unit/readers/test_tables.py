@@ -90,6 +90,8 @@ def test_options_decide(text: str, options: dict[str, object], values: list[list
         ("place,a\nBonn,1\n", "'place' holds 'Bonn'.*columns"),
         ("date,a\n2024-01-01,1\n2024-01-02,2\nTotal,3\n", "line 4, column 'date' holds 'Total', which is not a date"),
         ("date,a\n2024-01-01,1\n,2\n", "line 3, column 'date' is empty"),
+        (",", "holds no measurements"),
+        (";;\n\n;;\n", "holds no measurements"),
         ("date,a\n2024-02-30,1\n2024-03-01,2\n", "line 2, column 'date' holds '2024-02-30'"),
         ("date,a\n2024-01-01,1\n2024-01-02,2\n2024-01-01,3\n", "line 4, .* is also in line 2"),
         ("date,a\n01/02/2024,1\n05/07/2024,2\n", "days and months cannot be told apart"),
