@@ -31,10 +31,10 @@ from modrwkv_core.interfaces.record import Media, Part, Record, Target, Text, Tu
 from modrwkv_core.interfaces.tokenizer import Tokenizer
 from modrwkv_core.interfaces.values import MediaItem
 
-__all__ = ["ConversationEncoder"]
+__all__ = ["DOCUMENT", "ConversationEncoder"]
 
-_DOCUMENT: Final = 0
-"""The id between documents, which no text has; session.py scores plain texts after it."""
+DOCUMENT: Final = 0
+"""The id between documents, which no text has."""
 
 _SEGMENT_BYTES: Final = 32 * 2**20
 """Tensors of media that a segment of a prompt holds at most, except for the last medium."""
@@ -263,8 +263,8 @@ class ConversationEncoder:
             stream.write(self._closing, supervised=assistant)
 
     def _write_text(self, stream: TokenStream, turns: Sequence[Turn]) -> Iterator[None]:
-        stream.write([_DOCUMENT])
-        stream.write([*self._ids(_plain_text(turns)), _DOCUMENT], supervised=True)
+        stream.write([DOCUMENT])
+        stream.write([*self._ids(_plain_text(turns)), DOCUMENT], supervised=True)
         yield
 
     def _text(self, text: str, turn: Turn, place: int) -> list[int]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from modrwkv_core.data.batch import IGNORE, Sample
+from modrwkv_core.data.conversation import DOCUMENT
 from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import ComponentError, DataError, ModRWKVError
 from modrwkv_core.inference.answer_text import AnswerText, Piece
@@ -324,7 +325,7 @@ class Session:
         parts = [part for turn in turns for part in turn.parts]
         if not all(isinstance(part, Text) for part in parts):
             raise DataError("plain text holds no media and no targets", hint="score it with the chat template")
-        return [0, *self._encode("".join(part.text for part in parts if isinstance(part, Text)))]
+        return [DOCUMENT, *self._encode("".join(part.text for part in parts if isinstance(part, Text)))]
 
     def _encode(self, text: str) -> list[int]:
         with guard(self.model.tokenizer.origin, "encode()"):

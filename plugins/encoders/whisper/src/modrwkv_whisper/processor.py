@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
-from modrwkv_core.errors import DataError
 from modrwkv_core.interfaces.component import Processor
-from modrwkv_core.interfaces.resampling import resample
 from modrwkv_core.interfaces.signals import Waveform
+from modrwkv_core.interfaces.spectrogram_samples import spectrogram_samples
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_whisper.config import HOP, RATE, WhisperConfig
 
@@ -20,9 +18,6 @@ __all__ = ["WhisperProcessor"]
 
 FRAME: Final = 400
 """Samples that one frame of the spectrogram sees, half of them before its place and half after it."""
-
-LOUDEST: Final = 1e10
-"""Samples above are damage, whatever integers they were once; their power would leave float32."""
 
 
 class WhisperProcessor(Processor[WhisperConfig, Waveform]):
@@ -46,12 +41,7 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
         Raises:
             DataError: The recording has no samples, or some are NaN, infinite or huge.
         """
-        if not signal.samples.size:
-            raise _unusable("the recording has no samples")
-        peak = np.abs(signal.samples).max()
-        if not peak <= LOUDEST:  # NaN neither
-            raise _unusable(f"the recording holds samples of {peak:g}, where full scale is 1")
-        samples = resample(torch.from_numpy(signal.samples.copy()), signal.rate, RATE)
+        samples = spectrogram_samples(signal, RATE, "encoder/whisper")
         windows = torch.split(samples, self.config.window_samples)
         return MediaItem({"mel": torch.cat([self._window(window) for window in windows], dim=1)}, len(samples))
 
@@ -62,7 +52,3 @@ class WhisperProcessor(Processor[WhisperConfig, Waveform]):
             samples.numpy(), sampling_rate=RATE, max_length=padded, return_tensors="pt"
         ).input_features[0]
         return mel
-
-
-def _unusable(message: str) -> DataError:
-    return DataError(message, component="encoder/whisper", hint="save it again from its source, or leave it out")
