@@ -131,6 +131,16 @@ def test_rounds_and_seeds_differ(data_root: Path) -> None:
     assert [photographs(other[index], 1)[0] for index in range(80)] != order
 
 
+def test_about_half_of_the_photographs_are_mirrored_if_wanted(data_root: Path) -> None:
+    def turned(**config: Any) -> int:
+        images = source(data_root, grid=1, holdout=0, **config)
+        shown = [images[index].turns[0].parts[0].media.pixels for index in range(40)]
+        return sum(int(pixels[0, 0, 0]) > int(pixels[0, -1, 0]) for pixels in shown)
+
+    assert turned() == 0
+    assert 10 <= turned(mirror=True) <= 30
+
+
 def test_what_does_not_fit_is_refused(data_root: Path) -> None:
     with pytest.raises(ValidationError, match="of a grid of 1 are what, not seen"):
         source(data_root, grid=1, questions=["seen"])
