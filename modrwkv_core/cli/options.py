@@ -63,7 +63,7 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
             default="auto",
             show_default=True,
-            help="How the backbone's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
+            help="How backbone weights are stored: fewer bytes answer faster, auto loses nothing; int8 is for CPUs.",
         ),
         click.option(
             "--state",

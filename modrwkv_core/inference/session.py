@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from modrwkv_core.inference.prompts import prefill_segments
 from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.snapshot import Snapshot, digest_of
+from modrwkv_core.inference.weights import DTYPES, cast_weights
 from modrwkv_core.interfaces.component import TokenHead
 from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
@@ -63,8 +64,9 @@ def load(
         run: The run's folder.
         checkpoint: ``last``, ``best`` (that of the best validation), or a step.
         device: Where to compute; by default a GPU if torch sees one.
-        weights: How the backbone's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
-            ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing.
+        weights: How the backbone's weights are stored for answering. On a GPU ``float32`` or ``bfloat16``, in which
+            prompts are read and answers are decoded; on the CPU as the backbone's decoder offers: for RWKV-7
+            ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing: on a GPU it is float32, as in checkpoints.
         state: A file with the state of the backbone that every conversation begins with, as state tuning or
             :meth:`Session.prefill` makes one; by default the run's own.
 
@@ -75,7 +77,20 @@ def load(
         ComponentError: The backbone's weights cannot be stored so on this device.
         ModRWKVError: There is no such device.
     """
-    return Session.load(Path(run), choose_device(device), weights, None if state is None else Path(state), checkpoint)
+    device = choose_device(device)
+    folder = RunFolder(Path(run))
+    path = folder.select(checkpoint)
+    loaded = load_run_manifest(folder)
+    with weights_to_come():
+        model = assemble(loaded, pretrained=False)
+    load_checkpoint(loaded, model.parts(), path, merge=True)
+    if state is not None:
+        backbone = model.backbone
+        with guard(backbone.origin, "set_initial_state()"):
+            backbone.set_initial_state(type(backbone.init_state(1)).load(Path(state)))
+    if torch.device(device).type != "cpu" and weights in DTYPES:
+        cast_weights(model, DTYPES[weights])  # here, so that the device need not hold them in float32
+    return Session(loaded, model.to(device).eval(), folder.path, weights=weights)
 
 
 class Session:
@@ -83,7 +98,7 @@ class Session:
 
     Args:
         loaded: The run's manifest.
-        model: In eval mode, on its device.
+        model: In eval mode, on its device, and on a GPU with weights of the type in which they are to answer.
         run: The run's folder.
         weights: How the backbone's weights are stored for answering; see :func:`load`.
     """
@@ -104,23 +119,6 @@ class Session:
         self.ends_of_text = frozenset({0, special.turn_end})
         """The ids that end a text which is continued without the chat template."""
         self.banned_in_text = torch.tensor(sorted(special.all() - self.ends_of_text), device=model.device)
-
-    @classmethod
-    def load(
-        cls, run: Path, device: str, weights: str = "auto", state: Path | None = None, checkpoint: str = "last"
-    ) -> Self:
-        """Load a run; see :func:`load`."""
-        folder = RunFolder(run)
-        path = folder.select(checkpoint)
-        loaded = load_run_manifest(folder)
-        with weights_to_come():
-            model = assemble(loaded, pretrained=False)
-        load_checkpoint(loaded, model.parts(), path, merge=True)
-        if state is not None:
-            backbone = model.backbone
-            with guard(backbone.origin, "set_initial_state()"):
-                backbone.set_initial_state(type(backbone.init_state(1)).load(state))
-        return cls(loaded, model.to(device).eval(), run, weights=weights)
 
     def generate(
         self,
