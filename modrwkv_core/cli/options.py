@@ -53,7 +53,7 @@ def checkpoint_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what :func:`modrwkv_core.inference.session.load` takes: ``--checkpoint``, ``--device`` and the like."""
+    """Add what :func:`modrwkv_core.inference.loading.load` takes: ``--checkpoint``, ``--device`` and the like."""
     return _all(
         command,
         checkpoint_option,

@@ -69,7 +69,7 @@ def transcribe(
     grow with the recording. A window ends at the quietest place of its last 5 seconds, or of its second half where that
     is shorter, and the next one begins there.
     """
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.inference.loading import load
     from modrwkv_core.inference.transcription import TranscriptionSettings
     from modrwkv_core.inference.transcription import transcribe as transcribe_blocks
     from modrwkv_core.modalities.audio_blocks import read_file_blocks, read_pcm16_blocks

@@ -17,8 +17,9 @@ from modrwkv_core.cli.generate import generate
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
+from modrwkv_core.inference.loading import load
 from modrwkv_core.inference.request import Request
-from modrwkv_core.inference.session import Session, load
+from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.decoding import BackboneDecoder
 from modrwkv_core.interfaces.record import Media, Text, Turn
 from modrwkv_core.manifest.load import load_manifest

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from modrwkv_core.cli.transcribe import transcribe
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.record import Media
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.manifest.load import load_manifest
