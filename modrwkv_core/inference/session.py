@@ -171,6 +171,25 @@ class Session:
                     answers[index].extend(_content(texts[index].feed(token)))
         return ["".join([*answer, *_content(text.finish())]) for answer, text in zip(answers, texts, strict=True)]
 
+    def transcribe(self, media: Media, *, prompt: str = "", max_tokens: int = 448, head: str | None = None) -> str:
+        """Write down what is said in a medium.
+
+        Args:
+            media: Of any modality, such as ``Media("audio", "talk.wav")``.
+            prompt: What the user says after it, as in training; a transcript head does not read it.
+            max_tokens: Longest text that a token head writes; that of a transcript head is as long as it is.
+            head: Name of a transcript head of the modality, or of a token head. None takes the only transcript head of
+                the modality, or where there is none, the only token head.
+
+        Raises:
+            ModRWKVError: The model has no such head, or several and none was named.
+            DataError: The medium cannot be read, or its modality is not the model's.
+        """
+        name = self.head_names.transcription(media.modality, head)
+        if name in self.model.transcript_heads():
+            return self.answer([_user_turn([media])], max_tokens, name)[0]
+        return self.generate([media, prompt] if prompt else [media], max_tokens=max_tokens, head=name)
+
     @cached_property
     def constraints(self) -> Constraints:
         """Makes constraints of this model's answers.
