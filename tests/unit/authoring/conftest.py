@@ -26,6 +26,7 @@ PARTS = (
     ("bridge", "adapter", None),
     ("recall", "backbone", None),
     ("gauge", "head", None),
+    ("scribe", "transcript_head", None),
     ("letters", "tokenizer", None),
     ("questions", "source", None),
     ("quiz", "task", None),
