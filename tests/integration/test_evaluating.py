@@ -33,12 +33,12 @@ EVALUATION = {
 }
 
 
-@pytest.fixture
-def run(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    loaded = load_manifest(tiny_manifest(evaluation=EVALUATION))
-    train(loaded, folder, resume=False, device="cpu", progress_bar=False)
-    return folder
+@pytest.fixture(scope="module")
+def run(write_manifest: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    loaded = load_manifest(write_manifest(folder / "project", evaluation=EVALUATION))
+    train(loaded, folder / "run", resume=False, device="cpu", progress_bar=False)
+    return folder / "run"
 
 
 def invoke(run: Path, *options: str) -> Result:
