@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -25,6 +26,12 @@ from modrwkv_core.model.assemble import assemble
 ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Spare garbage collections, and the processes that tests fork, the million objects of imports and collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def _write_data(folder: Path) -> None:
