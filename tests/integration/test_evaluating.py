@@ -131,6 +131,7 @@ def test_texts_and_choices_are_scored_by_their_likelihood(tiny_manifest: Callabl
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_task_and_a_limit_can_be_chosen(run: Path) -> None:
     found = json.loads(invoke(run, "--task", "waves", "--limit", "7", "--json", "--quiet").stdout)
     assert list(found["tasks"]) == ["waves"]

@@ -37,13 +37,6 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return shutil.copytree(trained, tmp_path / "run")
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the curves, which take most of a report's time."""
-    for name in ("draw_losses", "draw_metrics"):
-        monkeypatch.setattr(f"modrwkv_core.evaluation.report.{name}", lambda metrics: None)
-
-
 def page(run: Path) -> str:
     result = CliRunner().invoke(report, [str(run)], catch_exceptions=False)
     assert result.stdout == f"report: {run / 'report.html'}\n"
