@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modrwkv_core.inference.loading import load
     from modrwkv_core.inference.sampling import Sampling
-    from modrwkv_core.inference.session import Session, load
+    from modrwkv_core.inference.session import Session
     from modrwkv_core.interfaces.record import Media, Text
 
 __all__ = ["Media", "Sampling", "Session", "Text", "load"]
@@ -21,7 +22,7 @@ _HOMES = {
     "Sampling": "modrwkv_core.inference.sampling",
     "Session": "modrwkv_core.inference.session",
     "Text": "modrwkv_core.interfaces.record",
-    "load": "modrwkv_core.inference.session",
+    "load": "modrwkv_core.inference.loading",
 }
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset
+from transformers import get_cosine_schedule_with_warmup
 
 from modrwkv_core.data.order import EpochOrder
 from modrwkv_core.interfaces.augmentation import LabeledSignal
@@ -36,6 +36,8 @@ from modrwkv_core.model.multimodal import MultimodalModel
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Pixels ``[images, 3, side, side]``; and for each question its image, its bag of words ``[words]`` and its answer."""
+
+WARMUP_STEPS = 50
 
 COLLECTED = 3000
 """Records of each source from which words and answers are collected."""
@@ -226,10 +228,10 @@ def main() -> None:
 def optimizer_of(
     network: nn.Module, phase: Phase
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return an optimizer with the learning rate of a phase, and half a cosine down to zero."""
+    """Return an optimizer with the learning rate and the warm-up of a phase, then half a cosine down to zero."""
     assert phase.steps is not None, "the manifest's phases count steps"
     optimizer = torch.optim.AdamW(network.parameters(), lr=phase.lr, weight_decay=0.05)
-    return optimizer, CosineAnnealingLR(optimizer, phase.steps)
+    return optimizer, get_cosine_schedule_with_warmup(optimizer, WARMUP_STEPS, phase.steps)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from modrwkv_core.benchmarking.streaming_client import HOST, Streamed, get, stre
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
+from modrwkv_core.inference.loading import load
 from modrwkv_core.inference.request import Request
-from modrwkv_core.inference.session import load
 from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.training.loop import train

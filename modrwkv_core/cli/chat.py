@@ -40,7 +40,7 @@ def chat(
     from modrwkv_core.inference.chat import Chat
     from modrwkv_core.inference.engine import Engine
     from modrwkv_core.inference.engine_settings import EngineSettings
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.inference.loading import load
 
     session = load(run, checkpoint=checkpoint, device=device, weights=weights, state=state)
     session.token_head(head)

@@ -41,7 +41,7 @@ def evaluate(
     from modrwkv_core.evaluation.evaluator import evaluate
     from modrwkv_core.evaluation.predictions import PREDICTIONS, write_predictions
     from modrwkv_core.evaluation.run_report import write_run_report
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.inference.loading import load
     from modrwkv_core.interfaces.record import Media
     from modrwkv_core.model.run import RunFolder
     from modrwkv_core.model.train_state import TrainState

@@ -52,7 +52,7 @@ def forecast(
 
     The quantiles that a head gives stand in columns of their own beside each column: NAME_q0.1, NAME_q0.9, and so on.
     """
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.inference.loading import load
     from modrwkv_core.readers.table import TableOptions
     from modrwkv_core.readers.tables import read_table
 

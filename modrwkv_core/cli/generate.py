@@ -102,7 +102,7 @@ def generate(
     Media stand before the text, or where the prompt has placeholders such as <image>. Their options are named like the
     modalities of RUN; without a run, those that are installed are shown.
     """
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.inference.loading import load
     from modrwkv_core.interfaces.placeholders import place_media
     from modrwkv_core.interfaces.record import Media
 

@@ -53,7 +53,7 @@ def checkpoint_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what :func:`modrwkv_core.inference.session.load` takes: ``--checkpoint``, ``--device`` and the like."""
+    """Add what :func:`modrwkv_core.inference.loading.load` takes: ``--checkpoint``, ``--device`` and the like."""
     return _all(
         command,
         checkpoint_option,
@@ -63,7 +63,7 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
             default="auto",
             show_default=True,
-            help="How the backbone's weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
+            help="How backbone weights are stored: fewer bytes answer faster, auto loses nothing; int8 is for CPUs.",
         ),
         click.option(
             "--state",

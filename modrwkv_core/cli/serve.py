@@ -78,7 +78,7 @@ KEYS_VARIABLE = "MODRWKV_API_KEYS"
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
-    help="How the backbones' weights are stored: fewer bytes answer faster on a CPU, and auto loses nothing.",
+    help="How the backbones' weights are stored: fewer bytes answer faster, auto loses nothing; int8 is for CPUs.",
 )
 def serve(
     runs: tuple[str, ...],

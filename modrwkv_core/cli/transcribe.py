@@ -43,10 +43,22 @@ PARTIAL_SECONDS = 2.0
     help="Longest stretch that is transcribed at once, in seconds: that of the recordings of training.",
 )
 @click.option(
-    "--prompt", default="", help="What the user says after the recording, as in training; by default nothing."
+    "--prompt",
+    default="",
+    help="What the user says after the recording, as in training; by default nothing. A ctc head does not read it.",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), default=448, show_default=True, help="Of a window's text.")
-@click.option("--head", metavar="NAME", help="The head that answers, where the model has several that predict tokens.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=448,
+    show_default=True,
+    help="Of a window's text, if the head predicts tokens.",
+)
+@click.option(
+    "--head",
+    metavar="NAME",
+    help="The head that transcribes; by default the ctc head for audio, or without one, the head that predicts tokens.",
+)
 @checkpoint_option
 @click.option("--device", help="Where to compute; by default a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: start, end, text, final.")
@@ -69,7 +81,7 @@ def transcribe(
     grow with the recording. A window ends at the quietest place of its last 5 seconds, or of its second half where that
     is shorter, and the next one begins there.
     """
-    from modrwkv_core.inference.session import load
+    from modrwkv_core.inference.loading import load
     from modrwkv_core.inference.transcription import TranscriptionSettings
     from modrwkv_core.inference.transcription import transcribe as transcribe_blocks
     from modrwkv_core.modalities.audio_blocks import read_file_blocks, read_pcm16_blocks

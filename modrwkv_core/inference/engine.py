@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 from bisect import insort
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import asdict
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,21 +18,21 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.errors import EngineError, QueueFullError
 from modrwkv_core.inference.decode_batch import DecodeBatch
 from modrwkv_core.inference.drawing import draw_tokens
 from modrwkv_core.inference.engine_calls import Calls
 from modrwkv_core.inference.engine_settings import EngineSettings
-from modrwkv_core.inference.engine_stats import EngineStats
+from modrwkv_core.inference.engine_stats import EngineCounts, EngineStats
 from modrwkv_core.inference.generation import FinishReason, Generation
 from modrwkv_core.inference.job import Job
 from modrwkv_core.inference.prefill import Prefill
 from modrwkv_core.inference.prefix_cache import PrefixCache
-from modrwkv_core.inference.prompt import Prompt
+from modrwkv_core.inference.prompt_maker import PromptMaker
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
 from modrwkv_core.inference.snapshot import Snapshot
+from modrwkv_core.inference.token_generation import not_finite
 from modrwkv_core.interfaces.guard import guard
 
 __all__ = ["Engine"]
@@ -69,10 +71,8 @@ class Engine:
         self._closing = False
         self._failure: Exception | None = None
         self._cache = self._prefix_cache()
-        self._recent = RecentMedia(self.settings.media_cache_bytes)
-        self._finished = self._prompt_tokens = self._completion_tokens = self._steps = 0
-        self._cached_tokens = self._prefix_hits = self._prefix_misses = 0
-        self._processors = ThreadPoolExecutor(self.settings.processors, "modrwkv-processor")
+        self._counts = EngineCounts()
+        self._prompts = PromptMaker(session, self.settings, self._cache, self._notify)
         self._thread = threading.Thread(target=self._run, name="modrwkv-engine", daemon=True)
         self._thread.start()
 
@@ -92,7 +92,7 @@ class Engine:
             EngineError: The engine is closed, or it has failed.
             ModRWKVError: The model has no such head, or the state is another model's.
         """
-        head = self.session.token_head_name(request.head)
+        head = self.session.head_names.token(request.head)
         if request.state is not None:
             request.state.check(self.session.model_digest)
         with self._changed:
@@ -128,17 +128,11 @@ class Engine:
         with self._changed:
             running = self._running()
             return EngineStats(
+                **asdict(self._counts),
                 running=running,
                 waiting=len(self._waiting),
                 free_slots=self.settings.slots - running,
-                finished=self._finished,
-                prompt_tokens=self._prompt_tokens,
-                cached_tokens=self._cached_tokens,
-                prefix_hits=self._prefix_hits,
-                prefix_misses=self._prefix_misses,
                 prefix_bytes=0 if self._cache is None else self._cache.nbytes,
-                completion_tokens=self._completion_tokens,
-                steps=self._steps,
             )
 
     def close(self) -> None:
@@ -147,7 +141,7 @@ class Engine:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        self._processors.shutdown(cancel_futures=True)
+        self._prompts.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -187,19 +181,6 @@ class Engine:
         with self._changed:
             self._wake = True
             self._changed.notify_all()
-
-    def _prepare(self, job: Job) -> None:
-        """Make the next segment of a job's prompt, on a thread for that."""
-        try:
-            if job.reason_to_end() is None:
-                assert job.prompt is not None, "the job is among the next"
-                segment = job.prompt.next_segment()
-                if self._cache is not None:
-                    self._cache.load([segment.keys[position] for position in sorted(segment.keys, reverse=True)])
-                job.segment = segment
-        except Exception as error:
-            job.error = error
-        self._notify()
 
     # What follows runs on the engine's thread. It changes lists of jobs only while it holds the lock.
 
@@ -253,21 +234,10 @@ class Engine:
         for job in next_jobs:
             if job.prompt is None:
                 try:
-                    job.prompt = Prompt(self.session, job.request, self._cache_variant(job.head), self._recent)
+                    self._prompts.begin(job)
                 except Exception as error:
                     job.error = error
                     self._end(job, "error")
-                else:
-                    self._processors.submit(self._prepare, job)
-
-    def _cache_variant(self, head: str) -> str | None:
-        """Return what the bits of cached states depend on besides the weights and what was read; None without a cache.
-
-        Answers are read by the decoder, in its own format of the weights.
-        """
-        if self._cache is None:
-            return None
-        return f"{self.session.token_head(head)[1].name}|{self.settings.prefill_chunk}|{self.session.model.device}"
 
     def _admit(self) -> None:
         """Give free slots to jobs that wait and whose prompts have begun to be made."""
@@ -314,14 +284,16 @@ class Engine:
             assert segment is not None, "it can be read"
             prefill.begin(segment)
             if not segment.is_last:
-                self._processors.submit(self._prepare, job)
+                self._prompts.go_on(job)
         tokens = prefill.advance()
-        self._prompt_tokens += tokens
+        self._counts.prompt_tokens += tokens
         with self._changed:
             self._reading.remove(job)
             self._reading.append(job)
         if prefill.is_complete:
-            self._count_cached(job)
+            job.cached_tokens = prefill.cached_tokens
+            is_cacheable = job.prompt is not None and job.prompt.hash is not None
+            self._counts.add_prompt(job.cached_tokens, is_cacheable=is_cacheable)
             assert prefill.hidden is not None
             assert prefill.state is not None
             head = self.session.token_head(job.head)[0]
@@ -335,19 +307,11 @@ class Engine:
                 job.prefill = None
         return tokens
 
-    def _count_cached(self, job: Job) -> None:
-        assert job.prefill is not None
-        job.cached_tokens = job.prefill.cached_tokens
-        self._cached_tokens += job.cached_tokens
-        if job.prompt is not None and job.prompt.hash is not None:
-            self._prefix_hits += job.cached_tokens > 0
-            self._prefix_misses += job.cached_tokens == 0
-
     def _decode(self) -> None:
         """Continue all answers by one token."""
         for batch in self._batches.values():
             if batch.jobs:
-                self._steps += 1
+                self._counts.steps += 1
                 self._draw(batch.jobs, batch.step())
 
     def _call(self) -> None:
@@ -360,8 +324,8 @@ class Engine:
 
     def _draw(self, jobs: Sequence[Job], logits_BV: Tensor) -> bool:
         """Draw a token for each job and end those that are done; return whether one is."""
-        count, done = draw_tokens(jobs, logits_BV, self.session.not_finite)
-        self._completion_tokens += count
+        count, done = draw_tokens(jobs, logits_BV, partial(not_finite, self.session))
+        self._counts.completion_tokens += count
         for job, reason in done:
             self._end(job, reason)
         return bool(done)
@@ -379,7 +343,7 @@ class Engine:
                     jobs.remove(job)
             if job.head in self._batches:
                 self._batches[job.head].leave([job])
-            self._finished += 1
+            self._counts.finished += 1
             self._wake = True  # another may start
         # Without the lock: whoever cancels an answer may hold the answer's lock, and waits for this one.
         job.finish(reason, snapshot)

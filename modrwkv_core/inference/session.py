@@ -1,4 +1,4 @@
-"""A trained run, loaded and ready to be asked.
+"""A model that is asked.
 
 B = conversations asked together, D = hidden size of the backbone, V = vocabulary.
 """
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,28 +17,26 @@ from torch import Tensor
 from modrwkv_core.data.batch import IGNORE, Sample
 from modrwkv_core.data.conversation import DOCUMENT
 from modrwkv_core.data.packing import pack
-from modrwkv_core.errors import ComponentError, DataError, ModRWKVError
+from modrwkv_core.errors import DataError
 from modrwkv_core.inference.answer_text import AnswerText, Piece
 from modrwkv_core.inference.forecasting import forecast_series
+from modrwkv_core.inference.head_names import HeadNames
+from modrwkv_core.inference.head_transcripts import head_transcripts
 from modrwkv_core.inference.likelihood import continuation_likelihoods
 from modrwkv_core.inference.prompts import prefill_segments
-from modrwkv_core.inference.sampler import Sampler, draw
 from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.inference.snapshot import Snapshot, digest_of
+from modrwkv_core.inference.token_generation import check_finite, generate_tokens
 from modrwkv_core.interfaces.component import TokenHead
-from modrwkv_core.interfaces.config import ForecastHeadConfig
 from modrwkv_core.interfaces.decoding import Decoder
 from modrwkv_core.interfaces.forecast import Forecast
-from modrwkv_core.interfaces.fresh_weights import weights_to_come
 from modrwkv_core.interfaces.guard import guard
 from modrwkv_core.interfaces.likelihood import LogLikelihood
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest
-from modrwkv_core.model.assemble import assemble, conversation_encoder
-from modrwkv_core.model.device import choose_device
+from modrwkv_core.model.assemble import conversation_encoder
 from modrwkv_core.model.multimodal import PREFILL_CHUNK, MultimodalModel
-from modrwkv_core.model.run import RunFolder, load_checkpoint, load_run_manifest
 
 if TYPE_CHECKING:
     from modrwkv_core.inference.constraint import Constraint, Constraints
@@ -46,36 +44,7 @@ if TYPE_CHECKING:
     from modrwkv_core.inference.generation import Answer, Generation
     from modrwkv_core.inference.request import Request
 
-__all__ = ["Session", "load"]
-
-
-def load(
-    run: Path | str,
-    *,
-    checkpoint: str = "last",
-    device: str | None = None,
-    weights: str = "auto",
-    state: Path | str | None = None,
-) -> Session:
-    """Load a checkpoint of a run.
-
-    Args:
-        run: The run's folder.
-        checkpoint: ``last``, ``best`` (that of the best validation), or a step.
-        device: Where to compute; by default a GPU if torch sees one.
-        weights: How the backbone's weights are stored for answering, as its decoder offers: for RWKV-7 on the CPU
-            ``float32``, ``bfloat16`` or ``int8``. ``auto`` loses nothing.
-        state: A file with the state of the backbone that every conversation begins with, as state tuning or
-            :meth:`Session.prefill` makes one; by default the run's own.
-
-    Raises:
-        CheckpointError: The folder holds no such checkpoint, or it does not fit its manifest; the file is not a
-            state.
-        PluginError: A plugin that the run needs is missing or broken.
-        ComponentError: The backbone's weights cannot be stored so on this device.
-        ModRWKVError: There is no such device.
-    """
-    return Session.load(Path(run), choose_device(device), weights, None if state is None else Path(state), checkpoint)
+__all__ = ["Session"]
 
 
 class Session:
@@ -83,15 +52,17 @@ class Session:
 
     Args:
         loaded: The run's manifest.
-        model: In eval mode, on its device.
+        model: In eval mode, on its device, and on a GPU with weights of the type in which they are to answer.
         run: The run's folder.
-        weights: How the backbone's weights are stored for answering; see :func:`load`.
+        weights: How the backbone's weights are stored for answering; see
+            :func:`~modrwkv_core.inference.loading.load`.
     """
 
     def __init__(self, loaded: LoadedManifest, model: MultimodalModel, run: Path, *, weights: str = "auto") -> None:
         self.loaded = loaded
         self.model = model
         self.run = run
+        self.head_names = HeadNames(model, run)
         self.decoders: dict[str, Decoder] = {}
         """What continues answers, by token head; made when a head is first asked."""
         self._weights = weights
@@ -104,23 +75,6 @@ class Session:
         self.ends_of_text = frozenset({0, special.turn_end})
         """The ids that end a text which is continued without the chat template."""
         self.banned_in_text = torch.tensor(sorted(special.all() - self.ends_of_text), device=model.device)
-
-    @classmethod
-    def load(
-        cls, run: Path, device: str, weights: str = "auto", state: Path | None = None, checkpoint: str = "last"
-    ) -> Self:
-        """Load a run; see :func:`load`."""
-        folder = RunFolder(run)
-        path = folder.select(checkpoint)
-        loaded = load_run_manifest(folder)
-        with weights_to_come():
-            model = assemble(loaded, pretrained=False)
-        load_checkpoint(loaded, model.parts(), path, merge=True)
-        if state is not None:
-            backbone = model.backbone
-            with guard(backbone.origin, "set_initial_state()"):
-                backbone.set_initial_state(type(backbone.init_state(1)).load(state))
-        return cls(loaded, model.to(device).eval(), run, weights=weights)
 
     def generate(
         self,
@@ -166,7 +120,7 @@ class Session:
     ) -> Iterator[str]:
         """Answer one user turn piece by piece, as :meth:`generate` does; memory does not grow with the answer."""
         text = self.answer_text(stop)
-        for drawn in self._tokens([_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
+        for drawn in generate_tokens(self, [_user_turn(parts)], max_tokens, sampling or Sampling(), head, constraint):
             token = drawn[0]
             if token in self.ends:
                 break
@@ -208,29 +162,33 @@ class Session:
         A transcript head answers with the words of the last medium that it transcribes, however many they are.
         """
         if head in self.model.transcript_heads():
-            return self._transcripts(conversations, head)
+            return [found.text for found in head_transcripts(self, conversations, head)]
         texts = [self.answer_text() for _ in conversations]
         answers: list[list[str]] = [[] for _ in conversations]
-        for drawn in self._tokens(conversations, max_tokens, Sampling(), head):
+        for drawn in generate_tokens(self, conversations, max_tokens, Sampling(), head):
             for index, token in drawn.items():
                 if token not in self.ends:
                     answers[index].extend(_content(texts[index].feed(token)))
         return ["".join([*answer, *_content(text.finish())]) for answer, text in zip(answers, texts, strict=True)]
 
-    def _transcripts(self, conversations: Sequence[Sequence[Turn]], head: str) -> list[str]:
-        modality = self.model.transcript_heads()[head].config.modality
-        samples = [self.conversations.prompt(turns) for turns in conversations]
-        if any(all(placed.modality != modality for placed in sample.media) for sample in samples):
-            raise DataError(f"a conversation holds no {modality}", hint=f"the head {head} transcribes nothing else")
-        with torch.inference_mode():
-            found = iter(self.model.transcribe(pack(samples), head))
-        heard = [[next(found) for placed in sample.media if placed.modality == modality] for sample in samples]
-        return [self._spoken(transcripts[-1]) for transcripts in heard]
+    def transcribe(self, media: Media, *, prompt: str = "", max_tokens: int = 448, head: str | None = None) -> str:
+        """Write down what is said in a medium.
 
-    def _spoken(self, ids: Sequence[int]) -> str:
-        text = self.answer_text()
-        pieces = [piece for token in ids if token not in self.ends for piece in text.feed(token)]
-        return "".join(_content([*pieces, *text.finish()]))
+        Args:
+            media: Of any modality, such as ``Media("audio", "talk.wav")``.
+            prompt: What the user says after it, as in training; a transcript head does not read it.
+            max_tokens: Longest text that a token head writes; that of a transcript head is as long as it is.
+            head: Name of a transcript head of the modality, or of a token head. None takes the only transcript head of
+                the modality, or where there is none, the only token head.
+
+        Raises:
+            ModRWKVError: The model has no such head, or several and none was named.
+            DataError: The medium cannot be read, or its modality is not the model's.
+        """
+        name = self.head_names.transcription(media.modality, head)
+        if name in self.model.transcript_heads():
+            return self.answer([_user_turn([media])], max_tokens, name)[0]
+        return self.generate([media, prompt] if prompt else [media], max_tokens=max_tokens, head=name)
 
     @cached_property
     def constraints(self) -> Constraints:
@@ -316,7 +274,7 @@ class Session:
         if not texts:
             return []
         logits_BV, state = self._prefill(prompts, head)
-        self._require_finite(logits_BV)
+        check_finite(logits_BV, self)
         return continuation_likelihoods(
             self.model.backbone, token_head, logits_BV[list(rows)], state.select(list(rows)), texts
         )
@@ -374,19 +332,8 @@ class Session:
         self, conversations: Sequence[Sequence[Turn]], horizon: int, head: str | None = None
     ) -> list[Forecast]:
         """Continue the latest series of each conversation, all of them together; see :meth:`forecast`."""
-        name = self.forecast_head_name(head)
+        name = self.head_names.forecast(head)
         return forecast_series(self.model, self.conversations, conversations, horizon, name)
-
-    def forecast_head_name(self, head: str | None) -> str:
-        """Return the name of the forecast head that is wanted, or of the only one.
-
-        Raises:
-            ModRWKVError: The model has no forecast head, or several and none was named.
-        """
-        heads = self.model.query_heads().items()
-        return self._chosen(
-            [name for name, one in heads if isinstance(one.config, ForecastHeadConfig)], "forecast", head
-        )
 
     def token_head(self, head: str | None) -> tuple[TokenHead[Any], Decoder]:
         """Return the token head of this name, or the only one, and what continues its answers.
@@ -395,14 +342,10 @@ class Session:
             ModRWKVError: The model has no token head, or several and none was named.
         """
         heads = self.model.token_heads()
-        name = self.token_head_name(head)
+        name = self.head_names.token(head)
         if name not in self.decoders:
             self.decoders[name] = heads[name].decoder(self._weights)
         return heads[name], self.decoders[name]
-
-    def token_head_name(self, head: str | None) -> str:
-        """Return the name of the token head that is wanted, or of the only one; see :meth:`token_head`."""
-        return self._chosen(list(self.model.token_heads()), "predict tokens", head)
 
     @cached_property
     def model_digest(self) -> str:
@@ -416,30 +359,6 @@ class Session:
             CheckpointError: The file is missing, damaged, no snapshot, or another model's.
         """
         return Snapshot.load(path, type(self.model.backbone.init_state(1)), self.model_digest)
-
-    def _chosen(self, names: Sequence[str], what: str, wanted: str | None) -> str:
-        """Return the head that is wanted, or the only one.
-
-        Raises:
-            ModRWKVError: There is none of that name, or not exactly one.
-        """
-        if wanted is None and len(names) == 1:
-            return names[0]
-        if wanted is not None and wanted in names:
-            return wanted
-        if not names:
-            raise ModRWKVError(
-                f"the model of {self.run} has no heads that {what}; its heads: {', '.join(self.model.heads)}",
-                hint="add one to `heads` in the manifest and train again",
-            )
-        if wanted is None:
-            raise ModRWKVError(
-                f"the model of {self.run} has several heads that {what}: {', '.join(names)}",
-                hint="name one of them, by `--head` or `head=`",
-            )
-        raise ModRWKVError(
-            f"the model of {self.run} has no head {wanted!r} that can {what}", hint=f"name one of: {', '.join(names)}"
-        )
 
     def prefill(self, conversations: Sequence[Sequence[Turn]], head: str | None = None) -> tuple[Tensor, State]:
         """Read conversations and open the assistant's turn.
@@ -458,52 +377,6 @@ class Session:
             token_head = self.token_head(head)[0]
             with guard(token_head.origin, "predict()"):
                 return token_head.predict(last), state
-
-    def _tokens(
-        self,
-        conversations: Sequence[Sequence[Turn]],
-        max_tokens: int,
-        sampling: Sampling,
-        head: str | None,
-        constraint: Constraint | None = None,
-    ) -> Iterator[dict[int, int]]:
-        """Yield the next token of each answer that has not ended, by the index of its conversation."""
-        if max_tokens < 1:
-            raise ModRWKVError(f"max_tokens is {max_tokens}", hint="it must be at least 1")
-        _, decoder = self.token_head(head)
-        logits_BV, state = self.prefill(conversations, head)
-        samplers = {
-            index: Sampler(sampling, vocab_size=logits_BV.shape[1], banned=self.banned, constraint=constraint)
-            for index in range(len(conversations))
-        }
-        with decoder.start(state) as decoding:
-            for step in range(max_tokens):
-                self._require_finite(logits_BV)
-                drawn = draw(logits_BV, list(samplers.values()))
-                tokens = {index: one.token for index, one in zip(samplers, drawn, strict=True)}
-                yield tokens
-                going_on = [index for index, token in tokens.items() if token not in self.ends]
-                if step + 1 == max_tokens or not going_on:
-                    return
-                with guard(self.model.backbone.origin, "step()"):
-                    if len(going_on) < len(tokens):
-                        decoding.keep([row for row, index in enumerate(tokens) if index in going_on])
-                        samplers = {index: samplers[index] for index in going_on}
-                    ids = torch.tensor([tokens[index] for index in going_on], device=self.model.device)
-                    logits_BV = decoding.step(ids)
-
-    def _require_finite(self, logits_BV: Tensor) -> None:
-        # A sum holds every NaN and infinity, and takes one kernel.
-        if not bool(torch.isfinite(logits_BV.sum())):
-            raise self.not_finite()
-
-    def not_finite(self) -> ComponentError:
-        """Return the error of logits that hold NaN or infinity."""
-        return ComponentError(
-            "the backbone gave logits that are not finite: they hold NaN or infinity",
-            component=f"backbone/{self.loaded.manifest.backbone.type}",
-            hint="the checkpoint's weights are damaged or training diverged; go back to an older checkpoint",
-        )
 
 
 def _token_segments(ids: Sequence[int]) -> Iterator[Sample]:

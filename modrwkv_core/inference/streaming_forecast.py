@@ -40,7 +40,7 @@ class ForecastStream:
 
     def __init__(self, session: Session, head: str | None = None, *, context_length: int | None = None) -> None:
         self._session = session
-        self.head = session.forecast_head_name(head)
+        self.head = session.head_names.forecast(head)
         config = session.model.query_heads()[self.head].config
         assert isinstance(config, ForecastHeadConfig)
         length = context_length if context_length is not None else config.context_length

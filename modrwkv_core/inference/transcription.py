@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.inference.session import Session
-from modrwkv_core.interfaces.record import Media, Part
+from modrwkv_core.interfaces.record import Media
 from modrwkv_core.interfaces.signals import Waveform
 
 __all__ = ["Transcriber", "Transcript", "TranscriptionSettings", "transcribe"]
@@ -35,8 +35,8 @@ class TranscriptionSettings:
         pause_search: A window ends at the quietest place of its last so many seconds.
         partial_every: Transcribe an unfinished window again after so many seconds of new sound; None waits until it is
             complete. The cost of a second of sound grows by ``window / partial_every`` at most.
-        prompt: What the user says after the recording, as in training.
-        max_tokens: Longest answer about a window.
+        prompt: What the user says after the recording, as in training; a transcript head does not read it.
+        max_tokens: Longest text of a window that a token head writes.
 
     Raises:
         ModRWKVError: A value is out of its range.
@@ -80,13 +80,13 @@ class Transcriber:
     """One recording on its way. It holds at most a window of sound.
 
     Args:
-        session: A model with the modality ``audio`` and a head that predicts tokens.
+        session: A model with the modality ``audio``.
         rate: Samples per second of the recording.
         settings: How it is cut.
-        head: Name of the token head; None takes the only one.
+        head: Name of the head; see :meth:`~modrwkv_core.inference.session.Session.transcribe`.
 
     Raises:
-        ModRWKVError: The model has no modality ``audio``.
+        ModRWKVError: The model has no modality ``audio``, or no such head.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Transcriber:
             )
         self.settings = settings or TranscriptionSettings()
         self._session = session
-        self._head = head
+        self._head = session.head_names.transcription("audio", head)
         self._rate = rate
         self._begin = 0
         # One buffer for all windows: arrays that come and go would leave holes in memory.
@@ -156,10 +156,12 @@ class Transcriber:
         """Transcribe the first ``length`` samples that are held."""
         # Silence up to a whole second: encoders need some sound, and each new length would take memory for good.
         heard = np.pad(self._buffer[:length], (0, -length % self._rate))
-        question: list[Part | str] = [Media("audio", Waveform(heard, self._rate))]
-        if self.settings.prompt:
-            question.append(self.settings.prompt)
-        text = self._session.generate(question, max_tokens=self.settings.max_tokens, head=self._head)
+        text = self._session.transcribe(
+            Media("audio", Waveform(heard, self._rate)),
+            prompt=self.settings.prompt,
+            max_tokens=self.settings.max_tokens,
+            head=self._head,
+        )
         start, end = (sample / self._rate for sample in (self._begin, self._begin + length))
         return Transcript(start, end, text, final)
 
@@ -173,7 +175,7 @@ def transcribe(
     """Transcribe the blocks of one recording as they come; see :class:`Transcriber`.
 
     Raises:
-        ModRWKVError: The model has no modality ``audio`` or no token head.
+        ModRWKVError: The model has no modality ``audio``, or no such head.
         DataError: The recording cannot be read.
     """
     transcriber: Transcriber | None = None

@@ -73,7 +73,7 @@ class BackboneDecoder(Decoder):
 
     Args:
         backbone: The backbone.
-        weights: How its weights are to be stored; ``auto`` keeps them.
+        weights: How its weights are to be stored: the type that they have, or ``auto`` for it.
         predict: Hidden vectors ``[B, D]`` to logits ``[B, V]``; by default the backbone's own projection.
 
     Raises:
@@ -88,11 +88,12 @@ class BackboneDecoder(Decoder):
         weights: str = "auto",
         predict: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        if weights != "auto":
+        own = str(backbone.output_weight.dtype).removeprefix("torch.")
+        if weights not in ("auto", own):
             raise ComponentError(
                 f"weights {weights!r} are not supported here: decoding uses {self.name}",
                 component=f"backbone/{backbone.config.type}",
-                hint="leave them at 'auto'; `modrwkv doctor` says which decoders this machine has",
+                hint=f"use auto or {own}; `modrwkv doctor` says which decoders this machine has",
             )
         self.backbone = backbone
         self.predict = predict or backbone.logits

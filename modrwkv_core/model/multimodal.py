@@ -201,7 +201,8 @@ class MultimodalModel(nn.Module):
         predictions: dict[str, Sequence[Any]] = {}
         for name, queries in batch.queries.items():
             with guard(heads[name].origin, "predict()"):
-                predictions[name] = heads[name].predict(hidden_TD[batch.query_positions[name]], queries)
+                hidden_nD = _as_weights(hidden_TD[batch.query_positions[name]], heads[name])
+                predictions[name] = heads[name].predict(hidden_nD, queries)
         return predictions
 
     def transcribe(self, batch: Batch, head: str) -> list[list[int]]:
@@ -209,7 +210,7 @@ class MultimodalModel(nn.Module):
         batch = batch.to(self.device)
         transcriber = self.transcript_heads()[head]
         media = [placed for placed in batch.media if placed.modality == transcriber.config.modality]
-        hidden = hidden_of(self(batch)[0][0], media)
+        hidden = hidden_of(_as_weights(self(batch)[0][0], transcriber), media)
         with guard(transcriber.origin, "predict()"):
             return transcriber.predict(hidden)
 
@@ -218,3 +219,9 @@ def hidden_of(hidden_TD: Tensor, media: Sequence[PlacedMedia]) -> Features:
     """Return the hidden vectors at the places of N media, at least one: ``values [N, L, D]``."""
     rows = [hidden_TD[placed.position : placed.position + placed.count] for placed in media]
     return Features(pad_sequence(rows, batch_first=True), torch.tensor([placed.count for placed in media]))
+
+
+def _as_weights(hidden: Tensor, head: nn.Module) -> Tensor:
+    """Return hidden vectors in the type of a head's weights: a backbone that answers may be in bfloat16."""
+    weight = next(head.parameters(), None)
+    return hidden if weight is None else hidden.to(weight.dtype)

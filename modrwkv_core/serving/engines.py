@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 
 __all__ = ["EngineSpec"]
 
@@ -18,7 +18,7 @@ class EngineSpec:
 
     Attributes:
         run: Folder of the model's run.
-        checkpoint: Which of its checkpoints; see :func:`~modrwkv_core.inference.session.load`.
+        checkpoint: Which of its checkpoints; see :func:`~modrwkv_core.inference.loading.load`.
         device: Where to compute; None takes a GPU if there is one.
         weights: How the backbone's weights are stored.
         settings: Sizes and limits.

@@ -59,7 +59,7 @@ async def _forecast(context: Context, body: ForecastRequest) -> bytes:
 
 
 def _levels(session: Session, head: str | None) -> int:
-    config = session.model.query_heads()[session.forecast_head_name(head)].config
+    config = session.model.query_heads()[session.head_names.forecast(head)].config
     assert isinstance(config, ForecastHeadConfig)
     return len(config.levels)
 

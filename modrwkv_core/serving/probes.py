@@ -92,5 +92,9 @@ def _card(model: Model) -> ModelCard:
         id=model.name,
         created=model.created,
         modalities=sorted(built.preprocessors),
-        heads={"tokens": sorted(built.token_heads()), "queries": sorted(built.query_heads())},
+        heads={
+            "tokens": sorted(built.token_heads()),
+            "transcripts": sorted(built.transcript_heads()),
+            "queries": sorted(built.query_heads()),
+        },
     )

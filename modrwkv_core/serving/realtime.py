@@ -1,7 +1,8 @@
 """``/v1/realtime``: a websocket that hears PCM and answers with transcripts, as OpenAI's transcription sessions do.
 
-Sound is cut into windows of equal length. Each window is a turn of one conversation whose state is kept, so that the
-model knows what was said before, at a cost per window that does not grow.
+Sound is cut into windows of equal length. For a head that predicts tokens, each window is a turn of one conversation
+whose state is kept, so that the model knows what was said before, at a cost per window that does not grow. A transcript
+head hears each window by itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.serving.answers import ask
 from modrwkv_core.serving.context import Context
 from modrwkv_core.serving.errors import APIError, as_api_error, too_many_values
+from modrwkv_core.serving.head_transcript import head_transcript
 from modrwkv_core.serving.json_body import parse_json
 from modrwkv_core.serving.models import Model
 from modrwkv_core.serving.settings import ServeSettings
@@ -227,15 +229,25 @@ class _Conversation:
                 await self._send(kind, item_id=item, content_index=0, **told.body())
 
     async def _transcribe(self, window: Waveform, item: str) -> None:
+        place = {"item_id": item, "content_index": 0}
+        kind = "conversation.item.input_audio_transcription"
+        session, seconds = self.model.engine.session, self.settings.limits.request_seconds
+        head = session.head_names.transcription("audio", None)
+        if head in session.model.transcript_heads():
+            found = await head_transcript(self.model, Media("audio", window), head, seconds)
+            if found.text:
+                await self._send(f"{kind}.delta", **place, delta=found.text)
+            usage = _usage(found.prompt_tokens, found.tokens)
+            await self._send(f"{kind}.completed", **place, transcript=found.text, usage=usage)
+            return
         request = Request(
             (Turn("user", (Media("audio", window), Text(self.prompt))),),
             max_tokens=self.settings.limits.tokens,
-            deadline_s=self.settings.limits.request_seconds,
+            head=head,
+            deadline_s=seconds,
             state=self.past,
             keep_state=True,
         )
-        place = {"item_id": item, "content_index": 0}
-        kind = "conversation.item.input_audio_transcription"
         whole = ""
         with await ask(self.model, [request]) as answers:
             async for _, event in answers.events():
@@ -244,14 +256,13 @@ class _Conversation:
                     whole += text
                     await self._send(f"{kind}.delta", **place, delta=text)
                 if isinstance(event, Finished):
-                    usage = {
-                        "type": "tokens",
-                        "input_tokens": event.usage.prompt_tokens,
-                        "output_tokens": event.usage.completion_tokens,
-                        "total_tokens": event.usage.prompt_tokens + event.usage.completion_tokens,
-                    }
+                    usage = _usage(event.usage.prompt_tokens, event.usage.completion_tokens)
                     await self._send(f"{kind}.completed", **place, transcript=whole, usage=usage)
             self.past = answers.generations[0].snapshot()
 
     async def _send(self, kind: str, **fields: Any) -> None:
         await self.socket.send_json({"type": kind, "event_id": f"event_{uuid.uuid4().hex[:24]}", **fields})
+
+
+def _usage(read: int, written: int) -> dict[str, Any]:
+    return {"type": "tokens", "input_tokens": read, "output_tokens": written, "total_tokens": read + written}

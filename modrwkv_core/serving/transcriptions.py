@@ -16,6 +16,7 @@ from modrwkv_core.inference.sampling import Sampling
 from modrwkv_core.interfaces.record import Media, Text, Turn
 from modrwkv_core.serving.answers import DONE, EventStream, ask, sse, started, unless_disconnected
 from modrwkv_core.serving.context import Context, content_types, make_router
+from modrwkv_core.serving.head_transcript import head_transcript
 
 __all__ = ["transcriptions_router"]
 
@@ -63,24 +64,41 @@ def transcriptions_router(context: Context) -> APIRouter:
         temperature: Annotated[FiniteFloat, Form(ge=0, le=1)] = 0.0,
         language: Annotated[str | None, Form(max_length=32)] = None,
         stream: Annotated[bool, Form()] = False,
+        head: Annotated[str | None, Form(max_length=256)] = None,
     ) -> Response:
-        """Transcribe a recording; ``prompt`` stands in the place of the server's own instruction."""
+        """Transcribe a recording.
+
+        ``head`` names a head of the model: a transcript head, or one that predicts tokens. By default, it is the only
+        transcript head that the model has for audio, if any. To heads that predict tokens, ``prompt`` is said in the
+        place of the server's own instruction; transcript heads read neither it nor ``temperature`` and ``language``.
+        """
         chosen = context.models[model]
-        heard = await context.media.audio(chosen.engine.session, await file.read())
-        request = Request(
-            (_question(context, heard, prompt, language),),
-            max_tokens=context.max_tokens(None),
-            sampling=Sampling(temperature=temperature),
-            deadline_s=context.settings.limits.request_seconds,
-        )
-        answers = await ask(chosen, [request])
-        if stream:
-            return EventStream(_stream(await started(http, answers)), answers)
-        with answers:
-            [answer] = await unless_disconnected(http, answers.collect())
+        session = chosen.engine.session
+        heard = await context.media.audio(session, await file.read())
+        seconds = context.settings.limits.request_seconds
+        head = session.head_names.transcription("audio", head)
+        if head in session.model.transcript_heads():
+            found = await unless_disconnected(http, head_transcript(chosen, heard, head, seconds))
+            transcription = Transcription(text=found.text.strip(), usage=_usage(found.prompt_tokens, found.tokens))
+            if stream:
+                events = (_delta(transcription.text), _done(transcription), DONE)
+                return Response(b"".join(events), media_type=EventStream.media_type)
+        else:
+            request = Request(
+                (_question(context, heard, prompt, language),),
+                max_tokens=context.max_tokens(None),
+                sampling=Sampling(temperature=temperature),
+                head=head,
+                deadline_s=seconds,
+            )
+            answers = await ask(chosen, [request])
+            if stream:
+                return EventStream(_stream(await started(http, answers)), answers)
+            with answers:
+                [answer] = await unless_disconnected(http, answers.collect())
+            transcription = _transcription(answer.content, answer.end)
         if response_format == "text":
-            return PlainTextResponse(f"{answer.content.strip()}\n")
-        transcription = Transcription(text=answer.content.strip(), usage=_usage(answer.end))
+            return PlainTextResponse(f"{transcription.text}\n")
         if response_format == "verbose_json":
             transcription.task, transcription.language = "transcribe", language or "unknown"
             transcription.duration = len(heard.media.samples) / heard.media.rate
@@ -102,17 +120,25 @@ async def _stream(events: AsyncIterator[tuple[int, TokenEvent | Finished]]) -> A
         text = "".join(piece.text for piece in event.pieces if piece.channel == "content")
         if text:
             whole += text
-            yield sse({"type": "transcript.text.delta", "delta": text})
+            yield _delta(text)
         if isinstance(event, Finished):
-            usage = _usage(event).model_dump()
-            yield sse({"type": "transcript.text.done", "text": whole.strip(), "usage": usage})
+            yield _done(_transcription(whole, event))
     yield DONE
 
 
-def _usage(finished: Finished) -> TranscriptionUsage:
+def _delta(text: str) -> bytes:
+    return sse({"type": "transcript.text.delta", "delta": text})
+
+
+def _done(transcription: Transcription) -> bytes:
+    usage = transcription.usage.model_dump()
+    return sse({"type": "transcript.text.done", "text": transcription.text, "usage": usage})
+
+
+def _transcription(text: str, finished: Finished) -> Transcription:
     used = finished.usage
-    return TranscriptionUsage(
-        input_tokens=used.prompt_tokens,
-        output_tokens=used.completion_tokens,
-        total_tokens=used.prompt_tokens + used.completion_tokens,
-    )
+    return Transcription(text=text.strip(), usage=_usage(used.prompt_tokens, used.completion_tokens))
+
+
+def _usage(read: int, written: int) -> TranscriptionUsage:
+    return TranscriptionUsage(input_tokens=read, output_tokens=written, total_tokens=read + written)

@@ -17,7 +17,8 @@ from modrwkv_core.augmentations.features import FeatureMask
 from modrwkv_core.augmentations.series import Jitter
 from modrwkv_core.errors import ComponentError, ModRWKVError
 from modrwkv_core.evaluation.evaluator import evaluate
-from modrwkv_core.inference.session import Session, load
+from modrwkv_core.inference.loading import load
+from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import Features

@@ -20,9 +20,9 @@ import pytest
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.cli.terminal import printable
 from modrwkv_core.inference.engine import Engine
+from modrwkv_core.inference.loading import load
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.sampling import Sampling
-from modrwkv_core.inference.session import load
 from modrwkv_core.inference.snapshot import Snapshot
 from modrwkv_core.interfaces.record import Media, Part, Text, Turn
 from modrwkv_core.manifest.load import load_manifest

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from modrwkv_core.cli.convert import convert
 from modrwkv_core.cli.generate import generate
 from modrwkv_core.errors import CheckpointError, ManifestError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.model.train_state import TrainState

@@ -10,8 +10,8 @@ import pytest
 
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
+from modrwkv_core.inference.loading import load
 from modrwkv_core.inference.request import Request
-from modrwkv_core.inference.session import load
 from modrwkv_core.inference.sessions import SessionStore
 from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.manifest.load import load_manifest

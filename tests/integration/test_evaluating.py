@@ -15,7 +15,7 @@ from modrwkv_core.cli.compare import compare
 from modrwkv_core.cli.evaluate import evaluate
 from modrwkv_core.cli.forecast import forecast
 from modrwkv_core.errors import ManifestError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.training.loop import train
 

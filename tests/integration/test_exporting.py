@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from modrwkv_core.cli.export import export
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interop.backbone import read_backbone
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.storage.tensors import read_tensors

@@ -18,7 +18,8 @@ from modrwkv_core.backbones.rwkv7.state import RWKV7State
 from modrwkv_core.cli.convert import convert
 from modrwkv_core.cli.generate import generate
 from modrwkv_core.errors import CheckpointError, ManifestError
-from modrwkv_core.inference.session import Session, load
+from modrwkv_core.inference.loading import load
+from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.run import RunFolder

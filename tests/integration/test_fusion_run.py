@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import torch
 
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.record import Media
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.manifest.unions import Components

@@ -11,7 +11,7 @@ import pytest
 
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.errors import WiringError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.record import Media
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.manifest.wiring import check_wiring

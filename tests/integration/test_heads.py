@@ -153,3 +153,24 @@ def test_a_transcript_head_answers_about_the_last_medium_it_transcribes(session_
     with pytest.raises(DataError, match="holds no series"):
         session.answer([[Turn("user", (Text("Hello?"),))]], 8, head="ctc")
     assert session.answer([both], 2) == session.answer([both], 2, head="talk"), "ctc is asked by name only"
+
+
+def test_a_medium_is_transcribed_by_the_head_for_it(session_with: Callable[..., Session]) -> None:
+    talk = {"type": "lm"}
+    medium = Media("series", WAVE)
+    session = session_with(talk=talk, ctc={"type": "ctc", "modality": "series"})
+    by_head = session.answer([[Turn("user", (medium,))]], 1, head="ctc")[0]
+    assert session.transcribe(medium) == session.transcribe(medium, head="ctc") == by_head
+    asked = session.generate([medium, "What?"], max_tokens=4, head="talk")
+    assert session.transcribe(medium, prompt="What?", max_tokens=4, head="talk") == asked != by_head
+    alone = session_with(talk=talk)
+    assert alone.transcribe(medium, max_tokens=4) == alone.generate([medium], max_tokens=4)
+    several = session_with(
+        talk=talk, one={"type": "ctc", "modality": "series"}, two={"type": "ctc", "modality": "series"}
+    )
+    with pytest.raises(ModRWKVError, match="several heads that transcribe series: one, two"):
+        several.transcribe(medium)
+    with pytest.raises(
+        ModRWKVError, match=r"no head 'demand' that can transcribe series.*\n.*name one of: one, two, talk"
+    ):
+        several.transcribe(medium, head="demand")

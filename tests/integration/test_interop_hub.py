@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard, constants
 
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.errors import CheckpointError, ManifestError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interop.card import write_card
 from modrwkv_core.manifest import load_manifest
 from modrwkv_core.model.run import RunFolder

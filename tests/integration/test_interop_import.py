@@ -18,7 +18,7 @@ from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 from modrwkv_core.backbones.rwkv7.fla import to_fla
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.errors import CheckpointError, ManifestError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.values import Features
 from modrwkv_core.interop.importing import import_run
 from modrwkv_core.manifest import load_manifest

@@ -19,7 +19,7 @@ from torch import Tensor
 from modrwkv_core.backbones.rwkv7.config import RWKV7Config
 from modrwkv_core.backbones.rwkv7.model import RWKV7
 from modrwkv_core.errors import CheckpointError, ManifestError, ModRWKVError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.run import RunFolder

@@ -24,7 +24,7 @@ import yaml
 from modrwkv_core.data.loading import Loader
 from modrwkv_core.data.order import EpochOrder
 from modrwkv_core.errors import CheckpointError, DataError, ManifestError, ModRWKVError, WriteError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder, open_source
 from modrwkv_core.model.device import choose_device

@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from modrwkv_core.cli.transcribe import transcribe
-from modrwkv_core.inference.session import load
-from modrwkv_core.interfaces.record import Media
+from modrwkv_core.errors import ModRWKVError
+from modrwkv_core.inference.loading import load
+from modrwkv_core.interfaces.record import Media, Turn
 from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.training.loop import train
@@ -50,8 +51,21 @@ def sound(seconds: float, seed: int = 0) -> NDArray[np.int16]:
 
 
 @pytest.fixture
-def hearing_run(tiny_manifest: Manifest, tmp_path: Path) -> Path:
-    """A run that hears, hardly trained: it says something of every window."""
+def make_run(tiny_manifest: Manifest, tmp_path: Path) -> Callable[..., Path]:
+    """Train a run that hears, hardly: it says something of every window."""
+
+    def make(**heads: Any) -> Path:
+        return _train(tiny_manifest, tmp_path, heads)
+
+    return make
+
+
+@pytest.fixture
+def hearing_run(make_run: Callable[..., Path]) -> Path:
+    return make_run(lm={"type": "lm"})
+
+
+def _train(tiny_manifest: Manifest, folder: Path, heads: dict[str, Any]) -> Path:
     path = tiny_manifest(
         modalities={
             "audio": {
@@ -60,15 +74,15 @@ def hearing_run(tiny_manifest: Manifest, tmp_path: Path) -> Path:
                 "adapter": {"type": "mlp", "expansion": 1},
             }
         },
-        heads={"lm": {"type": "lm"}},
+        heads=heads,
         data={"train": [{"source": "labeled_audio", "path": "sounds.csv"}], "batch_size": 2},
         phases=[{"name": "only", "train": ["adapter", "backbone"], "lr": 1e-3, "steps": 2}],
     )
     for index in range(2):
         soundfile.write(path.parent / f"{index}.wav", sound(1.0, index), RATE)
     (path.parent / "sounds.csv").write_text("path,text\n0.wav,one\n1.wav,two\n")
-    train(load_manifest(path, ()), tmp_path / "run", resume=False, device="cpu", progress_bar=False)
-    return tmp_path / "run"
+    train(load_manifest(path, ()), folder / "run", resume=False, device="cpu", progress_bar=False)
+    return folder / "run"
 
 
 def told(*words: object, pipe: bytes | None = None) -> list[dict[str, Any]]:
@@ -98,6 +112,23 @@ def test_a_file_and_a_pipe_are_heard_alike(hearing_run: Path, tmp_path: Path) ->
         hearing_run, "--window", 5, "--rate", RATE, pipe=samples.tobytes()
     )
     assert any(not one["final"] for one in streamed)
+
+
+def test_a_transcript_head_writes_what_it_hears_unless_another_is_named(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = make_run(lm={"type": "lm"}, ctc={"type": "ctc", "modality": "audio"})
+    samples = sound(2.0)
+    soundfile.write(tmp_path / "sound.wav", samples, RATE, subtype="PCM_16")
+    session = load(run, device="cpu")
+    [turn] = [[Turn("user", (Media("audio", Waveform(samples / np.float32(2**15), RATE)),))]]
+    heard = {head: session.answer([turn], 4, head=head)[0] for head in ("ctc", "lm")}
+    assert heard["ctc"] != heard["lm"]
+    for options, head in (([], "ctc"), (["--head", "ctc"], "ctc"), (["--head", "lm"], "lm")):
+        [found] = told(run, tmp_path / "sound.wav", *options)
+        assert found["text"] == heard[head]
+    with pytest.raises(ModRWKVError, match=r"no head 'other' that can transcribe audio.*\n.*name one of: ctc, lm"):
+        told(run, tmp_path / "sound.wav", "--head", "other")
 
 
 def resident_bytes(process: int) -> int:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from modrwkv_core.cli.generate import generate
 from modrwkv_core.data.packing import pack
 from modrwkv_core.errors import ComponentError
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.record import Record, Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder

@@ -36,14 +36,12 @@ class GraphDecoder(Decoder):
 
     Args:
         model: The backbone, on a GPU (or, for tests of the arithmetic, where Triton's interpreter runs).
-        weights: ``auto``: as the model has them. Nothing else is offered.
+        weights: The type that the model has, or ``auto`` for it.
         slots: States that the pool begins with.
 
     Raises:
         ComponentError: Another way to store weights is asked for.
     """
-
-    name = "Triton kernels in a CUDA graph"
 
     def __init__(self, model: RWKV7, weights: str = "auto", *, slots: int = 1) -> None:
         own = _FORMATS[model.emb.weight.dtype]
@@ -51,8 +49,9 @@ class GraphDecoder(Decoder):
             raise ComponentError(
                 f"weights cannot be stored as {weights!r} on {model.emb.weight.device}",
                 component="backbone/rwkv7",
-                hint=f"use auto or {own}, the model's own type",
+                hint=f"the model is {own}: use auto, or load the run with float32 or bfloat16",
             )
+        self.name = f"Triton kernels in a CUDA graph, weights in {own}"
         self.weights = pack(model.weights(), own, transpose_value=False)
         with torch.no_grad():
             self.pool = StatePool(model.init_state(slots))

@@ -150,20 +150,30 @@ export class Chat {
   async record() {
     const button = byId("record");
     if (this.recorder) {
-      const file = await this.recorder.stop();
+      const recorder = this.recorder;
       this.recorder = null;
       button.setAttribute("aria-pressed", "false");
       button.textContent = "Record";
-      this.attach(file);
+      byId("recorded").textContent = "";
+      this.attach(await recorder.stop());
       return;
     }
-    this.recorder = await Recorder.start();
-    button.setAttribute("aria-pressed", "true");
-    button.textContent = "Stop recording";
-    this.say("Recording.");
+    button.disabled = true; // until the browser has asked for permission
+    try {
+      this.recorder = await Recorder.start((seconds) => {
+        if (this.recorder) byId("recorded").textContent = `${seconds} s`;
+      });
+      button.setAttribute("aria-pressed", "true");
+      button.textContent = "Stop recording";
+      this.say("Recording.");
+    } finally {
+      button.disabled = false;
+      button.focus();
+    }
   }
 
   async send() {
+    if (this.recorder) await this.record(); // what was said is sent, too
     const question = byId("question").value.trim();
     if (this.abort || !(question || this.attached.length)) return;
     const branch = this.branch;

@@ -35,19 +35,33 @@ function base64(file) {
 
 // Records the microphone; `stop` returns a WAV file of 16 kHz, which every server reads.
 export class Recorder {
-  static async start() {
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+  // `onSecond` is told each second of sound.
+  static async start(onSecond) {
+    if (!navigator.mediaDevices) throw new Error("Browsers hand out the microphone on localhost and over HTTPS only.");
     const context = new AudioContext({ sampleRate: 16000 });
-    await context.audioWorklet.addModule("ui/recorder.js");
-    return new Recorder(stream, context);
+    try {
+      await context.audioWorklet.addModule("ui/recorder.js");
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+      return new Recorder(stream, context, onSecond);
+    } catch (error) {
+      await context.close();
+      throw new Error(`The microphone cannot be used: ${error.message}`);
+    }
   }
 
-  constructor(stream, context) {
+  constructor(stream, context, onSecond) {
     this.stream = stream;
     this.context = context;
     this.chunks = [];
+    this.samples = 0;
     this.node = new AudioWorkletNode(context, "recorder");
-    this.node.port.onmessage = ({ data }) => this.chunks.push(data);
+    this.node.port.onmessage = ({ data }) => {
+      const before = Math.floor(this.samples / context.sampleRate);
+      this.chunks.push(data);
+      this.samples += data.length;
+      const seconds = Math.floor(this.samples / context.sampleRate);
+      if (seconds > before) onSecond(seconds);
+    };
     context.createMediaStreamSource(stream).connect(this.node);
   }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import itertools
 import json
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 from websockets.sync.client import ClientConnection, connect
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,7 +34,7 @@ class Tab:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
-        self.requests: list[str] = []
+        self.requests: dict[str, str] = {}
         self.problems: list[str] = []
         for domain in ("Page", "Runtime", "Network", "Log", "Accessibility"):
             self.call(f"{domain}.enable")
@@ -48,8 +51,8 @@ class Tab:
 
     def _notice(self, message: Any) -> None:
         match message:
-            case {"method": "Network.requestWillBeSent", "params": {"request": {"url": url}}}:
-                self.requests.append(url)
+            case {"method": "Network.requestWillBeSent", "params": {"request": {"url": url}, "requestId": request}}:
+                self.requests[request] = url
             case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
                 self.problems.append(str(details))
             case {"method": "Log.entryAdded", "params": {"entry": {"level": "error", "text": text}}}:
@@ -69,6 +72,12 @@ class Tab:
             time.sleep(0.05)
         return found
 
+    def sent(self, path: str) -> str:
+        """Return the body of the latest request to a path."""
+        request = [request for request, url in self.requests.items() if url.endswith(path)][-1]
+        body: str = self.call("Network.getRequestPostData", requestId=request)["postData"]
+        return body
+
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && document.querySelector('#model option') !== null")
@@ -87,17 +96,17 @@ class Tab:
 
 
 @pytest.fixture
-def browse(tmp_path: Path) -> Iterator[Callable[[], Tab]]:
-    """Open browsers, each with a profile of its own."""
+def browse(tmp_path: Path) -> Iterator[Callable[..., Tab]]:
+    """Open browsers, each with a profile of its own, and with more options."""
     processes = []
 
-    def start() -> Tab:
+    def start(*more: str) -> Tab:
         profile = tmp_path / f"profile{len(processes)}"
         assert BROWSER is not None
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-        options += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1000,800", "about:blank"]
+        options += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1000,800", *more]
         silent = subprocess.DEVNULL
-        processes.append(subprocess.Popen([BROWSER, *options], stdout=silent, stderr=silent))
+        processes.append(subprocess.Popen([BROWSER, *options, "about:blank"], stdout=silent, stderr=silent))
         port_file = profile / "DevToolsActivePort"
         deadline = time.monotonic() + 120
         while not port_file.exists() or not port_file.read_text():
@@ -165,8 +174,60 @@ def test_a_chat_with_a_picture_undo_and_fork(server: Any, browse: Callable[[], T
 
     tab.open(server.url)
     assert tab.run("document.querySelectorAll('#log li').length") == 4, "a reload keeps the conversation"
-    assert all(url.startswith((server.url, "blob:", "data:")) for url in tab.requests), tab.requests
+    assert all(url.startswith((server.url, "blob:", "data:")) for url in tab.requests.values()), tab.requests
     assert not tab.problems
+
+
+MICROPHONE = "--use-fake-device-for-media-stream"
+TONE = 440.0  # Hz
+
+
+def test_the_microphone_is_recorded_sent_and_answered(
+    server: Any, browse: Callable[..., Tab], shots: Path, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "tone.wav", np.sin(2 * np.pi * TONE * np.arange(48_000) / 48_000) / 2, 48_000)
+    said = f"--use-file-for-fake-audio-capture={tmp_path / 'tone.wav'}"
+    tab = browse(MICROPHONE, "--use-fake-ui-for-media-stream", said)
+    tab.open(server.url)
+
+    def record() -> None:
+        tab.run("document.querySelector('#record').focus()")
+        tab.key("Enter")
+        tab.wait("document.querySelector('#record').getAttribute('aria-pressed') === 'true'")
+        tab.wait("parseInt(document.querySelector('#recorded').textContent) >= 2")
+
+    record()
+    tab.screenshot(shots / "recording.png")
+    tab.key("Enter")
+    tab.wait("document.querySelectorAll('#attachments li').length === 1")
+    assert tab.run("document.querySelector('#record').getAttribute('aria-pressed')") == "false"
+    before = server.engine.stats().prompt_tokens
+    ask(tab, "What do you hear?", 1)
+    heard = server.engine.stats().prompt_tokens - before
+    tab.screenshot(shots / "recorded.png")
+    [message] = json.loads(tab.sent("v1/chat/completions"))["messages"]
+    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(message["content"][0]["input_audio"]["data"])))
+    assert rate == 16_000
+    assert len(sound) >= 2 * rate
+    loudness = np.abs(np.fft.rfft(sound))
+    assert abs(float(np.fft.rfftfreq(len(sound), 1 / rate)[loudness.argmax()]) - TONE) < 5
+    assert heard > 40, "the recording was among what the model read"
+    record()
+    ask(tab, "And now?", 2)
+    assert tab.run("document.querySelectorAll('#log audio').length") == 2, (
+        "what is sent while it is recorded is sent, too"
+    )
+    assert tab.run("document.querySelector('#record').getAttribute('aria-pressed')") == "false"
+    assert not tab.problems
+
+
+def test_a_microphone_that_is_refused_is_said(server: Any, browse: Callable[..., Tab]) -> None:
+    tab = browse(MICROPHONE, "--deny-permission-prompts")
+    tab.open(server.url)
+    tab.run("document.querySelector('#record').click()")
+    tab.wait("document.querySelector('#status').className === 'bad'")
+    assert "microphone" in tab.run("document.querySelector('#status').textContent")
+    assert tab.run("document.querySelector('#record').getAttribute('aria-pressed')") == "false"
 
 
 def test_only_what_the_server_forgot_is_dropped(server: Any, browse: Callable[[], Tab]) -> None:

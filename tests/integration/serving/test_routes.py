@@ -18,6 +18,8 @@ import soundfile
 import websockets
 
 from modrwkv_core.inference.engine import Engine
+from modrwkv_core.interfaces.record import Media, Turn
+from modrwkv_core.interfaces.signals import Waveform
 from modrwkv_core.serving.settings import Limits, ServeSettings
 
 SERIES = [[float(np.sin(hour / 4)), 10 + float(np.cos(hour / 6))] for hour in range(64)]
@@ -81,6 +83,38 @@ def test_a_recording_is_transcribed(server: Any) -> None:
         events = list(client.audio.transcriptions.create(file=file, stream=True, **settings))
         assert events[-1].type == "transcript.text.done"
         assert events[-1].text == found.text
+
+
+def test_a_transcript_head_hears_recordings_where_the_model_has_one(make_session: Any, run_server: Any) -> None:
+    session = make_session(heads={"lm": {"type": "lm"}, "ctc": {"type": "ctc", "modality": "audio"}})
+    content = recording(0.3)
+    expected = session.transcribe(Media("audio", content))
+    assert expected == session.answer([[Turn("user", (Media("audio", content),))]], 1, head="ctc")[0]
+    assert expected.strip(), "choose another seed: the head must hear something"
+    with run_server(session) as server:
+
+        def told(**form: Any) -> httpx.Response:
+            files = {"file": ("a.wav", content)}
+            url = f"{server.url}/v1/audio/transcriptions"
+            return httpx.post(url, files=files, data={"model": "tiny", **form}, timeout=120)
+
+        found = told(response_format="verbose_json").json()
+        assert found["text"] == told(response_format="text").text.rstrip("\n") == expected.strip()
+        usage = found["usage"]
+        assert usage["output_tokens"] > 0
+        assert usage["input_tokens"] > usage["output_tokens"]
+        streamed = [json.loads(line[6:]) for line in told(stream=True).text.split("\n\n") if line.startswith("data: {")]
+        assert [event["type"] for event in streamed] == ["transcript.text.delta", "transcript.text.done"]
+        assert {streamed[0]["delta"], streamed[1]["text"]} == {expected.strip()}
+        assert told(head="lm").json()["text"] != expected.strip()
+        refused = told(head="forecast")
+        assert refused.status_code == 400
+        assert "name one of: ctc, lm" in refused.text
+        pcm = (np.sin(np.arange(16_000) / 5) * 20_000).astype("<i2").tobytes()
+        done = "conversation.item.input_audio_transcription.completed"
+        events = asyncio.run(hear(server.url, [pcm, {"type": "input_audio_buffer.commit"}], done, 1))
+    waveform = Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / 2**15, 16_000)
+    assert events[-1]["transcript"] == session.transcribe(Media("audio", waveform))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a recording", recording(0.1)[:60]])

@@ -408,14 +408,14 @@ def test_closing_makes_no_prompts_that_wait(session: Session, monkeypatch: pytes
         for _ in range(3):
             engine.submit(Request(user(wave(16))))
         begun.wait(PATIENCE)
-        shutdown = engine._processors.shutdown
+        shutdown = engine._prompts._threads.shutdown
 
         def stop(**how: bool) -> None:
             shutdown(wait=False, **how)
             go_on.set()
             shutdown()
 
-        monkeypatch.setattr(engine._processors, "shutdown", stop)
+        monkeypatch.setattr(engine._prompts._threads, "shutdown", stop)
     assert len(decoded) == 1
 
 

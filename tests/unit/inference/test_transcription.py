@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,17 @@ class Listener:
     """Stands in for a session: remembers what it heard, and says how long it was."""
 
     run = Path("run")
+    head_names = SimpleNamespace(transcription=lambda modality, head: head or "lm")
 
     def __init__(self, modalities: tuple[str, ...] = ("audio",)) -> None:
         self.model = self
         self.preprocessors = dict.fromkeys(modalities)
         self.heard: list[NDArray[np.float32]] = []
 
-    def generate(self, parts: list[Any], *, max_tokens: int, head: str | None) -> str:
-        medium, *prompt = parts
-        assert isinstance(medium, Media)
+    def transcribe(self, medium: Media, *, prompt: str, max_tokens: int, head: str) -> str:
         assert medium.modality == "audio"
         assert medium.media.rate == RATE
-        assert prompt == ["What?"]
-        assert (max_tokens, head) == (448, None)
+        assert (prompt, max_tokens, head) == ("What?", 448, "lm")
         self.heard.append(medium.media.samples)
         return f"{len(medium.media.samples)} samples"
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.fresh_weights import draws_weights, weights_to_come
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from modrwkv_core.cli.main import run_program
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.record import Media, Turn
 from modrwkv_core.training.loggers import read_metrics
 

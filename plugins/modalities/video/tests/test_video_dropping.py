@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from modrwkv_core.inference.session import load
+from modrwkv_core.inference.loading import load
 from modrwkv_core.interfaces.record import Media, Record, Text, Turn
 from modrwkv_core.manifest.load import load_manifest
 from modrwkv_core.model.assemble import assemble, conversation_encoder

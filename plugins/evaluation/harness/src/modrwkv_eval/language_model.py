@@ -66,7 +66,7 @@ class ModRWKVLM(TemplateLM):
         self.session, self.batch_size = load_session(
             run, checkpoint=checkpoint, device=device, weights=weights, state=state, batch_size=batch_size
         )
-        self.head = self.session.token_head_name(head)
+        self.head = self.session.head_names.token(head)
         self.max_length = max_length
         self.max_gen_toks = max_gen_toks
         self._device = self.session.model.device

@@ -55,7 +55,7 @@ class _ModRWKV(lmms):
         self.session, self.batch_size = load_session(
             run, checkpoint=checkpoint, device=device, weights=weights, state=state, batch_size=batch_size
         )
-        self.head = self.session.token_head_name(head)
+        self.head = self.session.head_names.token(head)
         self.max_new_tokens = max_new_tokens
         spoken = None if system_prompt is None else self._resolve_system_prompt(system_prompt)
         self._system = (Turn("system", (Text(spoken),)),) if spoken else ()
