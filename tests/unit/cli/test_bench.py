@@ -216,6 +216,7 @@ def test_a_busy_core_is_measured_under_every_wait_policy(tmp_path: Path, monkeyp
     assert "speed kept, GOMP_SPINCOUNT=7 25%" in output
 
 
+@pytest.mark.slow
 def test_a_process_decodes_with_the_environment_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random_backbone(ModelSize(1, 64, 40), tmp_path / "model.pth")
     monkeypatch.setattr(busy, "TURN", 0.0)

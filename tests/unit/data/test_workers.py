@@ -68,7 +68,7 @@ def test_workers_end_with_their_iteration() -> None:
     assert not is_running(worker)
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_die_with_a_killed_parent_however_they_were_started(tmp_path: Path, method: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
