@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +48,7 @@ def server(serve: Callable[..., Any]) -> Iterator[Any]:
 
 def fuzz(server: Any, method: str, path: str, cases: int) -> None:
     operation = schemathesis.openapi.from_dict(server.app.openapi())[path][method]
+    count = 0
     modes = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
     @settings(
@@ -59,11 +61,14 @@ def fuzz(server: Any, method: str, path: str, cases: int) -> None:
     )
     @given(st.one_of(*modes), st.integers(0, 9))
     def check(case: Any, luck: int) -> None:
+        nonlocal count
+        count += 1
         if isinstance(case.body, dict) and luck:  # most cases shall come further than to an unknown model
             case.body["model"] = "tiny"
         case.call_and_validate(base_url=server.url, timeout=120, checks=CHECKS)
 
     check()
+    sys.stdout.write(f"{method} {path}: {count} cases\n")
     stats = server.engine.stats()
     assert stats.running + stats.waiting == 0
 
