@@ -10,8 +10,9 @@ from modrwkv_kernels import wkv7
 from torch import Tensor
 
 from modrwkv_core.benchmarking.fingerprint import fingerprint
+from modrwkv_core.benchmarking.random_weights import random_backbone
 from modrwkv_core.benchmarking.report import ValueReport
-from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize, random_model
+from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize
 from modrwkv_core.benchmarking.wkv7 import backends, random_inputs
 
 __all__ = ["bench_accuracy"]
@@ -77,8 +78,8 @@ def _results(six: list[Tensor], backend: str) -> list[Tensor]:
 def _decoding_error(size: ModelSize, weights: str, batch_size: int, device: str) -> float:
     """Return the worst relative error of the logits over some tokens."""
     with tempfile.TemporaryDirectory() as folder:
-        exact = random_model(size, Path(folder) / "model.pth").to(device, torch.float32)
-        model = random_model(size, Path(folder) / "model.pth").to(
+        exact = random_backbone(size, Path(folder) / "model.pth").to(device, torch.float32)
+        model = random_backbone(size, Path(folder) / "model.pth").to(
             device, torch.float32 if device == "cpu" else torch.bfloat16
         )
     state, worst = exact.init_state(batch_size), 0.0

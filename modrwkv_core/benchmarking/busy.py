@@ -24,8 +24,9 @@ from modrwkv_core.backbones.rwkv7 import RWKV7
 from modrwkv_core.benchmarking.decode import greedy
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import Timing
+from modrwkv_core.benchmarking.random_weights import random_backbone
 from modrwkv_core.benchmarking.report import Row, TimeReport
-from modrwkv_core.benchmarking.sizes import ModelSize, random_model
+from modrwkv_core.benchmarking.sizes import ModelSize
 from modrwkv_core.errors import ModRWKVError
 
 __all__ = ["bench_busy"]
@@ -61,7 +62,7 @@ def bench_busy(
     times: dict[tuple[str, str], list[float]] = {}
     with contextlib.ExitStack() as stack:
         checkpoint = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.pth"
-        random_model(size, checkpoint)
+        random_backbone(size, checkpoint)
         decoders = {
             name: stack.enter_context(_decoder(checkpoint, threads, chosen)) for name, chosen in settings.items()
         }

@@ -26,9 +26,10 @@ from modrwkv_core.benchmarking.baselines import (
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import interleave
 from modrwkv_core.benchmarking.llama_cpp import BYTES, LLAMA_CPP, LlamaCpp
+from modrwkv_core.benchmarking.random_weights import random_backbone
 from modrwkv_core.benchmarking.report import Row, TimeReport
 from modrwkv_core.benchmarking.roofline import measure_roofline
-from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize, random_model
+from modrwkv_core.benchmarking.sizes import HEAD_SIZE, ModelSize
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interop.gguf import OutType
 
@@ -70,7 +71,7 @@ def bench_decode(size: ModelSize, *, batch_sizes: tuple[int, ...], device: str, 
     cases: dict[tuple[int, str], Turn] = {}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.pth"
-        model = random_model(size, checkpoint).to(device, dtype)
+        model = random_backbone(size, checkpoint).to(device, dtype)
         decoders, weight_bytes = _ours(model, dtype)
         baselines = _baselines(size, model, checkpoint, max(batch_sizes), device, dtype)
         weight_bytes |= {name: BYTES[LLAMA_CPP[name]] if name in LLAMA_CPP else dtype.itemsize for name in baselines}

@@ -16,13 +16,13 @@ import torch
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import interleave
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
+from modrwkv_core.benchmarking.random_weights import assemble_at_random
 from modrwkv_core.benchmarking.report import Row, TimeReport
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.engine_settings import EngineSettings
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
 from modrwkv_core.interfaces.record import Media, Text, Turn
-from modrwkv_core.model.assemble import assemble
 
 __all__ = ["bench_engine"]
 
@@ -84,11 +84,10 @@ def bench_engine(
 
 def _session(folder: Path, size: MultimodalSize, weights: str, device: str) -> Session:
     loaded = write_run(folder, size, modality="image", train="align", precision="float32", workers=0)
-    torch.manual_seed(0)
-    model = assemble(loaded, pretrained=False)
+    model = assemble_at_random(loaded, device)
     if device != "cpu":
         model.backbone.to(torch.bfloat16)
-    session = Session(loaded, model.to(device).eval(), folder, weights=weights)
+    session = Session(loaded, model.eval(), folder, weights=weights)
     # No answer ends by itself, so that all have the same length.
     session.banned = session.banned.new_tensor([*session.banned.tolist(), *session.ends])
     return session

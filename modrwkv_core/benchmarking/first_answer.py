@@ -10,13 +10,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
+from modrwkv_core.benchmarking.random_weights import assemble_at_random
 from modrwkv_core.benchmarking.report import Goal, GoalReport
 from modrwkv_core.errors import ModRWKVError
-from modrwkv_core.model.assemble import assemble
 from modrwkv_core.model.new_run import write_new_run
 from modrwkv_core.model.run import RunFolder
 
@@ -62,9 +60,8 @@ def bench_first_answer(size: MultimodalSize, *, processes: int, device: str) -> 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         loaded = write_run(folder, size, modality="image", train="align", precision="float32", workers=0)
-        torch.manual_seed(0)
         (folder / "run").mkdir()
-        write_new_run(RunFolder(folder / "run"), loaded, assemble(loaded, pretrained=False), {})
+        write_new_run(RunFolder(folder / "run"), loaded, assemble_at_random(loaded, device), {})
         for place in range(processes):
             loading, *answers = _ask(folder, device)
             work = f"process {place + 1}"

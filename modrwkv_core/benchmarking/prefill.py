@@ -16,9 +16,10 @@ from modrwkv_core.benchmarking.baselines import LLAMA, RWKV_PIP, MissingBaseline
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import interleave
 from modrwkv_core.benchmarking.llama_cpp import LLAMA_CPP, LlamaCpp
+from modrwkv_core.benchmarking.random_weights import random_backbone
 from modrwkv_core.benchmarking.report import Row, TimeReport
 from modrwkv_core.benchmarking.roofline import measure_roofline
-from modrwkv_core.benchmarking.sizes import ModelSize, random_model
+from modrwkv_core.benchmarking.sizes import ModelSize
 from modrwkv_core.interop.gguf import OutType
 
 __all__ = ["bench_prefill"]
@@ -45,7 +46,7 @@ def bench_prefill(size: ModelSize, *, tokens: int, device: str, seconds: float) 
     ids = torch.randint(0, size.vocab_size, (1, tokens), generator=torch.Generator().manual_seed(1)).to(device)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.pth"
-        model = random_model(size, checkpoint).to(device, dtype)
+        model = random_backbone(size, checkpoint).to(device, dtype)
         cases: dict[str, Callable[[], object]] = {"ours": lambda: _prefill(model, ids)}
         for baseline, make in _baselines(size, model, checkpoint, ids, device, dtype).items():
             try:

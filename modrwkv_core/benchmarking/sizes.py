@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from modrwkv_core.backbones.rwkv7 import RWKV7, RWKV7Config
 from modrwkv_core.errors import ModRWKVError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["HEAD_SIZE", "ModelSize", "random_model"]
+__all__ = ["HEAD_SIZE", "ModelSize"]
 
 HEAD_SIZE = 64
 
@@ -86,18 +83,3 @@ class ModelSize:
             "attn_implementation": "sdpa",
         }
         return LlamaConfig(**settings)
-
-
-def random_model(size: ModelSize, path: Path) -> RWKV7:
-    """Build a backbone with random bfloat16 weights and write them to ``path`` (``.pth``), for baselines to load."""
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in RWKV7(size.config(), size.vocab_size).state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-
-    def filled(name: str, shape: torch.Size) -> torch.Tensor:
-        noise = torch.randn(shape, generator=generator) * (shape[-1] ** -0.5 if len(shape) == 2 else 0.1)
-        is_norm = name.endswith(("ln0.weight", "ln1.weight", "ln2.weight", "ln_x.weight", "ln_out.weight"))
-        return (noise + is_norm).bfloat16()
-
-    torch.save({name: filled(name, shape) for name, shape in shapes.items()}, path)
-    return RWKV7.from_checkpoint(path)

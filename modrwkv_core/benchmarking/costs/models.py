@@ -10,9 +10,11 @@ from typing import Any, Final
 import torch
 
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
+from modrwkv_core.benchmarking.random_weights import draw_weights
 from modrwkv_core.benchmarking.sizes import HEAD_SIZE
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.interfaces.decoding import Decoder
+from modrwkv_core.interfaces.fresh_weights import weights_to_come
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.model.run import RunFolder
@@ -74,14 +76,14 @@ class Contender:
     """
 
     def __init__(self, loaded: LoadedManifest, folder: Path, device: str, dtype: torch.dtype) -> None:
-        context = RunContext(
-            loaded, RunFolder(folder), World(0, 1, torch.device(device)), progress_bar=False, pretrained=False
-        )
-        # A copy, because fresh weights of large models take longer than what is measured.
-        self.model = copy.deepcopy(context.model).to(device).eval()
+        with weights_to_come():
+            context = RunContext(
+                loaded, RunFolder(folder), World(0, 1, torch.device(device)), progress_bar=False, pretrained=False
+            )
+        draw_weights(context.model.to(device))
+        self.model = copy.deepcopy(context.model).eval()
         self.model.backbone.to(dtype)
         self.decoder: Decoder = self.model.backbone.decoder()
-        context.model.to(device)
         self._context = context
         self._phase = PhaseRun(context, PhasePlan.of(context, context.manifest.phases[0]), None)
 

@@ -17,9 +17,10 @@ from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import Timing, interleave
 from modrwkv_core.benchmarking.multimodal import covered
 from modrwkv_core.benchmarking.prefill import _product_flops
+from modrwkv_core.benchmarking.random_weights import random_backbone
 from modrwkv_core.benchmarking.report import Goal, GoalReport, Row, TimeReport, ValueReport
 from modrwkv_core.benchmarking.roofline import Roofline, measure_roofline
-from modrwkv_core.benchmarking.sizes import ModelSize, random_model
+from modrwkv_core.benchmarking.sizes import ModelSize
 from modrwkv_core.errors import ModRWKVError
 
 
@@ -143,7 +144,7 @@ def test_the_transformer_has_as_many_parameters() -> None:
 
 
 def test_baselines_load_the_random_weights(tmp_path: Path) -> None:
-    model = random_model(ModelSize(2, 64, 40), tmp_path / "model.pth")
+    model = random_backbone(ModelSize(2, 64, 40), tmp_path / "model.pth")
     stored = torch.load(tmp_path / "model.pth", weights_only=True)
     assert all(torch.equal(tensor, stored[name].float()) for name, tensor in model.state_dict().items())
     hidden, _ = model(model.embed(torch.tensor([[1, 2, 3]])))
@@ -162,7 +163,7 @@ def test_missing_baselines_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     native_unavailable_reason() is not None or amx_unavailable_reason() is None, reason="no zeros are skipped here"
 )
 def test_skipped_products_with_zeros_do_not_count(tmp_path: Path) -> None:
-    model, ids = random_model(ModelSize(2, 64, 40), tmp_path / "model.pth").float(), torch.arange(70)[None] % 40
+    model, ids = random_backbone(ModelSize(2, 64, 40), tmp_path / "model.pth").float(), torch.arange(70)[None] % 40
     zeros: list[int] = []
     model.blocks[0].ffn.value.register_forward_pre_hook(lambda _, x: zeros.append(int((x[0] == 0).sum())))
     found = _product_flops(model, ids)

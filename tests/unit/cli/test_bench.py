@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from modrwkv_core.benchmarking import busy, first_answer, linear, processors, startup
-from modrwkv_core.benchmarking.sizes import ModelSize, random_model
+from modrwkv_core.benchmarking.random_weights import random_backbone
+from modrwkv_core.benchmarking.sizes import ModelSize
 from modrwkv_core.cli.bench import bench
 
 LLAMA, FLA, OFFICIAL = "Llama (transformers)", "flash-linear-attention", "rwkv (PyPI)"
@@ -213,7 +214,7 @@ def test_a_busy_core_is_measured_under_every_wait_policy(tmp_path: Path, monkeyp
 
 
 def test_a_process_decodes_with_the_environment_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    random_model(ModelSize(1, 64, 40), tmp_path / "model.pth")
+    random_backbone(ModelSize(1, 64, 40), tmp_path / "model.pth")
     monkeypatch.setattr(busy, "TURN", 0.0)
     monkeypatch.setenv("GOMP_SPINCOUNT", "5")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
