@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modrwkv_core.cli.main import run_program
 from modrwkv_core.cli.terminal import on_interrupt, printable
-from modrwkv_core.inference import session, transcription
+from modrwkv_core.inference import loading, transcription
 from modrwkv_core.inference.transcription import Transcript
 
 
@@ -40,7 +40,7 @@ def test_what_a_model_says_is_shown_on_a_terminal_and_kept_in_a_file(
 ) -> None:
     said = "\x07beep"
     talks = SimpleNamespace(stream=lambda *_, **__: iter([said]), constraints=None)
-    monkeypatch.setattr(session, "load", lambda *_, **__: talks)
+    monkeypatch.setattr(loading, "load", lambda *_, **__: talks)
     monkeypatch.setattr(transcription, "transcribe", lambda *_: iter([Transcript(0.0, 1.0, said, True)]))
     monkeypatch.setattr("modrwkv_core.modalities.audio_blocks.read_file_blocks", lambda _: iter(()))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
