@@ -48,7 +48,7 @@ coverage: $(SETUP) ## Run the test suite, print the lines that no test runs, and
 lint: $(SETUP) ## Check format, style, types, import rules, spelling and the workflows
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --num-workers auto
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell *.md .github docs modrwkv_core kernels plugins examples
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ from modrwkv_core.model.assemble import assemble
 ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Spare garbage collections, and the processes that tests fork, the million objects of imports and collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def _write_data(folder: Path) -> None:
@@ -46,69 +54,75 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MODRWKV_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+def _write_manifest(folder: Path, **sections: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    _write_data(folder)
+    manifest = {
+        "modrwkv": 1,
+        "name": "tiny",
+        "tokenizer": {"type": "bytes"},
+        "backbone": {"type": "rwkv7", "num_layers": 2, "hidden_size": 64},
+        "modalities": {
+            "series": {
+                "encoder": {"type": "wavenet", "hidden_size": 8, "num_layers": 3},
+                "compressor": {"type": "conv1d", "kernel": 4, "stride": 4},
+                "adapter": {"type": "mlp", "expansion": 1},
+            }
+        },
+        "heads": {"lm": {"type": "lm"}, "forecast": {"type": "forecast", "horizon": 6}},
+        "data": {
+            "train": [
+                {"source": "chat", "path": "talks.jsonl"},
+                {
+                    "source": "csv_windows",
+                    "path": "waves.csv",
+                    "columns": ["sine", "cosine"],
+                    "context_length": 24,
+                    "horizon": 6,
+                    "stride": 30,
+                    "repeat": 1.0,
+                },
+            ],
+            "batch_size": 4,
+        },
+        "phases": [
+            {
+                "name": "align",
+                "train": ["encoder", "compressor", "adapter", "heads"],
+                "lr": 1e-3,
+                "steps": 4,
+                "log_every": 1,
+            },
+            {
+                "name": "finetune",
+                "train": ["adapter", "backbone", "heads"],
+                "lr": 1e-3,
+                "steps": 6,
+                "checkpoint_every": 2,
+                "log_every": 1,
+            },
+        ],
+    }
+    path = folder / "manifest.yaml"
+    path.write_text(yaml.safe_dump(manifest | sections, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def write_manifest() -> Iterator[Callable[..., Path]]:
+    """Write into a folder what ``tiny_manifest`` does, so that the tests of a module can share what is trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MODRWKV_DATA", raising=False)
+        yield _write_manifest
+
+
 @pytest.fixture
-def tiny_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def tiny_manifest(write_manifest: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Write a manifest of a two-layer model that reads, looks at series and forecasts, and its data beside it.
 
     Keyword arguments replace sections.
     """
-    monkeypatch.delenv("MODRWKV_DATA", raising=False)
-
-    def write(**sections: Any) -> Path:
-        folder = tmp_path / "project"
-        folder.mkdir(exist_ok=True)
-        _write_data(folder)
-        manifest = {
-            "modrwkv": 1,
-            "name": "tiny",
-            "tokenizer": {"type": "bytes"},
-            "backbone": {"type": "rwkv7", "num_layers": 2, "hidden_size": 64},
-            "modalities": {
-                "series": {
-                    "encoder": {"type": "wavenet", "hidden_size": 8, "num_layers": 3},
-                    "compressor": {"type": "conv1d", "kernel": 4, "stride": 4},
-                    "adapter": {"type": "mlp", "expansion": 1},
-                }
-            },
-            "heads": {"lm": {"type": "lm"}, "forecast": {"type": "forecast", "horizon": 6}},
-            "data": {
-                "train": [
-                    {"source": "chat", "path": "talks.jsonl"},
-                    {
-                        "source": "csv_windows",
-                        "path": "waves.csv",
-                        "columns": ["sine", "cosine"],
-                        "context_length": 24,
-                        "horizon": 6,
-                        "stride": 30,
-                        "repeat": 1.0,
-                    },
-                ],
-                "batch_size": 4,
-            },
-            "phases": [
-                {
-                    "name": "align",
-                    "train": ["encoder", "compressor", "adapter", "heads"],
-                    "lr": 1e-3,
-                    "steps": 4,
-                    "log_every": 1,
-                },
-                {
-                    "name": "finetune",
-                    "train": ["adapter", "backbone", "heads"],
-                    "lr": 1e-3,
-                    "steps": 6,
-                    "checkpoint_every": 2,
-                    "log_every": 1,
-                },
-            ],
-        }
-        path = folder / "manifest.yaml"
-        path.write_text(yaml.safe_dump(manifest | sections, sort_keys=False))
-        return path
-
-    return write
+    return partial(write_manifest, tmp_path / "project")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,22 +136,53 @@ def on_threads() -> Callable[[Callable[[], Any]], tuple[Any, Any]]:
     return run
 
 
+# Runs scripts that arrive as lines of JSON, and answers with what they print.
+RUN_SCRIPTS = """
+import contextlib, io, json, sys
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(json.loads(line), {})
+    print(json.dumps(printed.getvalue()), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def process_of_instruction_set() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """A process with one translation of the CPU kernels; all tests share it, because it has to import torch."""
+    processes: dict[str, subprocess.Popen[str]] = {}
+
+    def process(isa: str) -> subprocess.Popen[str]:
+        if isa not in processes:
+            processes[isa] = subprocess.Popen(
+                [sys.executable, "-c", RUN_SCRIPTS, str(Path(__file__).parent)],
+                env=os.environ | {"ATEN_CPU_CAPABILITY": "default" if isa == "portable" else isa},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        return processes[isa]
+
+    yield process
+    for each in processes.values():
+        each.communicate()
+
+
 @pytest.fixture(params=["portable", "avx2", "avx512"])
-def on_instruction_set(request: pytest.FixtureRequest) -> Callable[[str], float]:
+def on_instruction_set(
+    request: pytest.FixtureRequest, process_of_instruction_set: Callable[[str], subprocess.Popen[str]]
+) -> Callable[[str], float]:
     """Runs a script with one translation of the CPU kernels, and returns the error that it prints after its name."""
     isa, best = request.param, torch.backends.cpu.get_cpu_capability()
     if isa not in ("portable", *{"AVX512": ("avx2", "avx512"), "AVX2": ("avx2",)}.get(best, ())):
         pytest.skip(f"this machine has no {isa}")
 
     def run(script: str) -> float:
-        result = subprocess.run(
-            [sys.executable, "-c", script, str(Path(__file__).parent)],
-            env=os.environ | {"ATEN_CPU_CAPABILITY": "default" if isa == "portable" else isa},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        name, error = result.stdout.split()
+        process = process_of_instruction_set(isa)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{json.dumps(script)}\n")
+        process.stdin.flush()
+        name, error = json.loads(process.stdout.readline()).split()
         assert name == isa
         return float(error)
 

@@ -128,12 +128,11 @@ def measure(device: str, dtype: torch.dtype) -> dict[str, dict[str, float]]:
     errors["no sequence"] = compare("easy", 1, 0, 1, 32, device, dtype, bounds=[0])
     launch.TUNING = SLICED
     errors["slices"] = compare("no decay", 1, 50, 1, 64, device, dtype, chunk_size=32)
-    packed = [0, 70, 70, 71, 120]
-    errors["slices, packed"] = compare("easy", 1, 120, 1, 32, device, dtype, bounds=packed, chunk_size=16)
+    errors["slices, packed"] = compare("easy", 1, 75, 1, 32, device, dtype, bounds=packed, chunk_size=16)
     launch.TUNING = SPLIT
     errors["split"] = compare("no decay", 1, 200, 1, 64, device, dtype, chunk_size=32)
-    packed = [0, 70, 70, 71, 280]
-    errors["split, packed"] = compare("easy", 1, 280, 1, 32, device, dtype, bounds=packed, chunk_size=16)
+    packed = [0, 40, 40, 41, 141]
+    errors["split, packed"] = compare("easy", 1, 141, 1, 32, device, dtype, bounds=packed, chunk_size=16)
     launch.TUNING = Tuning()
     errors["steps"] = compare_steps(device, dtype)
     if large:

@@ -10,17 +10,19 @@ __all__ = ["SCAFFOLDS", "Scaffold"]
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What the templates of a kind, in the folder of its name, begin with.
+    """What the templates in the folder of its name begin with.
 
     Attributes:
         label: What prose calls the kind.
         summary: One line for listings.
         requires: Distributions that the code imports, besides modrwkv.
+        kind: The kind that it registers, where another scaffold has that name.
     """
 
     label: str
     summary: str
     requires: tuple[str, ...] = ("torch>=2.6",)
+    kind: str | None = None
 
 
 SCAFFOLDS: Final[dict[str, Scaffold]] = {
@@ -33,6 +35,7 @@ SCAFFOLDS: Final[dict[str, Scaffold]] = {
         ("modrwkv-kernels", "safetensors>=0.4", "torch>=2.6"),
     ),
     "head": Scaffold("head", "one number for a signal"),
+    "transcript_head": Scaffold("transcript head", "the words of a medium, by a linear layer and CTC", kind="head"),
     "tokenizer": Scaffold("tokenizer", "a table of characters, and bytes for all others", ()),
     "source": Scaffold("source", "questions and answers in JSON Lines", ()),
     "task": Scaffold("task", "answers to questions, in words", ()),
@@ -46,4 +49,4 @@ SCAFFOLDS: Final[dict[str, Scaffold]] = {
     "command": Scaffold("command", "print the latest metrics of a run", ("click>=8.1",)),
     "preset": Scaffold("preset", "a small backbone and two phases", ()),
 }
-"""By kind: those of :data:`modrwkv_core.plugin.KINDS`, and what else a plugin registers."""
+"""By kind: those of :data:`modrwkv_core.plugin.KINDS`, a second sort of heads, and what else a plugin registers."""

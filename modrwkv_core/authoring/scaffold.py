@@ -33,7 +33,8 @@ class Plan:
     """What a new distribution is called and made of; the templates' words.
 
     Attributes:
-        kind: What it brings; one of :data:`~modrwkv_core.authoring.kinds.SCAFFOLDS`.
+        scaffold: What is written; one of :data:`~modrwkv_core.authoring.kinds.SCAFFOLDS`.
+        kind: What it registers.
         label: What prose calls that.
         name: The word that manifests write after ``type:``, or the command line.
         distribution: Its name for pip.
@@ -49,6 +50,7 @@ class Plan:
         stride: Encoders only: steps of a stretch, by default; the shortest example has at least one.
     """
 
+    scaffold: str
     kind: str
     label: str
     name: str
@@ -115,7 +117,8 @@ def plan_distribution(name: str, kind: str, modality: str | None, registry: Regi
         )
     name = name.replace("-", "_")
     package = f"modrwkv_{name}"
-    _refuse_taken(kind, name, package, registry)
+    scaffold = SCAFFOLDS[kind]
+    _refuse_taken(scaffold.kind or kind, name, package, registry)
     modality = name if kind == "modality" else (modality or "").replace("-", "_")
     is_installed = modality in {entry.spec.name for entry in registry.modalities()}
     new_modality = kind in ("encoder", "modality") and not is_installed
@@ -126,9 +129,9 @@ def plan_distribution(name: str, kind: str, modality: str | None, registry: Regi
         )
     elif modality:
         signal = signal_class(modality, registry)
-    scaffold = SCAFFOLDS[kind]
     return Plan(
-        kind=kind,
+        scaffold=kind,
+        kind=scaffold.kind or kind,
         label=scaffold.label,
         name=name,
         distribution=package.replace("_", "-"),
@@ -173,7 +176,7 @@ def write_distribution(plan: Plan, folder: Path) -> list[Path]:
 def _templates(plan: Plan) -> dict[str, str]:
     """Return the names of the templates of ``plan`` by the paths that they are written to, in templates' words."""
     found: dict[str, str] = {}
-    for part in ("common", *(["modality"] if plan.new_modality else []), plan.kind):
+    for part in ("common", *(["modality"] if plan.new_modality else []), plan.scaffold):
         for template in sorted((TEMPLATES / part).rglob("*.jinja")):
             target = template.relative_to(TEMPLATES / part).with_suffix("")
             found[target.as_posix()] = template.relative_to(TEMPLATES).as_posix()

@@ -1,8 +1,11 @@
-"""``modrwkv bench``: how fast this machine is, beside baselines and the machine's limits."""
+"""``modrwkv bench``: how fast this machine is, beside baselines and the machine's limits.
+
+An option has the name of the argument of the function that measures.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,12 +19,13 @@ from modrwkv_core.cli.bench_options import (
     SECONDS,
     THREADS,
     VOCAB_SIZE,
+    WEIGHTS,
     bench,
     benchmark,
+    by_device,
     on_device,
     shape_options,
     size_option,
-    to_dtype,
 )
 from modrwkv_core.cli.threads import SPIN_COUNT
 from modrwkv_core.errors import ModRWKVError
@@ -35,8 +39,8 @@ __all__ = ["bench", "bench_multimodal"]
 
 @benchmark(
     "wkv7",
-    shape_options("1, on a GPU 8", "512, on a GPU 2048"),
-    click.option("--heads", type=POSITIVE, help="Heads of 64 channels; by default 12, on a GPU 32."),
+    shape_options((1, 8), (512, 2048)),
+    by_device("--heads", 12, 32, "Heads of 64 channels", type=POSITIVE),
     DTYPE,
     click.option("--float32-decay", is_flag=True, help="Pass the decay in float32, as the backbone does."),
     click.option(
@@ -46,30 +50,11 @@ __all__ = ["bench", "bench_multimodal"]
     THREADS,
     SECONDS,
 )
-def _wkv7(
-    *,
-    batch_size: int | None,
-    tokens: int | None,
-    heads: int | None,
-    dtype: str | None,
-    float32_decay: bool,
-    states: tuple[int, ...],
-    device: str,
-    seconds: float,
-) -> Report:
+def _wkv7(**settings: Any) -> Report:
     """Measure the recurrence alone: forward, with its gradients, and one token of decoding."""
     from modrwkv_core.benchmarking.wkv7 import bench_wkv7
 
-    return bench_wkv7(
-        batch_size=batch_size or on_device(device, 1, 8),
-        tokens=tokens or on_device(device, 512, 2048),
-        heads=heads or on_device(device, 12, 32),
-        device=device,
-        dtype=to_dtype(dtype, device),
-        seconds=seconds,
-        float32_decay=float32_decay,
-        states=states,
-    )
+    return bench_wkv7(**settings)
 
 
 @benchmark("wkv7-tuning", DEVICE)
@@ -84,44 +69,27 @@ def _wkv7_tuning(*, device: str) -> Report:
 
 @benchmark(
     "layer",
-    size_option("12x768, on a GPU 24x2048"),
-    shape_options("1, on a GPU 8", "512, on a GPU 2048"),
+    size_option("12x768", "24x2048"),
+    shape_options((1, 8), (512, 2048)),
     DTYPE,
     BASELINES,
     DEVICE,
     THREADS,
     SECONDS,
 )
-def _layer(
-    *,
-    size: str | None,
-    batch_size: int | None,
-    tokens: int | None,
-    dtype: str | None,
-    baselines: bool,
-    device: str,
-    seconds: float,
-) -> Report:
+def _layer(*, size: str, **settings: Any) -> Report:
     """Measure one block, forward and backward."""
     from modrwkv_core.benchmarking.sizes import ModelSize
     from modrwkv_core.benchmarking.training import bench_layer
 
-    return bench_layer(
-        ModelSize.parse(size or on_device(device, "12x768", "24x2048"), 8),
-        batch_size=batch_size or on_device(device, 1, 8),
-        tokens=tokens or on_device(device, 512, 2048),
-        device=device,
-        dtype=to_dtype(dtype, device),
-        seconds=seconds,
-        baselines=baselines,
-    )
+    return bench_layer(ModelSize.parse(size, 8), **settings)
 
 
 @benchmark(
     "train",
-    size_option("4x256, on a GPU 24x1024"),
-    shape_options("4, on a GPU 8", "256, on a GPU 4096"),
-    click.option("--vocab-size", type=click.IntRange(min=2), help="By default 512, on a GPU 65536."),
+    size_option("4x256", "24x1024"),
+    shape_options((4, 8), (256, 4096)),
+    by_device("--vocab-size", 512, 65536, "Rows of the vocabulary", type=click.IntRange(min=2)),
     DTYPE,
     click.option(
         "--activation-checkpointing",
@@ -136,39 +104,17 @@ def _layer(
     THREADS,
     SECONDS,
 )
-def _train(
-    *,
-    size: str | None,
-    batch_size: int | None,
-    tokens: int | None,
-    vocab_size: int | None,
-    dtype: str | None,
-    activation_checkpointing: str,
-    profile: bool,
-    baselines: bool,
-    device: str,
-    seconds: float,
-) -> Report:
+def _train(*, size: str, vocab_size: int, **settings: Any) -> Report:
     """Measure training steps of a whole model: forward, loss, backward, AdamW."""
     from modrwkv_core.benchmarking.sizes import ModelSize
     from modrwkv_core.benchmarking.training import bench_train
 
-    return bench_train(
-        ModelSize.parse(size or on_device(device, "4x256", "24x1024"), vocab_size or on_device(device, 512, 65536)),
-        batch_size=batch_size or on_device(device, 4, 8),
-        tokens=tokens or on_device(device, 256, 4096),
-        device=device,
-        dtype=to_dtype(dtype, device),
-        seconds=seconds,
-        baselines=baselines,
-        activation_checkpointing=activation_checkpointing,
-        profile=profile,
-    )
+    return bench_train(ModelSize.parse(size, vocab_size), **settings)
 
 
 @benchmark(
     "engine",
-    size_option("4x256, on a GPU 24x1024"),
+    size_option("4x256", "24x1024"),
     click.option(
         "--streams",
         type=POSITIVE,
@@ -185,7 +131,7 @@ def _train(
         show_default=True,
         help="Generate so many tokens at last, and compare the memory with that after a hundredth of them.",
     ),
-    click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding."),
+    WEIGHTS,
     click.option(
         "--processor-time",
         is_flag=True,
@@ -195,43 +141,24 @@ def _train(
     THREADS,
     SECONDS,
 )
-def _engine(
-    *,
-    size: str | None,
-    streams: tuple[int, ...],
-    tokens: int,
-    memory_tokens: int,
-    weights: str,
-    processor_time: bool,
-    device: str,
-    seconds: float,
-) -> Report:
+def _engine(*, size: str, device: str, **settings: Any) -> Report:
     """Measure answers that are generated together, and questions about one picture with and without a prefix cache.
 
     The picture has 384 x 384 pixels and becomes 288 tokens.
     """
     from modrwkv_core.benchmarking.engine import bench_engine
 
-    return bench_engine(
-        _seeing(size, device),
-        streams=streams,
-        tokens=tokens,
-        memory_tokens=memory_tokens,
-        weights=weights,
-        device=device,
-        seconds=seconds,
-        processor_time=processor_time,
-    )
+    return bench_engine(_seeing(size, device), device=device, **settings)
 
 
-def _seeing(size: str | None, device: str) -> MultimodalSize:
+def _seeing(size: str, device: str) -> MultimodalSize:
     """Return the size of a model that sees pictures of 384 x 384 pixels, each of which becomes 288 tokens."""
     from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
     from modrwkv_core.benchmarking.sizes import ModelSize
 
     vocab_size = on_device(device, 320, 65536)
     return MultimodalSize(
-        backbone=ModelSize.parse(size or on_device(device, "4x256", "24x1024"), vocab_size),
+        backbone=ModelSize.parse(size, vocab_size),
         encoder=ModelSize.parse(on_device(device, "4x256", "12x768"), vocab_size),
         image_size=384,
         batch_size=1,
@@ -240,67 +167,49 @@ def _seeing(size: str | None, device: str) -> MultimodalSize:
 
 @benchmark(
     "first-answer",
-    size_option("4x256, on a GPU 24x1024"),
+    size_option("4x256", "24x1024"),
     click.option(
         "--processes", type=POSITIVE, default=3, show_default=True, help="Started one after the other, all alike."
     ),
     DEVICE,
     THREADS,
 )
-def _first_answer(*, size: str | None, processes: int, device: str) -> Report:
+def _first_answer(*, size: str, device: str, **settings: Any) -> Report:
     """Measure the first answers of fresh processes, each about a picture, beside the goal.
 
     The first process may compile kernels; the goal is for those that find them in the cache.
     """
     from modrwkv_core.benchmarking.first_answer import bench_first_answer
 
-    return bench_first_answer(_seeing(size, device), processes=processes, device=device)
+    return bench_first_answer(_seeing(size, device), device=device, **settings)
 
 
 @benchmark(
     "server",
-    size_option("4x256, on a GPU 24x1024"),
+    size_option("4x256", "24x1024"),
     click.option("--streams", type=POSITIVE, default=16, show_default=True, help="Clients that ask at the same time."),
     click.option("--slots", type=POSITIVE, default=16, show_default=True, help="Answers that are written at a time."),
     click.option("--tokens", type=POSITIVE, default=64, show_default=True, help="Tokens of each answer."),
     click.option(
         "--clients", type=POSITIVE, default=200, show_default=True, help="Clients that leave before the end, at last."
     ),
-    click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding."),
+    WEIGHTS,
     DEVICE,
     THREADS,
     SECONDS,
 )
-def _server(
-    *,
-    size: str | None,
-    streams: int,
-    slots: int,
-    tokens: int,
-    clients: int,
-    weights: str,
-    device: str,
-    seconds: float,
-) -> Report:
+def _server(*, size: str, device: str, **settings: Any) -> Report:
     """Measure the server beside its engine, under load, and with clients that leave; it needs modrwkv[serve]."""
     from modrwkv_core.benchmarking.server import bench_server
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    return bench_server(
-        ModelSize.parse(size or on_device(device, "4x256", "24x1024"), on_device(device, 320, 65536)),
-        streams=streams,
-        slots=slots,
-        tokens=tokens,
-        clients=clients,
-        weights=weights,
-        device=device,
-        seconds=seconds,
-    )
+    model_size = ModelSize.parse(size, on_device(device, 320, 65536))
+    return bench_server(model_size, device=device, **settings)
 
 
 @benchmark(
     "server-baselines",
-    size_option("12x768, on a GPU 24x1024"),
+    size_option("12x768", "24x1024"),
     click.option(
         "--clients",
         type=POSITIVE,
@@ -310,64 +219,52 @@ def _server(
         help="Clients that ask at the same time; may be repeated.",
     ),
     click.option("--tokens", type=POSITIVE, default=16, show_default=True, help="Tokens of each answer."),
-    click.option("--weights", default="auto", show_default=True, help="How our server stores weights."),
+    WEIGHTS,
     DEVICE,
     THREADS,
     SECONDS,
 )
-def _server_baselines(
-    *, size: str | None, clients: tuple[int, ...], tokens: int, weights: str, device: str, seconds: float
-) -> Report:
+def _server_baselines(*, size: str, **settings: Any) -> Report:
     """Measure the server in turns with PyPI's rwkvserve, with the same weights; it needs modrwkv[serve]."""
     from modrwkv_core.benchmarking.server_baselines import bench_server_baselines
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    return bench_server_baselines(
-        ModelSize.parse(size or on_device(device, "12x768", "24x1024"), 65536),
-        clients=clients,
-        tokens=tokens,
-        weights=weights,
-        device=device,
-        seconds=seconds,
-    )
+    return bench_server_baselines(ModelSize.parse(size, 65536), **settings)
 
 
 @benchmark(
     "prefill",
-    size_option("12x768, on a GPU 24x2048"),
+    size_option("12x768", "24x2048"),
     VOCAB_SIZE,
     click.option("--tokens", type=POSITIVE, default=512, show_default=True, help="Length of the prompt."),
     DEVICE,
     THREADS,
     SECONDS,
 )
-def _prefill(*, size: str | None, vocab_size: int, tokens: int, device: str, seconds: float) -> Report:
+def _prefill(*, size: str, vocab_size: int, **settings: Any) -> Report:
     """Measure the prefill of a prompt, up to the logits of its last token."""
     from modrwkv_core.benchmarking.prefill import bench_prefill
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    model_size = ModelSize.parse(size or on_device(device, "12x768", "24x2048"), vocab_size)
-    return bench_prefill(model_size, tokens=tokens, device=device, seconds=seconds)
+    return bench_prefill(ModelSize.parse(size, vocab_size), **settings)
 
 
-@benchmark("decode", size_option("12x768, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS, SECONDS)
-def _decode(*, size: str | None, vocab_size: int, batch_sizes: tuple[int, ...], device: str, seconds: float) -> Report:
+@benchmark("decode", size_option("12x768", "24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS, SECONDS)
+def _decode(*, size: str, vocab_size: int, **settings: Any) -> Report:
     """Measure decoding token by token."""
     from modrwkv_core.benchmarking.decode import bench_decode
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    model_size = ModelSize.parse(size or on_device(device, "12x768", "24x2048"), vocab_size)
-    return bench_decode(model_size, batch_sizes=batch_sizes, device=device, seconds=seconds)
+    return bench_decode(ModelSize.parse(size, vocab_size), **settings)
 
 
-@benchmark("accuracy", size_option("4x256, on a GPU 24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS)
-def _accuracy(*, size: str | None, vocab_size: int, batch_sizes: tuple[int, ...], device: str) -> Report:
+@benchmark("accuracy", size_option("4x256", "24x2048"), VOCAB_SIZE, BATCH_SIZES, DEVICE, THREADS)
+def _accuracy(*, size: str, vocab_size: int, **settings: Any) -> Report:
     """Measure the relative errors of the recurrence and of decoding."""
     from modrwkv_core.benchmarking.accuracy import bench_accuracy
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    model_size = ModelSize.parse(size or on_device(device, "4x256", "24x2048"), vocab_size)
-    return bench_accuracy(model_size, batch_sizes=batch_sizes, device=device)
+    return bench_accuracy(ModelSize.parse(size, vocab_size), **settings)
 
 
 @benchmark("linear", THREADS, SECONDS)
@@ -380,7 +277,7 @@ def _linear(*, seconds: float) -> Report:
 
 @benchmark(
     "busy",
-    size_option("12x768"),
+    click.option("--size", metavar="LxD", default="12x768", show_default=True, help="Layers x hidden size."),
     VOCAB_SIZE,
     click.option(
         "--spin-count",
@@ -394,16 +291,14 @@ def _linear(*, seconds: float) -> Report:
     click.option("--threads", type=POSITIVE, help="Threads; by default what torch chooses."),
     SECONDS,
 )
-def _busy(
-    *, size: str | None, vocab_size: int, spin_counts: tuple[int, ...], threads: int | None, seconds: float
-) -> Report:
+def _busy(*, size: str, vocab_size: int, spin_counts: tuple[int, ...], **settings: Any) -> Report:
     """Measure decoding while another program takes one core of the CPU, under several wait policies of the threads."""
     from modrwkv_core.benchmarking.busy import bench_busy
     from modrwkv_core.benchmarking.sizes import ModelSize
 
-    settings: dict[str, dict[str, str]] = {"neither set": {}, "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"}}
-    settings |= {f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in spin_counts}
-    return bench_busy(ModelSize.parse(size or "12x768", vocab_size), settings, threads=threads, seconds=seconds)
+    policies: dict[str, dict[str, str]] = {"neither set": {}, "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"}}
+    policies |= {f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in spin_counts}
+    return bench_busy(ModelSize.parse(size, vocab_size), policies, **settings)
 
 
 @benchmark("startup", SECONDS)

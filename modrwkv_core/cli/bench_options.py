@@ -54,6 +54,13 @@ def _choose_device(ctx: click.Context, parameter: click.Parameter, value: str | 
     return value or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _to_dtype(name: str) -> torch.dtype:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
 def _set_threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
     if value is not None:
         import torch
@@ -61,17 +68,39 @@ def _set_threads(ctx: click.Context, parameter: click.Parameter, value: int | No
         torch.set_num_threads(value)
 
 
-def size_option(default: str) -> Decorator:
+def by_device(
+    name: str, cpu: Any, gpu: Any, help_text: str, *, convert: Callable[[Any], Any] | None = None, **settings: Any
+) -> Decorator:
+    """Return an option with a default for each kind of device; the command needs :data:`DEVICE`, too.
+
+    Args:
+        name: Of the option.
+        cpu: The default on the CPU.
+        gpu: The default on a GPU.
+        help_text: What it is, without the defaults.
+        convert: Makes what the command gets of what is given.
+        settings: Others of ``click.option``.
+    """
+
+    def choose(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        chosen = on_device(ctx.params["device"], cpu, gpu) if value is None else value
+        return chosen if convert is None else convert(chosen)
+
+    described = f"{help_text}; by default {cpu}, on a GPU {gpu}."
+    return click.option(name, callback=choose, help=described, **settings)
+
+
+def size_option(cpu: str, gpu: str) -> Decorator:
     """Return the option of a model's size."""
-    return click.option("--size", metavar="LxD", help=f"Layers x hidden size; by default {default}.")
+    return by_device("--size", cpu, gpu, "Layers x hidden size", metavar="LxD")
 
 
-def shape_options(batch_size: str, tokens: str) -> Decorator:
-    """Return the options of a batch's shape, whose defaults are these."""
+def shape_options(batch_size: tuple[int, int], tokens: tuple[int, int]) -> Decorator:
+    """Return the options of a batch's shape, with their defaults on the CPU and on a GPU."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        command = click.option("--tokens", type=POSITIVE, help=f"Tokens of each; by default {tokens}.")(command)
-        return click.option("--batch-size", type=POSITIVE, help=f"Sequences; by default {batch_size}.")(command)
+        command = by_device("--tokens", *tokens, "Tokens of each", type=POSITIVE)(command)
+        return by_device("--batch-size", *batch_size, "Sequences", type=POSITIVE)(command)
 
     return add
 
@@ -79,7 +108,12 @@ def shape_options(batch_size: str, tokens: str) -> Decorator:
 POSITIVE = click.IntRange(min=1)
 JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the result to this file.")
 SECONDS = click.option("--seconds", default=30.0, show_default=True, help="How long to measure, all cases together.")
-DEVICE = click.option("--device", callback=_choose_device, help="Where to measure; by default a GPU if there is one.")
+DEVICE = click.option(
+    "--device",
+    callback=_choose_device,
+    is_eager=True,  # other defaults depend on it
+    help="Where to measure; by default a GPU if there is one.",
+)
 THREADS = click.option(
     "--threads",
     type=POSITIVE,
@@ -97,8 +131,14 @@ BATCH_SIZES = click.option(
     show_default=True,
     help="Sequences decoded together; may be repeated.",
 )
-DTYPE = click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="By default float32, on a GPU bfloat16."
+WEIGHTS = click.option("--weights", default="auto", show_default=True, help="How weights are stored for decoding.")
+DTYPE = by_device(
+    "--dtype",
+    "float32",
+    "bfloat16",
+    "dtype of the computation",
+    convert=_to_dtype,
+    type=click.Choice(["float32", "bfloat16"]),
 )
 BASELINES = click.option(
     "--baselines/--no-baselines",
@@ -111,11 +151,3 @@ BASELINES = click.option(
 def on_device(device: str, cpu: Any, gpu: Any) -> Any:
     """Return a default by the kind of device."""
     return cpu if device == "cpu" else gpu
-
-
-def to_dtype(name: str | None, device: str) -> torch.dtype:
-    """Return the dtype of this name, by default the one that the device computes fastest in."""
-    import torch
-
-    dtype: torch.dtype = getattr(torch, name or on_device(device, "float32", "bfloat16"))
-    return dtype

@@ -7,9 +7,8 @@ swallow or forge one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from numpy.random import Generator
@@ -17,7 +16,8 @@ from numpy.random import Generator
 from modrwkv_core.data.augmenting import Draw, SignalAugmenter
 from modrwkv_core.data.batch import Sample
 from modrwkv_core.data.error_context import error_context
-from modrwkv_core.data.feature_cache import FeatureCache, cacheable
+from modrwkv_core.data.feature_cache import FeatureCache
+from modrwkv_core.data.media_reader import MediaReader, describe
 from modrwkv_core.data.recent_media import RecentMedia
 from modrwkv_core.data.templates import MODRWKV, ChatTemplate
 from modrwkv_core.data.token_stream import Segment, TokenStream
@@ -73,12 +73,16 @@ class ConversationEncoder:
         self._closing = template.closing(tokenizer)
         self.origins = dict(origins or {})
         self.augmenters = dict(augmenters or {})
-        self.caches = dict(caches or {})
-        self.preprocessors = dict(preprocessors)
+        self.media = MediaReader(preprocessors, caches or {})
         self.max_tokens = max_tokens
         self.heads = {name: config for name, config in heads.items() if isinstance(config, QueryHeadConfig)}
         of_words = TokenHeadConfig, TranscriptHeadConfig
         self.predicts_tokens = any(isinstance(config, of_words) for config in heads.values())
+
+    @property
+    def preprocessors(self) -> Mapping[str, MediaPreprocessor]:
+        """What reads media, by modality."""
+        return self.media.preprocessors
 
     def sample(self, record: Record, draw: Draw | None = None) -> Sample:
         """Encode ``record`` for training.
@@ -136,20 +140,18 @@ class ConversationEncoder:
 
     def _count(self, part: Media) -> int:
         """Count the tokens of a medium."""
-        preprocessor = self._preprocessor(part.modality)
-        length = preprocessor.encoder.fixed_length
+        length = self.media.preprocessor(part.modality).encoder.fixed_length
         if length is not None:
-            return 2 + self._out_length(part, preprocessor, length)
+            return 2 + self.media.out_length(part, length)
         count = 0
-        for portion in self._parts(part, preprocessor, preprocessor.decode(part.media)):
+        for portion in self.media.parts(part, self.media.decode(part)):
             match portion:
                 case Text(text):
                     count += len(self._ids(text))
                 case Media():
-                    other = self._preprocessor(portion.modality)
-                    count += 2 + self._out_length(portion, other, self._item(portion, other).length)
+                    count += 2 + self.media.out_length(portion, self.media.item(portion).length)
                 case MediaItem():
-                    count += 2 + self._out_length(part, preprocessor, portion.length)
+                    count += 2 + self.media.out_length(part, portion.length)
         return count
 
     def prompt(self, turns: Sequence[Turn]) -> Sample:
@@ -275,91 +277,38 @@ class ConversationEncoder:
             return self.tokenizer.encode(text)
 
     def _medium(self, stream: TokenStream, part: Media, following: Sequence[Part]) -> Iterator[None]:
-        preprocessor = self._preprocessor(part.modality)
         augmenter = None if stream.draw is None else self.augmenters.get(part.modality)
         rng = None if augmenter is None or stream.draw is None else stream.draw.generator(len(stream.media))
         portions: Iterable[MediaItem | Text | Media]
         if augmenter is None or augmenter.is_identity:
-            portions, stream.signals[part.modality] = self._unchanged(part, preprocessor, stream.recent)
+            portions, stream.signals[part.modality] = self.media.unchanged(part, stream.recent)
         else:
             assert stream.draw is not None, "without a draw, there is no augmenter"
             assert rng is not None, "an augmenter draws"
-            signal = preprocessor.decode(part.media)
-            with error_context(_origin(part)):
+            signal = self.media.decode(part)
+            with error_context(describe(part)):
                 sample = LabeledSignal(signal, self._targets_about(part.modality, following))
                 sample = augmenter.augment(sample, rng, self._others(part.modality, stream.draw, rng))
-            stream.signals[part.modality] = partial(_identity, sample.signal)
+            stream.signals[part.modality] = partial(_signal, sample)
             stream.targets[part.modality] = iter(sample.targets)
-            portions = self._parts(part, preprocessor, sample.signal)
+            portions = self.media.parts(part, sample.signal)
         special = self.tokenizer.special
         for portion in portions:
             match portion:
                 case Text(text):
                     stream.write(self._ids(text))
                 case Media():
-                    other = self._preprocessor(portion.modality)
-                    item = self._item(portion, other)
-                    stream.place(portion.modality, item, self._out_length(portion, other, item.length), special)
+                    item = self.media.item(portion)
+                    stream.place(portion.modality, item, self.media.out_length(portion, item.length), special)
                 case MediaItem():
                     seed = None
                     if augmenter is not None and rng is not None:
-                        with error_context(_origin(part)):
+                        with error_context(describe(part)):
                             portion = augmenter.augment_item(portion, rng)
                         seed = int(rng.integers(2**63))
-                    count = self._out_length(part, preprocessor, portion.length)
+                    count = self.media.out_length(part, portion.length)
                     stream.place(part.modality, portion, count, special, seed)
             yield
-
-    def _unchanged(
-        self, part: Media, preprocessor: MediaPreprocessor, recent: RecentMedia | None
-    ) -> tuple[Iterable[MediaItem | Text | Media], Callable[[], Any]]:
-        """Return the parts of a medium as it is, with their features if they are cached, and what gives its signal."""
-        if recent is not None and not preprocessor.divides:
-            item = recent.item(part.modality, part.media, partial(self._whole, part, preprocessor))
-            return [item], partial(preprocessor.decode, part.media)
-        cache = self.caches.get(part.modality)
-        digest = None if cache is None else cache.digest(part.media)
-        if cache is None or digest is None:
-            signal = preprocessor.decode(part.media)
-            return self._parts(part, preprocessor, signal), partial(_identity, signal)
-        if not preprocessor.divides and (cached := cache.read(digest)) is not None:
-            return [cached], partial(preprocessor.decode, part.media)
-        signal = preprocessor.decode(part.media)
-        parts = self._parts(part, preprocessor, signal)
-        parts = cacheable(parts, cache, digest, divided=preprocessor.divides)
-        return parts, partial(_identity, signal)
-
-    def _parts(self, part: Media, preprocessor: MediaPreprocessor, signal: Any) -> Iterator[MediaItem | Text | Media]:
-        with error_context(_origin(part)):
-            yield from preprocessor.parts(signal)
-
-    def _whole(self, part: Media, preprocessor: MediaPreprocessor) -> MediaItem:
-        """Decode and process a medium that is not divided."""
-        signal = preprocessor.decode(part.media)
-        with error_context(_origin(part)):
-            return preprocessor.process(signal)
-
-    def _item(self, part: Media, preprocessor: MediaPreprocessor) -> MediaItem:
-        """Decode and process a medium that stands for a part of another one."""
-        with error_context(_origin(part)):
-            return preprocessor.process(preprocessor.decode(part.media))
-
-    def _preprocessor(self, modality: str) -> MediaPreprocessor:
-        if modality not in self.preprocessors:
-            raise DataError(
-                f"holds {modality}, but the model has these modalities: {', '.join(self.preprocessors) or 'none'}",
-                hint=f"add modalities.{modality} to the manifest, or leave such records out",
-            )
-        return self.preprocessors[modality]
-
-    def _out_length(self, part: Media, preprocessor: MediaPreprocessor, length: int) -> int:
-        count = preprocessor.out_length(length)
-        if count < 1:
-            raise DataError(
-                f"{_origin(part)} is too short: its length of {length} leaves the model nothing to read",
-                hint="leave it out, or use an encoder or compressor with a smaller stride",
-            )
-        return count
 
     def _targets_about(self, modality: str, following: Sequence[Part]) -> tuple[Any, ...]:
         """Return the values of the targets about a signal that ``following`` comes after."""
@@ -380,7 +329,7 @@ class ConversationEncoder:
             for place, part in enumerate(parts):
                 if isinstance(part, Media) and part.modality == modality:
                     with error_context(record.key):
-                        signal = self.preprocessors[modality].decode(part.media)
+                        signal = self.media.decode(part)
                     return LabeledSignal(signal, self._targets_about(modality, parts[place + 1 :]))
             return None
 
@@ -424,12 +373,8 @@ class ConversationEncoder:
         )
 
 
-def _identity(signal: Any) -> Any:
-    return signal
-
-
-def _origin(part: Media) -> str:
-    return f"{part.modality} {part.media}" if isinstance(part.media, str | Path) else part.modality
+def _signal(sample: LabeledSignal[Any]) -> Any:
+    return sample.signal
 
 
 def _plain_text(turns: Sequence[Turn]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -100,17 +101,16 @@ def make_loader(
         batch_size=None,
         sampler=indices,
         num_workers=workers,
-        persistent_workers=workers > 0,
         collate_fn=_identity,
         pin_memory=pin_memory,
-        worker_init_fn=_tie_to_parent,
+        worker_init_fn=_begin_worker,
         # Iterating draws a seed; from the global generator, that would make a resumed run differ.
         generator=torch.Generator(),
     )
 
 
 def iterate(loader: DataLoader[Payload]) -> Iterator[Payload]:
-    """Yield what the workers of a loader made.
+    """Yield what the workers of a loader made; they end with the iteration.
 
     Raises:
         DataError: A worker was killed.
@@ -153,8 +153,11 @@ def _death(error: Exception) -> DataError:
     )
 
 
-def _tie_to_parent(_worker: int) -> None:
-    """Let a worker die with the process that trains, and leave signals to that process."""
+def _begin_worker(_worker: int) -> None:
+    """Let a worker die with the process that trains, and leave signals and garbage to that process."""
+    # A forked worker inherits the garbage of the process that trains, and must not collect it: the iterator of an
+    # earlier loader would wait for workers that are not its own.
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(AttributeError, OSError):  # Linux only

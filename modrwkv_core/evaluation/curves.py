@@ -8,16 +8,22 @@ from typing import Final, TypeAlias
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from modrwkv_core.drawing import INK, STYLE, Drawing, accents, to_drawing
+from modrwkv_core.drawing import ACCENTS, INK, STYLE, Drawing, accents, to_drawing
 
 __all__ = ["draw_losses", "draw_metrics"]
 
 _LOGARITHMIC: Final = ("gradient_norm", "update_norm", "feature_norm")
 """Panels whose curves lie orders of magnitude apart."""
+
+_DASHES: Final = ("-", "--", ":")
+"""Of curves in one panel, whenever the colors begin again."""
+
+_LEGEND_ROWS: Final = 11
+"""That are as high as a panel."""
 
 Lines: TypeAlias = Sequence[Mapping[str, float | str]]
 
@@ -95,26 +101,43 @@ def draw_metrics(metrics: Lines) -> Drawing | None:
             panels.setdefault(word, []).append(name)
     if not panels:
         return None
-    across = min(len(panels), 3)
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(9.6, 1.9 * down))
-    grid = figure.subplots(down, across, sharex=True, squeeze=False).ravel()
+    groups = [
+        ({word: names for word, names in panels.items() if (len(names) > 1) is shared}, across)
+        for shared, across in ((True, 2), (False, 3))  # the legends of shared panels stand beside them
+    ]
+    groups = [(group, across) for group, across in groups if group]
+    rows = [-(-len(group) // across) for group, across in groups]
+    figure = Figure(figsize=(9.6, 1.9 * sum(rows)))
+    parts = figure.subfigures(len(groups), height_ratios=rows, squeeze=False).ravel()
+    for part, (group, across) in zip(parts, groups, strict=True):
+        _draw_panels(part, metrics, group, across)
+    return to_drawing(figure, f"curves of {', '.join(panels)} over the steps of training")
+
+
+def _draw_panels(figure: FigureBase, metrics: Lines, panels: Mapping[str, Sequence[str]], across: int) -> None:
+    """Draw panels of the names that each holds, so many across."""
+    grid = figure.subplots(-(-len(panels) // across), across, sharex=True, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for index, (axes, (word, names)) in enumerate(zip(grid, panels.items(), strict=False)):
-        for name, color in zip(names, accents(len(names)), strict=True):
-            axes.plot(*_curve(metrics, name), color=color, label=name.partition("/")[2] or name)
+        # A total stands after its parts, which so have the same colors in all panels.
+        names = sorted(names, key=lambda name: "/" not in name)
+        for number, (name, color) in enumerate(zip(names, accents(len(names)), strict=True)):
+            dashes = _DASHES[number // len(ACCENTS) % len(_DASHES)]
+            axes.plot(*_curve(metrics, name), dashes, color=color, label=name.partition("/")[2] or name)
         for step in _phase_starts(metrics):
             axes.axvline(step, color=INK, alpha=0.35, linewidth=0.6, linestyle=":")
         if word in _LOGARITHMIC and all(float(line[name]) > 0 for line in metrics for name in names if name in line):
             axes.set_yscale("log")
         axes.set_title(word)
         if len(names) > 1:
-            axes.legend()
+            columns = -(-len(names) // _LEGEND_ROWS)
+            axes.legend(
+                loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, labelspacing=0.2, ncols=columns
+            )
         if index + across >= len(panels):
             axes.set_xlabel("step")
             axes.tick_params(labelbottom=True)
-    return to_drawing(figure, f"curves of {', '.join(panels)} over the steps of training")
 
 
 def _phase_starts(metrics: Lines) -> list[float]:

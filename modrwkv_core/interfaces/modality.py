@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from modrwkv_core.errors import DataError, ManifestError
-from modrwkv_core.interfaces.config import local_path
 from modrwkv_core.interfaces.guard import Origin
+from modrwkv_core.interfaces.paths import local_path
 
 __all__ = ["Modality", "decode_base64", "media_path"]
 

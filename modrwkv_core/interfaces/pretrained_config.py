@@ -22,7 +22,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.interfaces.config import CheckpointReference, ComponentConfig, EncoderConfig
+from modrwkv_core.interfaces.config import ComponentConfig, EncoderConfig
+from modrwkv_core.interfaces.paths import CheckpointReference
 from modrwkv_core.interfaces.pretrained import checkpoint_json
 
 __all__ = ["ConfigFile", "PretrainedConfig", "PretrainedEncoderConfig", "check_constants", "from_checkpoint"]

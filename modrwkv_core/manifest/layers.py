@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modrwkv_core.errors import ManifestError
-from modrwkv_core.interfaces.config import local_path
+from modrwkv_core.interfaces.paths import local_path
 from modrwkv_core.manifest.document import KeyPath, LocatedValue, dotted, parse, read_document
 
 __all__ = ["TAGS", "Override", "apply_overrides", "from_arguments", "from_environment", "located_path", "merge"]

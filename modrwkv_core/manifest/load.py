@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from modrwkv_core.errors import ManifestError, PluginError
-from modrwkv_core.interfaces.config import local_path
+from modrwkv_core.interfaces.paths import local_path
 from modrwkv_core.manifest.document import LocatedValue, dotted, mark, parse, read_document, write_yaml
 from modrwkv_core.manifest.layers import apply_overrides, from_arguments, from_environment, located_path, merge
 from modrwkv_core.manifest.problems import explain

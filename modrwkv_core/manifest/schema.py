@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig, ManifestPath
+from modrwkv_core.interfaces.config import AdapterConfig, CompressorConfig, EncoderConfig
+from modrwkv_core.interfaces.paths import ManifestPath
 from modrwkv_core.manifest.sections import Name, Section, refusal
 from modrwkv_core.manifest.unions import (
     AdapterSection,

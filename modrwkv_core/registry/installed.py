@@ -10,6 +10,8 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from email.message import Message
+from email.parser import HeaderParser
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions
 
 from packaging.requirements import Requirement
@@ -79,10 +81,10 @@ def _candidates(found: Distribution) -> Iterator[Candidate]:
     try:
         if f"[{GROUP}]" not in (found.read_text("entry_points.txt") or ""):
             return
-        metadata = found.metadata
-        if "Name" not in metadata or "Version" not in metadata:
+        headers = _headers(found)
+        if "Name" not in headers or "Version" not in headers:
             raise ValueError("its METADATA are missing or lack name or version")
-        name, version = metadata["Name"], Version(metadata["Version"])
+        name, version = headers["Name"], Version(headers["Version"])
         entry_points = list(found.entry_points.select(group=GROUP))
     except Exception as error:
         damaged = Plugin(
@@ -101,6 +103,17 @@ def _candidates(found: Distribution) -> Iterator[Candidate]:
         yield Candidate(plugin, found, version, entry_point)
 
 
+def _headers(found: Distribution) -> Message:
+    """Return the headers of a distribution's metadata; ``found.metadata`` parses the README below them as well."""
+    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    return HeaderParser().parsestr(text.partition("\n\n")[0])
+
+
+def _requires(found: Distribution) -> Iterable[str]:
+    # What setuptools leaves as egg-info has its requirements in another file.
+    return _headers(found).get_all("Requires-Dist") or found.requires or ()
+
+
 class Requirements:
     """Answers what a distribution lacks; looks each required distribution up once, for reading metadata takes long."""
 
@@ -112,7 +125,7 @@ class Requirements:
 
         Environment markers are respected, optional extras are not required. Empty if nothing is lacking.
         """
-        return "; ".join(self._complaints(wanting.requires or (), extra=None))
+        return "; ".join(self._complaints(_requires(wanting), extra=None))
 
     def _complaints(self, requirements: Iterable[str], extra: str | None) -> Iterator[str]:
         for text in requirements:
@@ -128,12 +141,12 @@ class Requirements:
                 yield f"needs {wanted}, but {version} is installed"
             else:
                 for name in sorted(requirement.extras):
-                    yield from self._complaints(distribution(requirement.name).requires or (), extra=name)
+                    yield from self._complaints(_requires(distribution(requirement.name)), extra=name)
 
     def _version(self, name: str) -> str | None:
         if name not in self._versions:
             try:
-                self._versions[name] = distribution(name).version
+                self._versions[name] = _headers(distribution(name))["Version"]
             except PackageNotFoundError:
                 self._versions[name] = None
         return self._versions[name]

@@ -36,12 +36,16 @@ for command in commands:
     assert "torch" not in sys.modules, command
 """
 
-LOADED_BY_ENTRY_POINT = """
-import importlib, sys
+LOADED_BY_ENTRY_POINTS = """
+import importlib, os, sys
 import modrwkv_core.plugin
 before = set(sys.modules)
-importlib.import_module(sys.argv[1])
-print(*set(sys.modules) - before)
+for module in sys.argv[1:]:
+    if os.fork() == 0:
+        importlib.import_module(module)
+        print(module, *set(sys.modules) - before, flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, module
 """
 
 CALLED_BY_DISCOVERY = """
@@ -95,12 +99,19 @@ def test_help_of_every_command_loads_no_torch() -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-@pytest.mark.parametrize("module", installed_entry_modules())
-def test_entry_modules_are_light(module: str) -> None:
-    own = module.partition(".")[0]
-    finished = python(LOADED_BY_ENTRY_POINT, module)
+@pytest.fixture(scope="module")
+def loaded_by() -> dict[str, list[str]]:
+    """What each entry module loads, each in a fresh process."""
+    finished = python(LOADED_BY_ENTRY_POINTS, *installed_entry_modules())
     assert finished.returncode == 0, finished.stderr
-    loaded = finished.stdout.split()
+    lines = map(str.split, finished.stdout.splitlines())
+    return {module: loaded for module, *loaded in lines}
+
+
+@pytest.mark.parametrize("module", installed_entry_modules())
+def test_entry_modules_are_light(loaded_by: dict[str, list[str]], module: str) -> None:
+    own = module.partition(".")[0]
+    loaded = loaded_by[module]
     packages = {name.partition(".")[0] for name in loaded}
     assert own in packages | {"modrwkv_core"}
     assert packages <= {own, "modrwkv_core", "pluggy", *sys.stdlib_module_names}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -21,16 +22,24 @@ PAGES = sorted(
 )
 
 
-def links(page: Path) -> Iterator[str]:
-    for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
-        for child in token.children or ():
-            if child.type in ("link_open", "image"):
-                yield str(child.attrGet("href") or child.attrGet("src"))
+@cache
+def parsed(page: Path) -> list[Token]:
+    return MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
 
 
+@cache
+def links(page: Path) -> list[str]:
+    return [
+        str(child.attrGet("href") or child.attrGet("src"))
+        for token in parsed(page)
+        for child in token.children or ()
+        if child.type in ("link_open", "image")
+    ]
+
+
+@cache
 def anchors(page: Path) -> set[str]:
-    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
-    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    headings = [after.content for token, after in pairwise(parsed(page)) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

@@ -1,4 +1,4 @@
-"""Environments of their own, into which our distributions are installed from wheels."""
+"""Environments of their own, into which our distributions are installed from wheels; reports without curves."""
 
 from __future__ import annotations
 
@@ -117,3 +117,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path: Path, wheels: Path) -> Environment:
     """A virtual environment of the test's own, into which none of our distributions is installed yet."""
     return Environment(tmp_path, wheels)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the curves, which take most of a report's time."""
+    for name in ("draw_losses", "draw_metrics"):
+        monkeypatch.setattr(f"modrwkv_core.evaluation.report.{name}", lambda metrics: None)

@@ -33,17 +33,22 @@ ANSWERS = ["--temperature", "1", "--seed", "3", "--max-tokens", "12", "--device"
 WORLD = {"tokenizer": {"type": "world"}, "backbone": {"type": "rwkv7", "num_layers": 1, "hidden_size": 64}}
 
 
-@pytest.fixture
-def make_run(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(scope="module")
+def make_run(write_manifest: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Train a model for a moment; keyword arguments replace sections of its manifest."""
 
     def make(**sections: Any) -> Path:
-        run = tmp_path / "run"
-        manifest = load_manifest(tiny_manifest(phases=[PHASE], **sections))
-        train(manifest, run, resume=False, device="cpu", progress_bar=False)
-        return run
+        folder = tmp_path_factory.mktemp("trained")
+        manifest = load_manifest(write_manifest(folder / "project", phases=[PHASE], **sections))
+        train(manifest, folder / "run", resume=False, device="cpu", progress_bar=False)
+        return folder / "run"
 
     return make
+
+
+@pytest.fixture(scope="module")
+def run(make_run: Callable[..., Path]) -> Path:
+    return make_run()
 
 
 @pytest.fixture
@@ -75,9 +80,8 @@ def judge() -> Callable[..., tuple[str, Snapshot]]:
 
 
 def test_it_remembers_forks_and_takes_back(
-    make_run: Callable[..., Path], talk: Callable[..., tuple[str, str]], judge: Callable[..., tuple[str, Snapshot]]
+    run: Path, talk: Callable[..., tuple[str, str]], judge: Callable[..., tuple[str, Snapshot]]
 ) -> None:
-    run = make_run()
     first, state = judge(run, "Say yes.")
     no, so = judge(run, "Say no.", after=state)[0], judge(run, "Say so.", after=state)[0]
     assert len({no, so, judge(run, "Say no.")[0]}) == 3, "answers do not depend on what was said before"
@@ -90,12 +94,11 @@ def test_it_remembers_forks_and_takes_back(
 
 
 def test_it_goes_on_from_a_saved_state_in_another_process(
-    make_run: Callable[..., Path],
+    run: Path,
     talk: Callable[..., tuple[str, str]],
     judge: Callable[..., tuple[str, Snapshot]],
     tmp_path: Path,
 ) -> None:
-    run = make_run()
     first, state = judge(run, "Say yes.")
     assert talk(run, "Say yes.", f"/save {tmp_path}/a talk")[0] == first
     assert (tmp_path / "a talk.safetensors").is_file()
@@ -105,13 +108,12 @@ def test_it_goes_on_from_a_saved_state_in_another_process(
 
 
 def test_it_shows_media_and_continues_series(
-    make_run: Callable[..., Path],
+    run: Path,
     talk: Callable[..., tuple[str, str]],
     judge: Callable[..., tuple[str, Snapshot]],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    run = make_run()
     path, other = tmp_path / "my wave.npy", tmp_path / "other.npy"
     np.save(path, np.sin(np.arange(48.0)))
     np.save(other, np.arange(48.0) % 7)
@@ -132,13 +134,12 @@ def test_it_shows_media_and_continues_series(
 
 
 def test_errors_of_a_line_are_printed_and_the_chat_goes_on(
-    make_run: Callable[..., Path],
+    run: Path,
     talk: Callable[..., tuple[str, str]],
     judge: Callable[..., tuple[str, Snapshot]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = make_run()
     monkeypatch.chdir(tmp_path)
     Path("notes.csv").write_text("no numbers\nat all\n")
     np.save("wave.npy", np.arange(48.0))
@@ -167,10 +168,8 @@ def test_errors_of_a_line_are_printed_and_the_chat_goes_on(
     assert "\x1b" not in err
 
 
-def test_help_lists_the_commands_of_the_model(
-    make_run: Callable[..., Path], talk: Callable[..., tuple[str, str]]
-) -> None:
-    listed = [line.split()[0] for line in talk(make_run(), "/help")[0].splitlines()]
+def test_help_lists_the_commands_of_the_model(run: Path, talk: Callable[..., tuple[str, str]]) -> None:
+    listed = [line.split()[0] for line in talk(run, "/help")[0].splitlines()]
     assert listed == ["/series", "/forecast", "/undo", "/fork", "/switch", "/save", "/load", "/help", "/quit"]
 
 

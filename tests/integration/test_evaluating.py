@@ -33,12 +33,12 @@ EVALUATION = {
 }
 
 
-@pytest.fixture
-def run(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    loaded = load_manifest(tiny_manifest(evaluation=EVALUATION))
-    train(loaded, folder, resume=False, device="cpu", progress_bar=False)
-    return folder
+@pytest.fixture(scope="module")
+def run(write_manifest: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    loaded = load_manifest(write_manifest(folder / "project", evaluation=EVALUATION))
+    train(loaded, folder / "run", resume=False, device="cpu", progress_bar=False)
+    return folder / "run"
 
 
 def invoke(run: Path, *options: str) -> Result:
@@ -131,6 +131,7 @@ def test_texts_and_choices_are_scored_by_their_likelihood(tiny_manifest: Callabl
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_task_and_a_limit_can_be_chosen(run: Path) -> None:
     found = json.loads(invoke(run, "--task", "waves", "--limit", "7", "--json", "--quiet").stdout)
     assert list(found["tasks"]) == ["waves"]

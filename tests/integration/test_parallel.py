@@ -52,7 +52,7 @@ data:
   train:
     - {source: digits_qa, turns: 1}
     - {source: measured_series, repeat: 0.5}
-  valid: [{source: measured_series, part: test}]
+  valid: [{source: measured_series, part: test, stride: 24}]
   batch_size: 3
 phases:
   - {name: pretrain, train: [compressor, adapter, heads], lr: 2.0e-3, steps: 3, log_every: 1}
@@ -63,6 +63,15 @@ phases:
     log_every: 1
     checkpoint_every: 2
 """
+PRELOADED = (
+    __name__,
+    "modrwkv_demo.digits_qa",
+    "modrwkv_demo.measured_series",
+    "modrwkv_siglip2.encoder",
+    "modrwkv_siglip2.processor",
+)
+"""What takes long to import, once for all processes."""
+
 PATIENCE = 600.0
 
 pytestmark = pytest.mark.filterwarnings("ignore:after phase .* the model does not use its series:UserWarning")
@@ -89,7 +98,7 @@ def _process(rank: int, size: int, port: int, results: Any, work: Callable[[int]
 def together(work: Callable[[Any], Any], argument: Any, size: int = 2) -> dict[int, tuple[str, str]]:
     """Run ``work`` in ``size`` processes; return the type and message of what each raised, if it lived to tell."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([*PRELOADED])
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

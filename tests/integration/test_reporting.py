@@ -23,12 +23,18 @@ from modrwkv_core.training.loop import train
 TALKS = {"task": {"type": "exact_match", "max_tokens": 4}, "data": {"source": "chat", "path": "talks.jsonl"}}
 
 
+@pytest.fixture(scope="module")
+def trained(write_manifest: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    loaded = load_manifest(write_manifest(folder / "project", evaluation={"talks": TALKS}))
+    train(loaded, folder / "run", resume=False, device="cpu", progress_bar=False)
+    return folder / "run"
+
+
 @pytest.fixture
-def run(tiny_manifest: Callable[..., Path], tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    loaded = load_manifest(tiny_manifest(evaluation={"talks": TALKS}))
-    train(loaded, folder, resume=False, device="cpu", progress_bar=False)
-    return folder
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be damaged."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def page(run: Path) -> str:
@@ -51,6 +57,7 @@ def test_a_complete_run(run: Path, tiny_manifest: Callable[..., Path]) -> None:
         assert (words in text) is (words != "packages")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run(run: Path) -> None:
     folder = RunFolder(run)
     for checkpoint in folder.steps()[1:]:
@@ -62,6 +69,7 @@ def test_a_killed_run(run: Path) -> None:
     assert "stopped without a checkpoint (step 10, phase finetune)" in page(run)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_is_training(run: Path) -> None:
     with RunFolder(run).locked():
         assert "training (step 10, phase finetune so far)" in page(run)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,11 @@ Manifest = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-@pytest.fixture
-def text_manifest(tiny_manifest: Manifest) -> Manifest:
-    """Write a manifest of a small model of text alone. Keyword arguments replace sections."""
+@pytest.fixture(scope="module")
+def write_text_manifest(write_manifest: Manifest) -> Manifest:
+    """Write a manifest of a small model of text alone into a folder. Keyword arguments replace sections."""
 
-    def write(**sections: Any) -> Path:
+    def write(folder: Path, **sections: Any) -> Path:
         data = {"train": [{"source": "chat", "path": "talks.jsonl"}], "batch_size": 2}
         plain = {
             "backbone": {"type": "rwkv7", "num_layers": 1, "hidden_size": 64},
@@ -57,9 +58,15 @@ def text_manifest(tiny_manifest: Manifest) -> Manifest:
             "heads": {"lm": {"type": "lm"}},
             "phases": [ONE],
         }
-        return tiny_manifest(**(plain | sections | {"data": data | sections.get("data", {})}))
+        return write_manifest(folder, **(plain | sections | {"data": data | sections.get("data", {})}))
 
     return write
+
+
+@pytest.fixture
+def text_manifest(write_text_manifest: Manifest, tmp_path: Path) -> Manifest:
+    """Write such a manifest into the test's own folder."""
+    return partial(write_text_manifest, tmp_path / "project")
 
 
 def run(manifest: Path, folder: Path, *overrides: str, resume: bool = False) -> RunFolder:
@@ -271,6 +278,18 @@ def test_changed_data_are_refused_on_resume(
         run(manifest, folder.path, resume=True)
 
 
+@pytest.fixture(scope="module")
+def in_phase_one(write_text_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A manifest of two phases, and a run of it that was ended in the first."""
+    folder = tmp_path_factory.mktemp("in-phase-one")
+    manifest = write_text_manifest(folder / "project", phases=[ONE, TWO])
+    ended = run(manifest, folder / "run")
+    for path in ended.steps():
+        if TrainState.read(path).step >= 6:
+            shutil.rmtree(path)
+    return manifest, ended.path
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -285,15 +304,10 @@ def test_changed_data_are_refused_on_resume(
     ],
 )
 def test_what_does_not_change_the_past_may_change_on_resume(
-    text_manifest: Manifest, tmp_path: Path, change: str
+    in_phase_one: tuple[Path, Path], tmp_path: Path, change: str
 ) -> None:
-    manifest = text_manifest(phases=[ONE, TWO])
-    folder = run(manifest, tmp_path / "run")
-    for step in (6, 8):
-        shutil.rmtree(folder.checkpoint(step), ignore_errors=True)
-    for path in folder.steps():
-        if TrainState.read(path).phase != "one":
-            shutil.rmtree(path)
+    manifest, ended = in_phase_one
+    folder = RunFolder(shutil.copytree(ended, tmp_path / "run"))
     before = TrainState.read(folder.latest())
     assert (before.phase, before.phase_done) == ("one", False)
     resumed = run(manifest, folder.path, change, resume=True)

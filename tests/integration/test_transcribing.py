@@ -173,7 +173,7 @@ def assert_flat(memory: list[int]) -> None:
 
 
 def test_memory_does_not_grow_with_the_recording(hearing_run: Path) -> None:
-    memory = memory_of(hearing_run, seconds=60, window=2)
+    memory = memory_of(hearing_run, seconds=40, window=1)
     assert len(memory) > 30
     assert_flat(memory)
 

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from modrwkv_core.backbones.rwkv7.header import official_shapes
 from modrwkv_core.backbones.rwkv7.sizes import RWKV7Sizes, low_rank_dim
 from modrwkv_core.errors import CheckpointError, ComponentError
-from modrwkv_core.interfaces.config import BackboneConfig, ManifestPath
+from modrwkv_core.interfaces.config import BackboneConfig
+from modrwkv_core.interfaces.paths import ManifestPath
 
 __all__ = ["RWKV7Config"]
 

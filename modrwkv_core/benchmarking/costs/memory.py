@@ -73,10 +73,13 @@ def available_memory() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was refused; torch has no class of its own for that on the CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    """Whether an error, or what a component's error comes from, says that memory was refused."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # Torch has no class of its own for that on the CPU.
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
 def _status(name: str) -> int:

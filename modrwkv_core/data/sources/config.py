@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from modrwkv_core.interfaces.config import DataPath, SourceConfig
+from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.paths import DataPath
 
 __all__ = [
     "ChatConfig",

@@ -26,6 +26,7 @@ PARTS = (
     ("bridge", "adapter", None),
     ("recall", "backbone", None),
     ("gauge", "head", None),
+    ("scribe", "transcript_head", None),
     ("letters", "tokenizer", None),
     ("questions", "source", None),
     ("quiz", "task", None),
@@ -86,9 +87,13 @@ class Workshop:
         """Return the folder of an installed distribution."""
         return self.folder / f"modrwkv-{name.replace('_', '-')}"
 
+    def search_path(self) -> list[str]:
+        """Return the folders in which everything that was installed is found."""
+        return list(map(str, [self.site, *sorted(self.folder.glob("modrwkv-*/src"))]))
+
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python where everything that was installed is found."""
-        path = os.pathsep.join(map(str, [self.site, *sorted(self.folder.glob("modrwkv-*/src")), ROOT]))
+        path = os.pathsep.join([*self.search_path(), str(ROOT)])
         environment = os.environ | {"PYTHONPATH": path, "MYPYPATH": path, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, *arguments]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from modrwkv_core.authoring import check
 from modrwkv_core.authoring.check import Finding, Subject, check_plugin, find_subject
@@ -18,9 +21,22 @@ from modrwkv_core.errors import PluginError
 from modrwkv_core.testing import EncoderContract
 
 
-def test_a_plugin_that_keeps_the_contract_passes(workshop: Any) -> None:
-    checked = workshop.modrwkv("plugins", "check", "Modrwkv_Ecg.Patches")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+@pytest.fixture
+def run_check(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Result]]:
+    """Check a distribution of the workshop in this process, which has torch already."""
+    before = set(sys.modules)
+    for folder in workshop.search_path():
+        monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    yield lambda name: CliRunner().invoke(plugins, ["check", name], catch_exceptions=False)
+    for name in set(sys.modules) - before:
+        if str(workshop.folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_a_plugin_that_keeps_the_contract_passes(workshop: Any, run_check: Callable[[str], Result]) -> None:
+    checked = run_check("Modrwkv_Ecg.Patches")
+    assert checked.exit_code == 0, checked.output
     lines = checked.stdout.splitlines()
     assert lines[0] == f"modrwkv-ecg-patches 0.1.0 in {workshop.project('ecg_patches')}"
     assert "pass  modrwkv-ecg-patches:ecg_patches  can be loaded" in lines
@@ -32,9 +48,9 @@ def test_a_plugin_that_keeps_the_contract_passes(workshop: Any) -> None:
     assert lines[-1] == f"{len(lines) - 2} points hold, 0 do not, 0 were not checked"
 
 
-def test_every_broken_point_is_named_with_reason_and_remedy(workshop: Any) -> None:
-    checked = workshop.modrwkv("plugins", "check", "modrwkv-wreck")
-    assert checked.returncode == 1, checked.stdout + checked.stderr
+def test_every_broken_point_is_named_with_reason_and_remedy(run_check: Callable[[str], Result]) -> None:
+    checked = run_check("modrwkv-wreck")
+    assert checked.exit_code == 1, checked.output
     failed = [line for line in checked.stdout.splitlines() if line.startswith("FAIL")]
     assert set(failed) == {
         "FAIL  encoder/wreck  gradients reach every parameter",

@@ -17,6 +17,8 @@ from modrwkv_core.testing.registration import ComponentContract
 ROOT = Path(__file__).resolve().parents[3]
 OTHERS = ("modality", "logger", "command", "preset")
 """What a plugin brings besides components."""
+SORTS = {"transcript_head": "head"}
+"""Scaffolds of a kind that has several, with the kind."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -27,17 +29,19 @@ def test_a_kind_has_bases_and_a_contract_about_them(kind: str) -> None:
     assert (contract.kind, contract.config_base, contract.interface) == (kind, config, implementation)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *OTHERS])
-def test_a_kind_has_a_scaffold_a_contract_and_a_row_in_the_docs(kind: str) -> None:
-    assert kind in SCAFFOLDS
+@pytest.mark.parametrize("scaffold", [*KINDS, *OTHERS, *SORTS])
+def test_a_kind_has_a_scaffold_a_contract_and_a_row_in_the_docs(scaffold: str) -> None:
+    kind = SCAFFOLDS[scaffold].kind or scaffold
+    assert kind == SORTS.get(scaffold, scaffold)
     assert getattr(CONTRACTS[kind], "kind", None) == kind
-    [test] = (TEMPLATES / kind / "tests").glob("*.jinja")
+    [test] = (TEMPLATES / scaffold / "tests").glob("*.jinja")
     assert f"({CONTRACTS[kind].__name__})" in test.read_text()
-    assert f"| `{kind}` |" in (ROOT / "docs/how-to/write-a-plugin.md").read_text()
+    assert f"| `{scaffold}` |" in (ROOT / "docs/how-to/write-a-plugin.md").read_text()
 
 
 def test_nothing_else_is_offered() -> None:
-    assert set(SCAFFOLDS) == set(CONTRACTS) == {*KINDS, *OTHERS}
+    assert set(CONTRACTS) == {*KINDS, *OTHERS}
+    assert set(SCAFFOLDS) == {*CONTRACTS, *SORTS}
     assert {path.name for path in TEMPLATES.iterdir()} == {*SCAFFOLDS, "common"}
 
 

@@ -24,6 +24,8 @@ from modrwkv_core.benchmarking.costs.memory import bounded_memory, is_out_of_mem
 from modrwkv_core.benchmarking.costs.plots import write_plots
 from modrwkv_core.benchmarking.costs.report import WORKS, Cost, CostReport
 from modrwkv_core.benchmarking.interleave import Timing
+from modrwkv_core.errors import PluginError
+from modrwkv_core.interfaces.guard import Origin, guard
 
 NAMES = ("ours", "theirs")
 
@@ -109,6 +111,9 @@ def test_memory_that_is_not_there_is_refused_and_recognized(monkeypatch: pytest.
         assert torch.empty(2**22).numel() == 2**22
     assert is_out_of_memory(refused.value)
     assert is_out_of_memory(MemoryError())
+    with pytest.raises(PluginError) as blamed, guard(Origin("backbone/their", "fake-their"), "forward()"):
+        raise torch.OutOfMemoryError("512 MiB are not free")
+    assert is_out_of_memory(blamed.value)
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
 
 

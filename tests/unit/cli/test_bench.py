@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
-from modrwkv_core.benchmarking import busy, first_answer, linear, processors, startup
+from modrwkv_core.benchmarking import busy, first_answer, linear, processors, startup, training
 from modrwkv_core.benchmarking.random_weights import random_backbone
 from modrwkv_core.benchmarking.sizes import ModelSize
 from modrwkv_core.cli.bench import bench
@@ -213,6 +216,7 @@ def test_a_busy_core_is_measured_under_every_wait_policy(tmp_path: Path, monkeyp
     assert "speed kept, GOMP_SPINCOUNT=7 25%" in output
 
 
+@pytest.mark.slow
 def test_a_process_decodes_with_the_environment_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random_backbone(ModelSize(1, 64, 40), tmp_path / "model.pth")
     monkeypatch.setattr(busy, "TURN", 0.0)
@@ -238,3 +242,38 @@ def test_a_size_of_another_form_is_an_error() -> None:
 def test_launch_parameters_need_a_gpu() -> None:
     result = CliRunner().invoke(bench, ["wkv7-tuning", "--device", "cpu"])
     assert "launch parameters exist on GPUs only" in str(result.exception)
+
+
+MEASURING = {
+    "engine": "engine.bench_engine",
+    "first-answer": "first_answer.bench_first_answer",
+    "server": "server.bench_server",
+    "server-baselines": "server_baselines.bench_server_baselines",
+    "multimodal": "costs.measuring.bench_multimodal",
+}
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_options_are_the_arguments_of_what_measures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where measuring takes too long for a test; an autospec refuses arguments that the function does not take."""
+    module, _, function = f"modrwkv_core.benchmarking.{MEASURING[name]}".rpartition(".")
+    measuring = create_autospec(getattr(import_module(module), function))
+    monkeypatch.setattr(f"{module}.{function}", measuring)
+    assert CliRunner().invoke(bench, [name, "--device", "cpu"], catch_exceptions=False).exit_code == 0
+    assert measuring.call_args.kwargs["device"] == "cpu"
+
+
+def test_defaults_depend_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring = create_autospec(training.bench_train)
+    monkeypatch.setattr(training, "bench_train", measuring)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for options in ([], ["--device", "cpu"], ["--dtype", "float32", "--tokens", "7"]):
+        assert CliRunner().invoke(bench, ["train", *options], catch_exceptions=False).exit_code == 0
+    given = [(call.args[0], call.kwargs) for call in measuring.call_args_list]
+    sizes = [(size.num_layers, size.hidden_size, size.vocab_size) for size, _ in given]
+    assert sizes == [(24, 1024, 65536), (4, 256, 512), (24, 1024, 65536)]
+    assert [(kwargs["device"], kwargs["dtype"], kwargs["batch_size"], kwargs["tokens"]) for _, kwargs in given] == [
+        ("cuda", torch.bfloat16, 8, 4096),
+        ("cpu", torch.float32, 4, 256),
+        ("cuda", torch.float32, 8, 7),
+    ]

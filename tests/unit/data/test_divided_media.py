@@ -153,7 +153,7 @@ def test_errors_of_a_part_name_the_medium(film_encoder: ConversationEncoder, mon
 
 def test_each_part_has_an_entry_in_the_cache(film_encoder: ConversationEncoder, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 2**20, "eye")
-    film_encoder.caches["film"] = cache
+    film_encoder.media.caches["film"] = cache
     film = Media("film", b"12345")
     film_encoder.preprocessors["film"].modality.decode = lambda media: torch.arange(5.0).numpy()  # type: ignore[method-assign]
     record = Record("file:1", (*question(film), Turn("assistant", (Text("yes"),))))

@@ -137,7 +137,7 @@ def test_a_medium_in_the_cache_is_neither_decoded_nor_processed(
 ) -> None:
     made = cache(tmp_path)
     plain = encoder.sample(record([1, 2, 3, 4], Text("one")))
-    encoder.caches = {"sound": made}
+    encoder.media.caches = {"sound": made}
     (first,) = encoder.sample(record([1, 2, 3, 4], Text("one"))).media
     assert isinstance(first.item, CacheableItem)
     assert first.item.features is None
@@ -158,7 +158,7 @@ def test_a_head_gets_the_signal_of_a_medium_in_the_cache(encoder: ConversationEn
     made = cache(tmp_path)
     asked = record([1, 2, 3, 4], Target("mood", "calm"))
     plain = encoder.sample(asked)
-    encoder.caches = {"sound": made}
+    encoder.media.caches = {"sound": made}
     (first,) = encoder.sample(asked).media
     assert isinstance(first.item, CacheableItem)
     made.write(first.item, torch.ones(4, 1))

@@ -79,6 +79,7 @@ def epoch_order(sizes: list[int], repeats: list[float], **key: Any) -> NDArray[n
     return order.records(np.arange(len(order)))
 
 
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=3),
     repeat=st.sampled_from([0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.75]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from modrwkv_core.data.workers import Payload, WorkerDataset, iterate, make_loader
 
 PROGRAM = """
 import multiprocessing, os, sys, time
@@ -26,7 +29,46 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+class _Pid(WorkerDataset):
+    def __getitem__(self, index: int) -> Payload:
+        return self.payload(str(os.getpid()))
+
+
+GARBAGE = """
+import gc
+from modrwkv_core.data.workers import WorkerDataset, iterate, make_loader
+
+class Collecting(WorkerDataset):
+    def __getitem__(self, index):
+        gc.collect()
+        return self.payload(index)
+
+gc.disable()
+left = iterate(make_loader(Collecting(), range(9), 1))
+next(left)
+cycle = [left]
+cycle.append(cycle)
+del left, cycle
+print(*(payload.content() for payload in iterate(make_loader(Collecting(), range(3), 1))))
+"""
+
+
+def test_workers_leave_the_garbage_of_their_parent_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0 1 2\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_workers_end_with_their_iteration() -> None:
+    loader = make_loader(_Pid(), range(9), 1)
+    payloads = iterate(loader)
+    worker = next(payloads).content()
+    assert is_running(worker)
+    del payloads
+    assert not is_running(worker)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_die_with_a_killed_parent_however_they_were_started(tmp_path: Path, method: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")

@@ -4,14 +4,16 @@ import base64
 import io
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib
 import numpy as np
 import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
-from modrwkv_core.drawing import Drawing
-from modrwkv_core.evaluation.curves import draw_losses, draw_metrics
+from modrwkv_core.drawing import STYLE, Drawing
+from modrwkv_core.evaluation.curves import _draw_panels, draw_losses, draw_metrics
 from modrwkv_core.evaluation.plots import draw_forecast, draw_signal
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
@@ -130,3 +132,29 @@ def test_other_numbers_have_a_panel_for_each_word_before_a_slash() -> None:
     assert drawing is not None
     assert drawing.alt == "curves of lr, gradient_norm, norm over the steps of training"
     assert draw_metrics([line(1, "align", loss_lm=1.0)]) is None
+
+
+@matplotlib.rc_context(STYLE)
+@pytest.mark.parametrize("count", [2, 9, 20])
+def test_legends_cover_no_curves_and_parts_keep_their_looks(count: int) -> None:
+    parts = [f"modality_{number}.encoder" for number in range(count)]
+    panels = {
+        "gradient_norm": ["gradient_norm", *(f"gradient_norm/{part}" for part in parts)],
+        "update_norm": [f"update_norm/{part}" for part in parts],
+    }
+    names = [name for panel in panels.values() for name in panel]
+    metrics = [{"step": step, "phase": "align"} | dict.fromkeys(names, 1.0) for step in (1.0, 2.0)]
+    figure = Figure(figsize=(9.6, 1.9))
+    _draw_panels(figure, metrics, panels, 2)
+    figure.draw_without_rendering()
+    looks = []
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(other.bbox) for other in figure.axes)
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0
+        looks.append({curve.get_label(): (curve.get_color(), curve.get_linestyle()) for curve in axes.lines})
+    assert all(looks[0][part] == looks[1][part] for part in parts)
+    assert len(set(looks[1].values())) == min(count, 18)

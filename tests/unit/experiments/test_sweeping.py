@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from modrwkv_core.errors import CheckpointError
-from modrwkv_core.experiments import job
+from modrwkv_core.experiments import job, runner
 from modrwkv_core.experiments.comparison import Comparison
 from modrwkv_core.experiments.config import load_sweep
 from modrwkv_core.experiments.runner import run_sweep
@@ -52,6 +52,7 @@ def sweep(tiny_manifest: Callable[..., Path], tmp_path: Path, monkeypatch: pytes
     tiny_manifest()
     (tmp_path / "program.py").write_text(PROGRAM)
     monkeypatch.setattr(job, "PROGRAM", (sys.executable, "-S", str(tmp_path / "program.py")))
+    monkeypatch.setattr(runner, "_POLL_SECONDS", 0.01)
 
     def run(
         rates: Any = (0.001, 0.002), *, resume: bool = False, devices: tuple[str, ...] = (), **more: Any

@@ -14,12 +14,9 @@ from modrwkv_core.interfaces.config import (
     AdapterConfig,
     AugmentationConfig,
     BackboneConfig,
-    CheckpointReference,
     CompressorConfig,
-    DataPath,
     EncoderConfig,
     FinetuningConfig,
-    ManifestPath,
     MetricConfig,
     Metrics,
     OptimizerConfig,
@@ -30,6 +27,7 @@ from modrwkv_core.interfaces.config import (
     TokenHeadConfig,
     TokenizerConfig,
 )
+from modrwkv_core.interfaces.paths import CheckpointReference, DataPath, ManifestPath
 from modrwkv_core.manifest import LoadedManifest, load_manifest
 from modrwkv_core.plugin import ComponentSpec, Kind, ModalitySpec, PresetSpec
 from modrwkv_core.registry import Registry

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modrwkv_core.errors import DataError
@@ -229,6 +229,7 @@ def test_whatever_arrives_is_a_signal_or_an_error(content: bytes) -> None:
             assert np.isfinite(array).all()
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=60))
 def test_whatever_an_address_is_it_is_an_image_or_an_error(url: str) -> None:
     for text in (url, f"data:{url}", f"data:image/png;base64,{url}"):

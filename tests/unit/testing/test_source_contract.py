@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from modrwkv_core.errors import DataError
-from modrwkv_core.interfaces.config import DataPath, SourceConfig
+from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.paths import DataPath
 from modrwkv_core.interfaces.record import Record, Text, Turn
 from modrwkv_core.interfaces.source import Source
 from modrwkv_core.plugin import ComponentSpec

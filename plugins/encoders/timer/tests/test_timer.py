@@ -254,7 +254,7 @@ def test_a_constant_becomes_zeros(constant: float, points: int) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1.0], "has 1 points, the encoder needs at least 2 for its first patch"),
+        ([1.0], "has 1 points, the encoder needs at least 2"),
         ([[1.0, 2.0], [3.0, 4.0]], "has 2 channels, the encoder reads 1"),
         ([1.0, 2.0, float("nan")], "holds nan at point 2 of channel 0"),
         ([1.0, float("-inf"), 2.0], "holds -inf at point 1 of channel 0"),

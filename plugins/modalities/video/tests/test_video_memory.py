@@ -65,10 +65,12 @@ multimodal.MultimodalModel.prefill = counted
 
 loaded = load_manifest(Path(sys.argv[1]))
 session = Session(loaded, assemble(loaded, pretrained=False).eval(), Path("."))
-session.prefill([(Turn("user", (Media("video", Path(sys.argv[2])), Text("What happens?"))),)])
-print(tokens, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+for film in sys.argv[2:]:
+    tokens = 0
+    session.prefill([(Turn("user", (Media("video", Path(film)), Text("What happens?"))),)])
+    print(tokens, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-"""Reads a film and prints its number of tokens and the most memory that the process had, in KiB."""
+"""Reads films and prints of each its number of tokens and the most memory that the process had so far, in KiB."""
 
 
 def write_film(path: Path, seconds: int) -> Path:
@@ -94,27 +96,19 @@ def write_film(path: Path, seconds: int) -> Path:
     return path
 
 
-def read(folder: Path, seconds: int) -> tuple[int, int]:
-    """Return the tokens of a film, and the memory in KiB of a process that reads it."""
-    manifest = folder / "manifest.yaml"
-    manifest.write_text(yaml.safe_dump(MANIFEST))
-    film = write_film(folder / f"{seconds}.mp4", seconds)
-    ran = subprocess.run(
-        [sys.executable, "-c", READER, str(manifest), str(film)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    tokens, memory = ran.stdout.split()
-    return int(tokens), int(memory)
-
-
 @pytest.mark.parametrize(
     ("short", "long"),
     [(100, 420), pytest.param(300, 7200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
     ids=["minutes", "two_hours"],
 )
 def test_memory_does_not_grow_with_the_film(tmp_path: Path, short: int, long: int) -> None:
-    few, memory_of_short = read(tmp_path, short)
-    many, memory_of_long = read(tmp_path, long)
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(yaml.safe_dump(MANIFEST))
+    films = [str(write_film(tmp_path / f"{seconds}.mp4", seconds)) for seconds in (short, long)]
+    command = [sys.executable, "-c", READER, str(manifest), *films]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (few, memory_of_short), (many, memory_of_long) = (map(int, line.split()) for line in ran.stdout.splitlines())
     print(f"{short} s: {few} tokens, {memory_of_short} KiB; {long} s: {many} tokens, {memory_of_long} KiB")  # noqa: T201
     assert many > 0.95 * few * long / short, "the whole film is read"
     # Of the pictures alone, each second has 196 KiB.

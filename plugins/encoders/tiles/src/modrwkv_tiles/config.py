@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, model_validator
 
-from modrwkv_core.interfaces.config import EncoderConfig
 from modrwkv_core.interfaces.grids import Grid, GridLength, joined_length
-from modrwkv_core.interfaces.sections import ComponentSection
+from modrwkv_core.interfaces.images_config import ImagesEncoderConfig
 
 __all__ = ["TilesConfig", "picture_count"]
 
 
-class TilesConfig(EncoderConfig):
+class TilesConfig(ImagesEncoderConfig):
     """A picture on a grid of square tiles, each read by an image encoder, after a thumbnail of the whole.
 
     The grid is the one of at most ``max_tiles`` on which the picture, in its own aspect ratio, keeps most of its pixels
@@ -27,9 +26,6 @@ class TilesConfig(EncoderConfig):
     """
 
     type: Literal["tiles"] = "tiles"
-
-    encoder: Annotated[SerializeAsAny[EncoderConfig], ComponentSection("encoder", modality="image")]
-    """Reads the tiles and the thumbnail: any image encoder."""
 
     max_tiles: int = Field(default=4, ge=1, le=1024)
     """Most tiles of a picture, the thumbnail not counted."""
@@ -46,15 +42,6 @@ class TilesConfig(EncoderConfig):
             self.__dict__["tile_size"] = size  # frozen except for this validator
         return self
 
-    def resolved(self) -> Self:
-        """Return a copy whose image encoder needs no outside files."""
-        return self.model_copy(update={"encoder": self.encoder.resolved()})
-
-    @property
-    def out_dim(self) -> int:
-        """Width of a feature."""
-        return self.encoder.out_dim
-
     @property
     def typical_length(self) -> int | None:
         """Number of features of a picture with all tiles; None if the image encoder does not say it."""
@@ -62,10 +49,6 @@ class TilesConfig(EncoderConfig):
         rows = math.isqrt(self.max_tiles)
         grid = Grid(rows, self.max_tiles // rows)
         return None if usual is None else self.features_length(grid, self.encoder.out_length(usual))
-
-    def out_length(self, length: int) -> int:
-        """Number of features: the length of an item is that already."""
-        return length
 
     def features_length(self, tiles: Grid, features: int) -> int:
         """Number of features of a picture on a grid of ``tiles``.

@@ -6,7 +6,6 @@ N = pictures, T = tiles of a picture and its thumbnail, P = features of a tile, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from modrwkv_core.interfaces.component import Encoder
 from modrwkv_core.interfaces.grids import Grid
+from modrwkv_core.interfaces.images_encoder import ImagesEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_tiles.config import TilesConfig, picture_count
 from modrwkv_tiles.processor import PREFIX, SHAPE
@@ -22,7 +22,7 @@ from modrwkv_tiles.processor import PREFIX, SHAPE
 __all__ = ["TilesEncoder"]
 
 
-class TilesEncoder(Encoder[TilesConfig]):
+class TilesEncoder(ImagesEncoder[TilesConfig]):
     """Reads the thumbnail and each tile with an image encoder, and puts a learned separator after each.
 
     Args:
@@ -31,19 +31,10 @@ class TilesEncoder(Encoder[TilesConfig]):
     """
 
     def __init__(self, config: TilesConfig, encoder: Encoder[Any]) -> None:
-        super().__init__(config)
-        self.encoder = encoder
+        super().__init__(config, encoder)
         self.after_thumbnail = nn.Parameter(torch.randn(config.out_dim) * config.out_dim**-0.5)
         self.after_tile = nn.Parameter(torch.randn(config.out_dim) * config.out_dim**-0.5)
         self.after_row = nn.Parameter(torch.randn(config.out_dim) * config.out_dim**-0.5)
-
-    def load_pretrained(self) -> None:
-        """Load the pretrained weights of the image encoder."""
-        self.encoder.load_pretrained()
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the files of the image encoder."""
-        return self.encoder.pretrained_files()
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode pictures: ``values [N, longest T * (P + 1), D]``, thumbnail first, then the tiles row by row."""

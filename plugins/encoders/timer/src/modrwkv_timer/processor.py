@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.checked_series import checked_series
 from modrwkv_core.interfaces.component import Processor
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import MediaItem
@@ -27,29 +27,10 @@ class TimerProcessor(Processor[TimerConfig, TimeSeries]):
         Raises:
             DataError: Fewer points than a patch, another number of channels, NaN or infinite values.
         """
-        values = signal.values.astype(np.float64)
+        values = checked_series(signal, self.config.channels, self.config.patch, "encoder/timer")
         points, channels = values.shape
-        if channels != self.config.channels:
-            raise DataError(
-                f"the series has {channels} channels, the encoder reads {self.config.channels}",
-                component="encoder/timer",
-                hint=f"give columns that the model was trained on, or train with `channels: {channels}`",
-            )
-        if points < self.config.patch:
-            raise DataError(
-                f"the series has {points} points, the encoder needs at least {self.config.patch} for its first patch",
-                component="encoder/timer",
-                hint="give a longer window",
-            )
-        if not np.isfinite(values).all():
-            point, channel = np.argwhere(~np.isfinite(values))[0]
-            raise DataError(
-                f"the series holds {values[point, channel]} at point {point} of channel {channel}",
-                component="encoder/timer",
-                hint="fill or cut out missing measurements first",
-            )
         if self.config.normalize:
-            values = _normalized(values)
+            values = _normalized(values.astype(np.float64))
         newest = values[points % self.config.patch :].astype(np.float32)
         patches = np.ascontiguousarray(newest.T).reshape(channels, -1, self.config.patch)
         return MediaItem({"patches": torch.from_numpy(patches)}, points)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.checked_series import checked_series
 from modrwkv_core.interfaces.component import Processor
+from modrwkv_core.interfaces.frames import standardized
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.interfaces.values import MediaItem
 from modrwkv_wavenet.config import WaveNetConfig
 
 __all__ = ["WaveNetProcessor"]
-
-RESOLUTION = 1e-6
-"""Variation below this share of a channel's largest value is rounding of float32, not signal."""
 
 
 class WaveNetProcessor(Processor[WaveNetConfig, TimeSeries]):
@@ -26,29 +24,6 @@ class WaveNetProcessor(Processor[WaveNetConfig, TimeSeries]):
         Raises:
             DataError: Too few points, another number of channels, NaN or infinite values.
         """
-        values = signal.values.astype(np.float64)
-        points, channels = values.shape
-        if channels != self.config.channels:
-            raise DataError(
-                f"the series has {channels} channels, the encoder reads {self.config.channels}",
-                component="encoder/wavenet",
-                hint=f"give columns that the model was trained on, or train with `channels: {channels}`",
-            )
-        if points < self.config.min_length:
-            raise DataError(
-                f"the series has {points} points, the encoder needs at least {self.config.min_length}",
-                component="encoder/wavenet",
-                hint="give a longer window (`min_length` sets the bound)",
-            )
-        if not np.isfinite(values).all():
-            point, channel = np.argwhere(~np.isfinite(values))[0]
-            raise DataError(
-                f"the series holds {values[point, channel]} at point {point} of channel {channel}",
-                component="encoder/wavenet",
-                hint="fill or cut out missing measurements first",
-            )
-        if self.config.normalize:
-            deviation = values.std(axis=0)
-            resolvable = deviation > RESOLUTION * np.abs(values).max(axis=0)
-            values = np.where(resolvable, values - values.mean(axis=0), 0.0) / np.where(resolvable, deviation, 1.0)
-        return MediaItem({"values": torch.from_numpy(values.astype(np.float32))}, points)
+        values = checked_series(signal, self.config.channels, self.config.min_length, "encoder/wavenet")
+        values = standardized(values, axis=0) if self.config.normalize else values.astype(np.float32)
+        return MediaItem({"values": torch.from_numpy(values)}, len(values))

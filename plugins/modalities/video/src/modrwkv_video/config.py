@@ -9,12 +9,13 @@ from pydantic import Field, SerializeAsAny, model_validator
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.config import EncoderConfig
 from modrwkv_core.interfaces.grids import Grid, grids_of
+from modrwkv_core.interfaces.images_config import ImagesEncoderConfig
 from modrwkv_core.interfaces.sections import ComponentSection
 
 __all__ = ["VideoFramesConfig"]
 
 
-class VideoFramesConfig(EncoderConfig):
+class VideoFramesConfig(ImagesEncoderConfig):
     """Frames of a video, each read by an image encoder, averaged patch by patch over windows of frames.
 
     ``frames: n`` takes what is shown in the middle of n equal stretches of the video, or all frames if it has fewer;
@@ -72,10 +73,6 @@ class VideoFramesConfig(EncoderConfig):
             )
         return self
 
-    def resolved(self) -> Self:
-        """Return a copy whose image encoder needs no outside files."""
-        return self.model_copy(update={"encoder": self.encoder.resolved()})
-
     @property
     def patches(self) -> int:
         """Features of one frame, with their grid if they have one."""
@@ -91,18 +88,9 @@ class VideoFramesConfig(EncoderConfig):
         return grids[0]
 
     @property
-    def out_dim(self) -> int:
-        """Width of a feature."""
-        return self.encoder.out_dim
-
-    @property
     def typical_length(self) -> int:
         """Number of features of a window, which have no grid if some may be left out."""
         return self.patches if self.static_threshold is None else int(self.patches)
-
-    def out_length(self, length: int) -> int:
-        """Number of features: the length of an item is that already."""
-        return length
 
     @property
     def other_modalities(self) -> tuple[str, ...]:

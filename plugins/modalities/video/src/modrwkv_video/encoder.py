@@ -6,14 +6,13 @@ N = videos or windows of videos, F = frames of one, P = features of a frame, M =
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from modrwkv_core.interfaces.component import Encoder
+from modrwkv_core.interfaces.images_encoder import ImagesEncoder
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_video.config import VideoFramesConfig
 from modrwkv_video.processor import CHANGED
@@ -24,7 +23,7 @@ BATCH: Final = 32
 """Frames that the image encoder reads at once, so that its memory does not grow with the videos of a batch."""
 
 
-class VideoFramesEncoder(Encoder[VideoFramesConfig]):
+class VideoFramesEncoder(ImagesEncoder[VideoFramesConfig]):
     """Reads each frame with an image encoder and averages the features of each patch over windows of frames.
 
     Source: the spatial features of Maaz et al., Video-ChatGPT, arXiv 2306.05424, here in windows.
@@ -33,18 +32,6 @@ class VideoFramesEncoder(Encoder[VideoFramesConfig]):
         config: The configuration.
         encoder: The image encoder.
     """
-
-    def __init__(self, config: VideoFramesConfig, encoder: Encoder[Any]) -> None:
-        super().__init__(config)
-        self.encoder = encoder
-
-    def load_pretrained(self) -> None:
-        """Load the pretrained weights of the image encoder."""
-        self.encoder.load_pretrained()
-
-    def pretrained_files(self) -> tuple[Path, ...]:
-        """Return the files of the image encoder."""
-        return self.encoder.pretrained_files()
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode videos: ``values [N, longest M * P, D]``, window after window, without the patches left out."""

@@ -8,7 +8,8 @@ from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from modrwkv_core.interfaces.config import DataPath, SourceConfig
+from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.paths import DataPath
 
 __all__ = [
     "GRID_QUESTIONS",

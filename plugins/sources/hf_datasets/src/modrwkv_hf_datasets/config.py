@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from modrwkv_core.interfaces.config import DataPath, SourceConfig
+from modrwkv_core.interfaces.config import SourceConfig
+from modrwkv_core.interfaces.paths import DataPath
 
 __all__ = ["HfDatasetConfig"]
 

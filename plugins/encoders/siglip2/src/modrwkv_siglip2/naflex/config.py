@@ -8,13 +8,14 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from modrwkv_core.interfaces.grids import GridLength
-from modrwkv_core.interfaces.pretrained_config import PretrainedEncoderConfig, from_checkpoint
+from modrwkv_core.interfaces.pretrained_config import from_checkpoint
+from modrwkv_core.interfaces.vision_tower_config import VisionTowerConfig
 from modrwkv_siglip2.pretrained import FIXED_CHECKPOINTS, NAFLEX_CHECKPOINTS, NAFLEX_FILES
 
 __all__ = ["Siglip2NaflexConfig"]
 
 
-class Siglip2NaflexConfig(PretrainedEncoderConfig):
+class Siglip2NaflexConfig(VisionTowerConfig):
     """One feature for each patch of an image in its own aspect ratio: the last layer of a SigLIP 2 NaFlex tower.
 
     Give ``checkpoint`` for pretrained weights, or ``init: scratch``. Sizes that are not given are read from the
@@ -35,46 +36,20 @@ class Siglip2NaflexConfig(PretrainedEncoderConfig):
     """Largest number of patches of an image. Images are made as large as it allows, small ones too; more patches
     show more detail. The pretrained towers were trained with 128 to 1024."""
 
-    patch_size: int = from_checkpoint(gt=0)
-    """Height and width of a patch in pixels."""
-
     positions: int = from_checkpoint(gt=0)
     """Number of learned positions, those of a square of patches; they are resized to each image's grid."""
-
-    hidden_size: int = from_checkpoint(gt=0)
-    """Dimension of the features and of all layers."""
-
-    num_layers: int = from_checkpoint(gt=0)
-    """Transformer layers."""
-
-    num_heads: int = from_checkpoint(gt=0)
-    """Attention heads; they divide the hidden size."""
-
-    intermediate_size: int = from_checkpoint(gt=0)
-    """Dimension of the hidden layer of each MLP."""
 
     resample: Literal["bilinear", "bicubic"] = from_checkpoint()
     """How images are resized; SigLIP 2 was trained with bilinear."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"{self.num_heads} heads do not divide the hidden_size {self.hidden_size}")
+    def _check_positions(self) -> Self:
         if isqrt(self.positions) ** 2 != self.positions:
             raise ValueError(f"{self.positions} positions are not those of a square of patches")
         return self
-
-    @property
-    def out_dim(self) -> int:
-        """Dimension of a feature."""
-        return self.hidden_size
 
     @property
     def typical_length(self) -> int:
         """Largest number of patches, which square images reach and others come close to, in as square a grid."""
         rows = next(rows for rows in range(isqrt(self.max_patches), 0, -1) if self.max_patches % rows == 0)
         return GridLength((rows, self.max_patches // rows))
-
-    def out_length(self, length: int) -> int:
-        """Number of features of an image of ``length`` patches: one for each."""
-        return length
