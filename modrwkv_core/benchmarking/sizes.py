@@ -39,7 +39,8 @@ class ModelSize:
         layers, _, hidden = text.partition("x")
         if not (layers.isdecimal() and hidden.isdecimal() and int(layers) and int(hidden)) or int(hidden) % HEAD_SIZE:
             raise ModRWKVError(
-                f"the size {text!r} is not LAYERSxHIDDEN_SIZE", hint="for example 12x768; heads have 64 channels"
+                f"the size {text!r} is not LAYERSxHIDDEN_SIZE with a multiple of {HEAD_SIZE} behind the x",
+                hint=f"for example 12x768: heads have {HEAD_SIZE} channels",
             )
         return cls(int(layers), int(hidden), vocab_size)
 

@@ -106,7 +106,13 @@ def _multimodal_train(
     DTYPE,
     DEVICE,
     THREADS,
-    click.option("--seconds", default=60.0, show_default=True, help="How long to measure, all cells together."),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="How long to measure, all cells together.",
+    ),
 )
 def _multimodal(
     *,

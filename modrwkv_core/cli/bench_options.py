@@ -107,7 +107,13 @@ def shape_options(batch_size: tuple[int, int], tokens: tuple[int, int]) -> Decor
 
 POSITIVE = click.IntRange(min=1)
 JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the result to this file.")
-SECONDS = click.option("--seconds", default=30.0, show_default=True, help="How long to measure, all cases together.")
+SECONDS = click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="How long to measure, all cases together.",
+)
 DEVICE = click.option(
     "--device",
     callback=_choose_device,

@@ -68,6 +68,9 @@ class Session:
         self._weights = weights
         if len(model.token_heads()) == 1:
             self.token_head(None)  # so that weights that cannot be stored are refused now
+        elif weights != "auto":
+            with guard(model.backbone.origin, "decoder()"):
+                model.backbone.decoder(weights)  # for the same reason; each head packs the weights when it is asked
         self.conversations = conversation_encoder(model, max_tokens=None)
         self.ends = model.template.ends(model.tokenizer)
         special = model.tokenizer.special

@@ -20,6 +20,7 @@ import numpy as np
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from modrwkv_core.errors import ModRWKVError
 from modrwkv_core.inference.generation import Finished
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.snapshot import Snapshot
@@ -87,18 +88,19 @@ def realtime_router(context: Context) -> APIRouter:
     router = APIRouter()
 
     @router.websocket("/v1/realtime")
-    async def listen(socket: WebSocket, model: str = "") -> None:
-        """Transcribe what is heard."""
+    async def listen(socket: WebSocket, model: str = "", head: str | None = None) -> None:
+        """Transcribe what is heard, by the head of this name, or as a file is transcribed without one."""
         await socket.accept("realtime" if "realtime" in socket.scope["subprotocols"] else None)
         try:
             chosen = context.models[model]
             if "audio" not in chosen.engine.session.model.preprocessors:
                 raise APIError(400, "the model takes no audio", code="modality_not_supported")
-        except APIError as error:
-            await socket.send_json({"type": "error", **error.body()})
-            await socket.close(1008, "no such model")
+            name = chosen.engine.session.head_names.transcription("audio", head)
+        except (APIError, ModRWKVError) as error:
+            await socket.send_json({"type": "error", **as_api_error(error).body()})
+            await socket.close(1008, "no such model or head")
             return
-        await _Conversation(socket, chosen, context.settings).run()
+        await _Conversation(socket, chosen, name, context.settings).run()
 
     return router
 
@@ -109,6 +111,7 @@ class _Conversation:
 
     socket: WebSocket
     model: Model
+    head: str
     settings: ServeSettings
     prompt: str = ""
     past: Snapshot | None = None
@@ -232,9 +235,8 @@ class _Conversation:
         place = {"item_id": item, "content_index": 0}
         kind = "conversation.item.input_audio_transcription"
         session, seconds = self.model.engine.session, self.settings.limits.request_seconds
-        head = session.head_names.transcription("audio", None)
-        if head in session.model.transcript_heads():
-            found = await head_transcript(self.model, Media("audio", window), head, seconds)
+        if self.head in session.model.transcript_heads():
+            found = await head_transcript(self.model, Media("audio", window), self.head, seconds)
             if found.text:
                 await self._send(f"{kind}.delta", **place, delta=found.text)
             usage = _usage(found.prompt_tokens, found.tokens)
@@ -243,7 +245,7 @@ class _Conversation:
         request = Request(
             (Turn("user", (Media("audio", window), Text(self.prompt))),),
             max_tokens=self.settings.limits.tokens,
-            head=head,
+            head=self.head,
             deadline_s=seconds,
             state=self.past,
             keep_state=True,

@@ -112,7 +112,12 @@ def test_a_transcript_head_hears_recordings_where_the_model_has_one(make_session
         assert "name one of: ctc, lm" in refused.text
         pcm = (np.sin(np.arange(16_000) / 5) * 20_000).astype("<i2").tobytes()
         done = "conversation.item.input_audio_transcription.completed"
-        events = asyncio.run(hear(server.url, [pcm, {"type": "input_audio_buffer.commit"}], done, 1))
+        sent = [pcm, {"type": "input_audio_buffer.commit"}]
+        events = asyncio.run(hear(server.url, sent, done, 1))
+        other = asyncio.run(hear(server.url, sent, done, 1, head="lm"))
+        [refusal] = asyncio.run(hear(server.url, [], "error", 1, head="forecast"))
+    assert other[-1]["transcript"] != events[-1]["transcript"]
+    assert "name one of: ctc, lm" in refusal["error"]["message"]
     waveform = Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / 2**15, 16_000)
     assert events[-1]["transcript"] == session.transcribe(Media("audio", waveform))
 
@@ -126,9 +131,10 @@ def test_what_is_no_recording_is_refused(server: Any, content: bytes) -> None:
     assert response.json()["error"]["code"] == "invalid_input"
 
 
-async def hear(url: str, messages: list[Any], until: str, count: int) -> list[dict[str, Any]]:
+async def hear(url: str, messages: list[Any], until: str, count: int, head: str = "") -> list[dict[str, Any]]:
     events = []
-    async with websockets.connect(url.replace("http", "ws") + "/v1/realtime?model=tiny") as socket:
+    address = url.replace("http", "ws") + "/v1/realtime?model=tiny" + (f"&head={head}" if head else "")
+    async with websockets.connect(address) as socket:
         for message in messages:
             await socket.send(message if isinstance(message, bytes) else json.dumps(message))
         while sum(event["type"] == until for event in events) < count:

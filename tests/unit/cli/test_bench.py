@@ -239,6 +239,13 @@ def test_a_size_of_another_form_is_an_error() -> None:
     assert "the size 'large' is not LAYERSxHIDDEN_SIZE" in str(result.exception)
 
 
+@pytest.mark.parametrize("name", ["wkv7", "multimodal"])
+def test_no_time_to_measure_is_an_error(name: str) -> None:
+    result = CliRunner().invoke(bench, [name, "--seconds", "-1"])
+    assert result.exit_code == 2
+    assert "--seconds" in result.output
+
+
 def test_launch_parameters_need_a_gpu() -> None:
     result = CliRunner().invoke(bench, ["wkv7-tuning", "--device", "cpu"])
     assert "launch parameters exist on GPUs only" in str(result.exception)

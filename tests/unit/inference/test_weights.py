@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from modrwkv_core.errors import ComponentError
 from modrwkv_core.inference.engine import Engine
 from modrwkv_core.inference.request import Request
 from modrwkv_core.inference.session import Session
@@ -93,3 +94,14 @@ def test_states_belong_to_the_type_that_made_them(sessions: tuple[Session, Sessi
         generation.result(60)
     with Engine(sessions[1]) as engine, pytest.raises(Exception, match="belongs to the model"):
         engine.submit(Request(QUESTIONS[0], state=generation.snapshot()))
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2])
+def test_weights_that_cannot_be_stored_are_refused_before_a_question(
+    tiny_manifest: Callable[..., Path], tmp_path: Path, tokens: int
+) -> None:
+    heads = {"ctc": {"type": "ctc", "modality": "series"}, **{f"lm{index}": {"type": "lm"} for index in range(tokens)}}
+    loaded = load_manifest(tiny_manifest(heads=heads))
+    model = assemble(loaded, pretrained=False).eval()
+    with pytest.raises(ComponentError, match="cannot be stored as 'int4'"):
+        Session(loaded, model, tmp_path, weights="int4")
