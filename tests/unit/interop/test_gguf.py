@@ -51,6 +51,8 @@ class LlamaCpp:
         params.warmup = False
         params.verbosity = -1
         self.server = xllamacpp.Server(params)
+        # A server that goes before its loop has begun waits for that loop forever.
+        self.post("completion", {"prompt": [1], "n_predict": 1})
 
     def greedy(self, ids: list[int]) -> tuple[list[int], list[dict[str, Any]]]:
         """Continue ``ids``: the tokens, and for each its id and the log-probabilities of the likeliest."""
