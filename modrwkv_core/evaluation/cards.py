@@ -27,6 +27,9 @@ from modrwkv_core.storage.files import write_text
 __all__ = ["Evaluation", "evaluation_cards", "read_evaluations", "write_evaluations"]
 
 _FILE: Final = "evaluation.json"
+_DRAWN_MEDIA: Final = 16
+"""Of a conversation; the others are named only, because a stream may hold thousands."""
+
 _DIRECTIONS: Final = {True: ", higher is better", False: ", lower is better", None: ""}
 
 
@@ -148,7 +151,7 @@ def _chart(score: Score) -> Chart:
 def _card(example: Example, decode: Callable[[Media], Any]) -> Card:
     before = example.record.turns[:-1]
     key, forecast = example.record.key, _forecast(example, decode)
-    asked = [piece for turn in before for piece in _pieces(turn, decode)]
+    asked = list(_pieces(before, decode))
     if forecast is not None:
         return Card(key, [piece for piece in asked if piece.text], "", "", None, forecast)
     answer, truth = _written(example.prediction), _written(example.truth)
@@ -181,13 +184,16 @@ def _forecast(example: Example, decode: Callable[[Media], Any]) -> Drawing | Non
     return draw_forecast(series[-1].values, truth, prediction)
 
 
-def _pieces(turn: Turn, decode: Callable[[Media], Any]) -> Iterator[Piece]:
-    for part in turn.parts:
-        match part:
-            case Text():
-                yield Piece(turn.role, part.text)
-            case Media():
-                drawing = draw_signal(decode(part))
-                yield Piece(turn.role, "" if drawing else f"[{part.modality}]", drawing)
-            case Target():
-                yield Piece(turn.role, str(part.value))
+def _pieces(turns: Sequence[Turn], decode: Callable[[Media], Any]) -> Iterator[Piece]:
+    drawn = 0
+    for turn in turns:
+        for part in turn.parts:
+            match part:
+                case Text():
+                    yield Piece(turn.role, part.text)
+                case Media():
+                    drawing = draw_signal(decode(part)) if drawn < _DRAWN_MEDIA else None
+                    drawn += 1
+                    yield Piece(turn.role, "" if drawing else f"[{part.modality}]", drawing)
+                case Target():
+                    yield Piece(turn.role, str(part.value))

@@ -190,6 +190,21 @@ def test_a_modality_without_a_drawing_is_named(tmp_path: Path) -> None:
     assert page.images == []
 
 
+def test_of_thousands_of_media_the_first_are_drawn(tmp_path: Path) -> None:
+    decoded: list[Media] = []
+
+    def decode(media: Media) -> Any:
+        decoded.append(media)
+        return media.media
+
+    stream = [part for _ in range(3000) for part in (Text("then"), Media("image", PICTURE))]
+    example = asked([user(*stream, Text("What was it?"))], "red", "red")
+    page = report(tmp_path, [accuracy(example)], decode=decode)
+    assert len(page.images) == len(decoded) == 16
+    assert page.words.count("[image]") == 3000 - 16
+    assert "What was it?" in page.words
+
+
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])
 def test_hostile_text_stays_text(tmp_path: Path, hostile: str) -> None:
     example = asked([user(Media(hostile, object()), Text(hostile))], hostile, hostile + "!")
