@@ -97,7 +97,7 @@ def _multimodal_train(
     _numbers_option("--batches", "1,8,64", "Prompts at once."),
     click.option(
         "--limit",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=0),
         default=5.0,
         show_default=True,
         help="Seconds of a call above which larger cells are marked as too slow instead of tried.",
@@ -108,7 +108,7 @@ def _multimodal_train(
     THREADS,
     click.option(
         "--seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=0),
         default=60.0,
         show_default=True,
         help="How long to measure, all cells together.",

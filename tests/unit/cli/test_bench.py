@@ -240,7 +240,7 @@ def test_a_size_of_another_form_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", ["wkv7", "multimodal"])
-def test_no_time_to_measure_is_an_error(name: str) -> None:
+def test_less_than_no_time_is_an_error(name: str) -> None:
     result = CliRunner().invoke(bench, [name, "--seconds", "-1"])
     assert result.exit_code == 2
     assert "--seconds" in result.output
