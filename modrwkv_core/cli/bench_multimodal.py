@@ -18,6 +18,7 @@ from modrwkv_core.cli.bench_options import (
     benchmark,
     by_device,
     on_device,
+    seconds_option,
     size_option,
 )
 
@@ -106,13 +107,7 @@ def _multimodal_train(
     DTYPE,
     DEVICE,
     THREADS,
-    click.option(
-        "--seconds",
-        type=click.FloatRange(min=0),
-        default=60.0,
-        show_default=True,
-        help="How long to measure, all cells together.",
-    ),
+    seconds_option(60.0, "cells"),
 )
 def _multimodal(
     *,

@@ -105,15 +105,15 @@ def shape_options(batch_size: tuple[int, int], tokens: tuple[int, int]) -> Decor
     return add
 
 
+def seconds_option(default: float, measured: str) -> Decorator:
+    """Return the option of the time in which ``measured`` are measured."""
+    help_text = f"How long to measure, all {measured} together; 0 makes each call as few times as it can."
+    return click.option("--seconds", type=click.FloatRange(min=0), default=default, show_default=True, help=help_text)
+
+
 POSITIVE = click.IntRange(min=1)
+SECONDS = seconds_option(30.0, "cases")
 JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the result to this file.")
-SECONDS = click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="How long to measure, all cases together; 0 makes each call as few times as it can.",
-)
 DEVICE = click.option(
     "--device",
     callback=_choose_device,
