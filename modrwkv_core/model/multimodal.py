@@ -1,15 +1,15 @@
 """The assembled model: embedders of all modalities, the backbone, the heads.
 
-T = tokens of all packed conversations, D = hidden size of the backbone.
+T = tokens of all packed conversations, S = conversations, D = hidden size of the backbone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from modrwkv_kernels import CuSeqlens
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -122,7 +122,8 @@ class MultimodalModel(nn.Module):
     def prefill(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Prefill a packed batch; return the last hidden vector ``[B, D]`` and the state of each conversation.
 
-        A long batch is read conversation by conversation in chunks, so that memory does not grow with its length.
+        Of a long batch, conversations that fit together into a chunk are read together, and longer ones chunk by chunk,
+        so that memory does not grow with its length.
 
         Args:
             batch: B conversations, or the next segments of them.
@@ -137,35 +138,48 @@ class MultimodalModel(nn.Module):
         last: list[Tensor] = []
         states: list[State] = []
         assert batch.cu_seqlens.host is not None, "batches are made on the host"
-        for row, (begin, end) in enumerate(pairwise(batch.cu_seqlens.host.tolist())):
-            after = None if state is None else state.select([row])
+        offsets = batch.cu_seqlens.host.tolist()
+        for group in _groups(batch.cu_seqlens.lengths):
+            begin, end = offsets[group.start], offsets[group.stop]
+            packing = None
+            if len(group) > 1:
+                packing = CuSeqlens.of([offset - begin for offset in offsets[group.start : group.stop + 1]])
+            after = None if state is None else state.select(group)
             for start in range(begin, end, PREFILL_CHUNK):
                 stop = min(start + PREFILL_CHUNK, end)
                 chosen_N = (index_N >= start) & (index_N < stop)
                 rows = None if rows_ND is None else rows_ND[chosen_N]
-                hidden_1D, after = self.prefill_chunk(batch.ids[:, start:stop], index_N[chosen_N] - start, rows, after)
+                index = index_N[chosen_N] - start
+                hidden_SD, after = self.prefill_chunk(batch.ids[:, start:stop], index, rows, after, packing)
             assert after is not None, "no conversation is empty"
-            last.append(hidden_1D)
+            last.append(hidden_SD)
             states.append(after)
         return torch.cat(last), type(states[0]).stack(states)
 
     def prefill_chunk(
-        self, ids_1T: Tensor, index_N: Tensor, rows_ND: Tensor | None, state: State | None
+        self,
+        ids_1T: Tensor,
+        index_N: Tensor,
+        rows_ND: Tensor | None,
+        state: State | None,
+        cu_seqlens: CuSeqlens | None = None,
     ) -> tuple[Tensor, State]:
-        """Prefill a part of one conversation.
+        """Prefill a part of one conversation, or several conversations.
 
         Args:
-            ids_1T: Its ids ``[1, T]``.
+            ids_1T: Their ids ``[1, T]``.
             index_N: Positions among them at which features of media stand, ``[N]``.
             rows_ND: These features, ``[N, hidden_size]``; None if there are none.
             state: What was read before; None begins anew.
+            cu_seqlens: Where each conversation lies; None if there is one.
 
         Returns:
-            The last hidden vector ``[1, D]``, and the state after it.
+            The last hidden vector of each ``[S, D]``, and the state after it.
         """
         x = write_rows(self._embed_ids(ids_1T), index_N, rows_ND)
+        packing = None if cu_seqlens is None else cu_seqlens.to(self.device)
         with guard(self.backbone.origin, "prefill()"):
-            return self.backbone.prefill(x, state=state)
+            return self.backbone.prefill(x, state=state, cu_seqlens=packing)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean loss of each head that ``batch`` supervises, by the head's name."""
@@ -225,3 +239,14 @@ def _as_weights(hidden: Tensor, head: nn.Module) -> Tensor:
     """Return hidden vectors in the type of a head's weights: a backbone that answers may be in bfloat16."""
     weight = next(head.parameters(), None)
     return hidden if weight is None else hidden.to(weight.dtype)
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[range]:
+    """Yield neighboring conversations that fit into a chunk together; one that fits into none stands alone."""
+    first, tokens = 0, 0
+    for index, length in enumerate(lengths):
+        if index > first and tokens + length > PREFILL_CHUNK:
+            yield range(first, index)
+            first, tokens = index, 0
+        tokens += length
+    yield range(first, len(lengths))

@@ -43,6 +43,35 @@ def test_chunks_give_what_one_go_gives(
         )
 
 
+def test_conversations_that_fit_into_a_chunk_are_read_together(
+    tiny_manifest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = assemble(load_manifest(tiny_manifest()), pretrained=False).eval()
+    series = Media("series", np.sin(np.arange(32.0)))
+    turns = [Turn("user", (Text("Hi"),)), Turn("user", (series, Text("And?"))), Turn("user", (Text("Well" * 40),))]
+    samples = [conversation_encoder(model, max_tokens=None).prompt([turn]) for turn in turns * 3]
+    lengths = [len(sample.ids) for sample in samples]
+    chunk = lengths[0] + lengths[1]
+    assert lengths[2] > chunk
+    read: list[int] = []
+    prefill = model.backbone.prefill
+    batch = pack(samples)
+    with torch.inference_mode():
+        hidden, state = model.prefill(batch)
+        monkeypatch.setattr(multimodal, "PREFILL_CHUNK", chunk)
+        monkeypatch.setattr(
+            model.backbone, "prefill", lambda x, **given: read.append(x.shape[1]) or prefill(x, **given)
+        )
+        for before in (None, state):
+            read.clear()
+            grouped, after = model.prefill(batch, before)
+            assert read == [chunk, *[chunk] * (lengths[2] // chunk), lengths[2] % chunk] * 3
+            expected = hidden if before is None else model.forward(batch, state)[0][0, batch.cu_seqlens.last]
+            torch.testing.assert_close(grouped, expected, atol=1e-5, rtol=1e-4)
+            assert after.batch_size == len(samples)
+
+
 @pytest.mark.parametrize("tokens", [1, 9, 30, 1000])
 def test_segments_give_what_whole_prompts_give(
     tiny_manifest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tokens: int
