@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modrwkv_kernels import CuSeqlens
+from modrwkv_transformer.attention import attention, causal_mask
 from modrwkv_transformer.config import TransformerConfig
 from modrwkv_transformer.model import Transformer
 from modrwkv_transformer.state import KeyValueState
@@ -159,6 +160,25 @@ def test_states_of_uneven_sequences_continue_as_the_sequences_alone(fresh: list[
     for index, text in enumerate(texts):
         one, _ = backbone(torch.cat([text, step[index : index + 1]], dim=1))
         assert torch.allclose(together[index, -1], one[0, -1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("new", "earlier"), [(1, 0), (1, 6), (5, 0), (5, 6)])
+def test_without_a_mask_new_tokens_end_where_the_earlier_ones_do(new: int, earlier: int) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(2, 4, new, 8)
+    key, value = (torch.randn(2, 2, earlier + new, 8) for _ in range(2))
+    found, _ = attention(torch.nn.Identity(), query, key, value, None, scaling=0.3)
+    scores = 0.3 * query @ key.repeat_interleave(2, dim=1).mT
+    later = torch.ones(new, earlier + new).triu(earlier + 1).bool()
+    expected = scores.masked_fill(later, float("-inf")).softmax(-1) @ value.repeat_interleave(2, dim=1)
+    torch.testing.assert_close(found, expected.transpose(1, 2))
+
+
+def test_a_gpu_needs_a_mask_only_where_sequences_differ_in_length() -> None:
+    assert causal_mask([6, 6], 5, torch.device("cuda")) is None
+    mask = causal_mask([6, 6], 5, torch.device("cpu"))
+    assert mask is not None
+    assert torch.equal(mask[0, 0], torch.ones(5, 11).tril(6).bool())
 
 
 def test_older_files_say_rotary_positions_in_their_own_way(tmp_path: Path) -> None:

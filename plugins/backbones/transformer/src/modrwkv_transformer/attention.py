@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
 
 from modrwkv_transformer.state import Layers
@@ -65,6 +66,7 @@ def attention(
     Returns:
         ``[B, T, H, C]``, and no weights.
     """
+    is_causal = attention_mask is None and query.shape[2] > 1
     lengths = [query.shape[2]] if sequence_lengths is None else list(sequence_lengths)
     key_lengths = [key.shape[2]] if sequence_lengths is None else lengths
     attended = [
@@ -72,8 +74,7 @@ def attention(
             q,
             k,
             v,
-            attn_mask=attention_mask,
-            is_causal=attention_mask is None and q.shape[2] > 1,
+            attn_mask=causal_lower_right(q.shape[2], k.shape[2]) if is_causal else attention_mask,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
@@ -96,10 +97,11 @@ def causal_mask(past: Sequence[int], tokens: int, device: torch.device) -> Tenso
         device: Where the mask is needed.
 
     Returns:
-        None where causal attention needs no mask: nothing was read, or one token attends to everything.
+        None where causal attention needs no mask: nothing was read, or one token attends to everything, or a GPU's
+        kernels, which a mask would keep out, let the new tokens end where the earlier ones do.
     """
     longest, shortest = max(past), min(past)
-    if longest == 0 or (tokens == 1 and longest == shortest):
+    if longest == 0 or (longest == shortest and (tokens == 1 or device.type == "cuda")):
         return None
     position_K = torch.arange(longest + tokens)
     begin_B = longest - torch.tensor(past)
