@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel
 
-from modrwkv_core.interfaces.grouped_conv import avoid_misaligned_groups
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.interfaces.waveform_encoder import WaveformEncoder, model_options
 from modrwkv_hf_audio.config import HFAudioConfig
@@ -33,9 +32,6 @@ class HFAudioEncoder(WaveformEncoder[HFAudioConfig]):
         options = model_options(config) | _further_options(config)
         upstream_config = AutoConfig.for_model(config.architecture, **options)
         self.model = AutoModel.from_config(upstream_config)  # type: ignore[no-untyped-call]
-        positions = self.model.encoder.pos_conv_embed
-        for layer in getattr(positions, "layers", [positions]):
-            avoid_misaligned_groups(layer.conv)
 
     def forward(self, items: Sequence[MediaItem]) -> Features:
         """Encode recordings: ``values [N, features of the longest, hidden_size]``."""

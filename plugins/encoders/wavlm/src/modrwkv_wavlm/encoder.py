@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import transformers
 from transformers import WavLMModel
 
-from modrwkv_core.interfaces.grouped_conv import avoid_misaligned_groups
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.interfaces.waveform_encoder import WaveformEncoder, model_options
 from modrwkv_wavlm.config import WavLMConfig
@@ -29,7 +28,6 @@ class WavLMEncoder(WaveformEncoder[WavLMConfig]):
         super().__init__(config)
         options = model_options(config) | {"num_buckets": config.buckets, "max_bucket_distance": config.max_distance}
         self.model = WavLMModel(transformers.WavLMConfig(**options))
-        avoid_misaligned_groups(self.model.encoder.pos_conv_embed.conv)
         if config.first_filters == "gabor":
             filters = gabor_filters(config.conv_dim[0], config.conv_kernel[0], config.rate)
             self.model.get_parameter("feature_extractor.conv_layers.0.conv.weight").data.copy_(filters[:, None])
