@@ -20,6 +20,7 @@ from modrwkv_core.benchmarking.costs.report import WORKS, Cost, CostReport, Work
 from modrwkv_core.benchmarking.fingerprint import fingerprint
 from modrwkv_core.benchmarking.interleave import Timing, interleave
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize
+from modrwkv_core.benchmarking.roofline import Roofline, measure_roofline
 from modrwkv_core.data.batch import Batch
 from modrwkv_core.interfaces.state import State
 from modrwkv_core.training.attention import no_cudnn_attention
@@ -33,7 +34,8 @@ def bench_multimodal(
 ) -> CostReport:
     """Measure prefill, decoding and training steps of our model and of a Transformer of as many parameters.
 
-    Both have the same encoder, compressor and adapter, and random weights. Each call is made once to see whether it
+    Both have the same encoder, compressor and adapter, and random weights. The bound is that of the matrix products and
+    of causal attention, or of reading the weights and what is remembered. Each call is made once to see whether it
     can be, and what memory it needs; then both models take turns. After Ctrl-C the report holds the cells until then.
 
     Args:
@@ -50,12 +52,14 @@ def bench_multimodal(
     with tempfile.TemporaryDirectory() as folder, flush_denormals(), no_cudnn_attention():
         data = Path(folder) / "data"
         data.mkdir()
+        backbone = size.backbone
+        attention_width = {"rwkv7": 0, "transformer": backbone.num_layers * backbone.hidden_size}
         contenders = {
-            name: Contender(loaded, Path(folder) / name, device, dtype)
+            name: Contender(loaded, Path(folder) / name, device, dtype, attention_width[name])
             for name, loaded in manifests(data, size, dtype).items()
         }
         settings: dict[str, Any] = {
-            "backbone": f"{size.backbone.num_layers}x{size.backbone.hidden_size}",
+            "backbone": f"{backbone.num_layers}x{backbone.hidden_size}",
             "encoder": f"{size.encoder.num_layers}x{size.encoder.hidden_size}",
             "image size": size.image_size,
             "dtype": str(dtype),
@@ -69,7 +73,8 @@ def bench_multimodal(
         report.settings["tokens of a picture"] = prompts.picture_tokens
         report.curves = grid.curves(prompts.picture_tokens)
         cells = {cell for cells in report.curves.values() for cell in cells}
-        measuring = _Measuring(contenders, prompts, device, seconds / (len(cells) * len(WORKS)), limit)
+        share = seconds / (len(cells) * len(WORKS))
+        measuring = _Measuring(contenders, prompts, device, share, limit, measure_roofline(device, dtype))
         try:
             measuring.energy = EnergyMeter(device)
         except MissingCounterError as missing:
@@ -95,6 +100,7 @@ class _Measuring:
     device: str
     seconds: float
     limit: float
+    roofline: Roofline
     energy: EnergyMeter | None = None
     _known: dict[tuple[Work, str, Cell], Cost] = field(default_factory=dict)
 
@@ -122,7 +128,11 @@ class _Measuring:
                 before = None if smaller is None else self._known[work, name, smaller]
                 costs[name] = self._try(cost, call, before, states)
                 timing = costs[name].timing
-                if timing is not None and timing.median <= self.limit:
+                if timing is None:
+                    continue
+                demand = self.contenders[name].demand(work, batch, states.get(name))
+                costs[name] = replace(costs[name], bound=self.roofline.bound(*demand))
+                if timing.median <= self.limit:
                     assert call is not None
                     calls[name] = call
             for name, timing in self._time(calls).items():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
+from modrwkv_core.benchmarking.costs.report import Work
 from modrwkv_core.benchmarking.multimodal_data import MultimodalSize, write_run
 from modrwkv_core.benchmarking.random_weights import draw_weights
 from modrwkv_core.benchmarking.sizes import HEAD_SIZE
@@ -20,6 +23,7 @@ from modrwkv_core.manifest.load import LoadedManifest, load_manifest
 from modrwkv_core.model.run import RunFolder
 from modrwkv_core.training.context import RunContext
 from modrwkv_core.training.counts import BatchCounts
+from modrwkv_core.training.flops import StepFlops
 from modrwkv_core.training.phase import PhaseRun
 from modrwkv_core.training.plan import PhasePlan
 from modrwkv_core.training.world import World
@@ -73,19 +77,25 @@ class Contender:
         folder: For the run.
         device: Where to compute.
         dtype: Of the weights of the backbone that answers.
+        attention_width: Channels in which each token attends to the earlier ones, those of all layers together.
     """
 
-    def __init__(self, loaded: LoadedManifest, folder: Path, device: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, loaded: LoadedManifest, folder: Path, device: str, dtype: torch.dtype, attention_width: int
+    ) -> None:
         with weights_to_come():
             context = RunContext(
                 loaded, RunFolder(folder), World(0, 1, torch.device(device)), progress_bar=False, pretrained=False
             )
         draw_weights(context.model.to(device))
-        self.model = copy.deepcopy(context.model).eval()
+        self.model = copy.deepcopy(context.model).eval().requires_grad_(False)
         self.model.backbone.to(dtype)
         self.decoder: Decoder = self.model.backbone.decoder()
+        self._attention_width = attention_width
         self._context = context
         self._phase = PhaseRun(context, PhasePlan.of(context, context.manifest.phases[0]), None)
+        self._flops = StepFlops(self.model)
+        self._training_flops = StepFlops(context.model)
 
     @property
     def num_parameters(self) -> int:
@@ -111,6 +121,35 @@ class Contender:
         with self.decoder.start(state) as decoding:
             for _ in range(DECODED):
                 ids = decoding.step(ids).argmax(-1)
+
+    def demand(self, work: Work, batch: Batch, state: State | None) -> tuple[float, float]:
+        """Return the bytes that a call must read, and the operations of its matrix products and of attention.
+
+        The recurrence, attention within the encoder, activations and what the optimizer reads are left out.
+
+        Args:
+            work: What is done.
+            batch: The prompts.
+            state: What the backbone remembers of them; None before they were read.
+        """
+        weights = self._per_token_weights()
+        nbytes = sum(weight.nbytes for weight in weights)
+        if work == "training step":
+            return 0.0, self._training_flops(batch) + 3 * self._attention_flops(batch)
+        if work == "prefill":
+            prompts = replace(batch, supervised=batch.supervised[: len(batch.keys)])
+            return float(nbytes), self._flops(prompts) + self._attention_flops(batch)
+        products = 2 * sum(weight.numel() for weight in weights) * len(batch.keys)
+        return float(DECODED * (nbytes + (0 if state is None else state.nbytes))), float(DECODED * products)
+
+    def _per_token_weights(self) -> list[torch.Tensor]:
+        """Return the matrices that every token meets; of the embedding it meets a row."""
+        tables = {id(module.weight) for module in self.model.backbone.modules() if isinstance(module, nn.Embedding)}
+        return [weight for weight in self.model.backbone.parameters() if weight.dim() == 2 and id(weight) not in tables]
+
+    def _attention_flops(self, batch: Batch) -> float:
+        """Operations of causal attention in a forward pass: scores and weighted sums of half of all pairs."""
+        return 2.0 * self._attention_width * sum(length**2 for length in batch.cu_seqlens.lengths)
 
     def train(self, batch: Batch) -> None:
         """Take an optimizer step."""

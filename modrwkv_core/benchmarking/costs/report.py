@@ -36,6 +36,7 @@ class Cost:
         timing: Seconds of a call.
         memory: Bytes that a call needs at the highest, beyond weights and optimizer.
         energy: Joules of a call; None where the device does not tell.
+        bound: Seconds that a call takes at the least, by the roofline; None if it was not measured.
     """
 
     work: Work
@@ -47,6 +48,7 @@ class Cost:
     timing: Timing | None = None
     memory: int | None = None
     energy: float | None = None
+    bound: float | None = None
 
     def value(self, quantity: Quantity) -> float | None:
         """Return seconds, bytes or joules of a call; None if that was not measured, or is nothing."""
@@ -109,13 +111,14 @@ class CostReport(Report):
                 "tokens_per_second": row.timing and row.tokens / row.timing.median,
                 "memory_bytes": row.memory,
                 "energy_joules": row.energy,
+                "roofline_bound_seconds": row.bound,
             }
             for row in self.rows
         ]
 
     def lines(self) -> list[Sequence[str]]:
-        """Return times of a call, speed, memory, energy and the time relative to the first model's."""
-        header = ("work", "name", "median", "tokens/s", "memory", "energy", "relative")
+        """Return times of a call, their bound, speed, memory, energy and the time relative to the first model's."""
+        header = ("work", "name", "median", "bound", "tokens/s", "memory", "energy", "relative")
         first = {(row.work, row.cell): row.timing for row in self.rows if row.name == self.names[0]}
         lines: list[Sequence[str]] = [header]
         for row in self.rows:
@@ -125,6 +128,7 @@ class CostReport(Report):
                     f"{row.work}, {row.cell}",
                     row.name,
                     row.status if timing is None else _seconds(timing.median),
+                    "-" if row.bound is None else _seconds(row.bound),
                     "-" if timing is None else f"{row.tokens / timing.median:,.0f}",
                     "-" if row.memory is None else f"{row.memory / MIB:,.1f} MiB",
                     "-" if row.energy is None else f"{row.energy:.3g} J",

@@ -24,6 +24,7 @@ from modrwkv_core.benchmarking.costs.memory import bounded_memory, is_out_of_mem
 from modrwkv_core.benchmarking.costs.plots import write_plots
 from modrwkv_core.benchmarking.costs.report import WORKS, Cost, CostReport
 from modrwkv_core.benchmarking.interleave import Timing
+from modrwkv_core.benchmarking.roofline import Roofline
 from modrwkv_core.errors import PluginError
 from modrwkv_core.interfaces.guard import Origin, guard
 
@@ -170,6 +171,9 @@ class Model:
     def decode(self, state: Any) -> None:
         raise AssertionError("prefill returns no state here")
 
+    def demand(self, work: str, tokens: int, state: Any) -> tuple[float, float]:
+        return 0.0, float(tokens)
+
 
 def measured(
     monkeypatch: pytest.MonkeyPatch, models: list[int], contexts: list[int], limit: float
@@ -188,7 +192,9 @@ def measured(
     contenders: Any = {name: Model(clock, most) for name, most in zip(NAMES, models, strict=False)}
     prompts: Any = SimpleNamespace(batch=lambda cell: cell.context or None)
     cells = tuple(Cell(context, 1, 1) for context in contexts)
-    found = _Measuring(contenders, prompts, "cpu", 0.0, limit).costs({"context": cells, "pictures": cells[:1]})
+    found = _Measuring(contenders, prompts, "cpu", 0.0, limit, Roofline(1.0, 2000.0)).costs(
+        {"context": cells, "pictures": cells[:1]}
+    )
     costs = list(found)
     assert len(costs) == len(contexts) * len(WORKS) * len(contenders)  # the shared cell is measured once
     return {(cost.work, cost.name, cost.cell.context): cost for cost in costs}
@@ -197,6 +203,8 @@ def measured(
 def test_what_does_not_fit_is_marked_and_what_is_larger_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = measured(monkeypatch, [10**9, 1500], [1000, 2000, 4000], limit=100)
     assert costs["prefill", "ours", 4000].timing == Timing(4.0, 4.0, 3)
+    assert costs["prefill", "ours", 4000].bound == 2.0
+    assert costs["prefill", "theirs", 2000].bound is None
     assert costs["prefill", "theirs", 1000].status == "measured"
     refused, larger = (costs["prefill", "theirs", context] for context in (2000, 4000))
     assert (refused.status, refused.reason) == ("out of memory", "2000 are too many")
@@ -245,7 +253,7 @@ def example() -> CostReport:
     for place, (ours, theirs) in zip(cells, ((2.0, 1.0), (8.0, 16.0)), strict=True):
         for name, seconds in zip(NAMES, (ours, theirs), strict=True):
             timing = Timing(seconds, seconds, 3)
-            report.rows.append(Cost("prefill", name, place, place.context, timing=timing, memory=2**20))
+            report.rows.append(Cost("prefill", name, place, place.context, timing=timing, memory=2**20, bound=0.5))
     report.rows.append(Cost("decoding", "theirs", cells[1], 8, status="out of memory", reason="too much"))
     return report
 
@@ -257,6 +265,7 @@ def test_table_json_and_sentences_keep_marked_cells(tmp_path: Path) -> None:
     assert len(rows) == 5
     assert rows[3]["tokens_per_second"] == 128
     assert rows[3]["memory_bytes"] == 2**20
+    assert rows[3]["roofline_bound_seconds"] == 0.5
     assert rows[4]["status"] == "out of memory"
     assert rows[4]["median_seconds"] is rows[4]["tokens_per_second"] is None
     *_, last = report.table().splitlines()
