@@ -66,15 +66,16 @@ def attention(
     Returns:
         ``[B, T, H, C]``, and no weights.
     """
-    is_causal = attention_mask is None and query.shape[2] > 1
     lengths = [query.shape[2]] if sequence_lengths is None else list(sequence_lengths)
     key_lengths = [key.shape[2]] if sequence_lengths is None else lengths
+    continues = attention_mask is None and 1 < query.shape[2] < key.shape[2]
     attended = [
         F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=causal_lower_right(q.shape[2], k.shape[2]) if is_causal else attention_mask,
+            attn_mask=causal_lower_right(q.shape[2], k.shape[2]) if continues else attention_mask,
+            is_causal=attention_mask is None and not continues and q.shape[2] > 1,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
