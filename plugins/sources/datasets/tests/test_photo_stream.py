@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modrwkv_datasets.config import PhotoStreamConfig
-from modrwkv_datasets.photo_stream import PhotoStreamSource, ask
+from modrwkv_datasets.photo_stream import MARK, PhotoStreamSource, ask
 from pydantic import ValidationError
 
 from modrwkv_core.errors import DataError
@@ -100,6 +100,40 @@ def test_streams_show_photographs_of_their_part(data_root: Path) -> None:
     assert numbers["valid"] == {"8", "9"}
     assert numbers["train"].isdisjoint(numbers["valid"])
     assert len(numbers["test"]) == 10
+
+
+def test_the_marked_photograph_is_asked_for_wherever_it_lies(data_root: Path) -> None:
+    streams = source(data_root, count=300, photos=60, questions=["marked"])
+    distances = []
+    for record in (streams[index] for index in range(len(streams))):
+        *stream, question = record.turns[0].parts
+        [mark] = [place for place, part in enumerate(stream) if isinstance(part, Text)]
+        assert stream.pop(mark) == Text(MARK)
+        assert question == Text("What does the marked photograph show?")
+        marked = stream[mark]
+        assert isinstance(marked, Media)
+        assert record.turns[1].parts == (Text(str(marked.media, "ascii").split()[1]),)
+        assert record.annotations == {"distance": len(stream) - 1 - mark}
+        distances.append(len(stream) - 1 - mark)
+    # On a logarithmic scale each of these holds a third.
+    counts = np.histogram(distances, [0, 60 ** (1 / 3) - 1, 60 ** (2 / 3) - 1, 60])[0]
+    assert min(counts) > 60
+    assert max(distances) > 40
+
+
+def test_long_streams_of_few_classes_leave_something_unseen(data_root: Path) -> None:
+    streams = source(data_root, count=60, photos=50, shown_classes=3, questions=["seen"])
+    answers = []
+    all_shown = set()
+    for record in (streams[index] for index in range(len(streams))):
+        shown = {str(part.media, "ascii").split()[1] for part in record.turns[0].parts if isinstance(part, Media)}
+        assert len(shown) == 3
+        all_shown |= shown
+        answers += [part.text for part in record.turns[1].parts if isinstance(part, Text)]
+    assert all_shown == set(CLASSES)
+    assert 15 < answers.count("no") < 45
+    with pytest.raises(DataError, match="5 classes, `shown_classes` asks for 6"):
+        source(data_root, shown_classes=6)
 
 
 def test_what_cannot_be_asked_is_replaced_by_a_count(data_root: Path) -> None:

@@ -124,7 +124,7 @@ class AishellConfig(SourceConfig):
     """What the user says after the recording."""
 
 
-PhotoQuestion: TypeAlias = Literal["after", "before", "first", "count", "seen"]
+PhotoQuestion: TypeAlias = Literal["after", "before", "first", "count", "seen", "marked"]
 
 
 class PhotoStreamConfig(SourceConfig):
@@ -151,9 +151,15 @@ class PhotoStreamConfig(SourceConfig):
     """Photographs of the shortest stream: lengths are then drawn evenly on a logarithmic scale up to ``photos``. Null:
     all streams have ``photos``."""
 
+    shown_classes: int | None = Field(default=None, ge=2)
+    """Classes that a stream shows, drawn anew for each. Fewer than there are leave something to ask about a long
+    stream, in which otherwise everything was seen. Null: all."""
+
     questions: tuple[PhotoQuestion, ...] = Field(default=("after", "before", "first", "count", "seen"), min_length=1)
     """What is asked: the class right ``after`` or ``before`` one that is shown once, which of two comes ``first``, how
-    many of one there are (``count``), or whether one was ``seen``."""
+    many of one there are (``count``), whether one was ``seen``, or which has a mark (``marked``). Where ``marked`` is
+    asked, a star stands before one photograph; how far it lies from the stream's end is drawn evenly on a logarithmic
+    scale."""
 
     turns: int = Field(default=1, ge=1)
     """Questions about a stream."""
