@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import torch
 
@@ -43,6 +43,7 @@ QUESTIONS: Final = 64  # that differ; so many that the prefix cache has seen all
 STARTUP_SECONDS: Final = 300.0
 IDLE_SECONDS: Final = 60.0  # within which the slots of clients that have left must be free
 SAMPLES: Final = 50  # of the server's memory
+LAST_LINES: Final = 10  # of what a server that does not start writes to stderr, for the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,31 +173,48 @@ def running(command: Sequence[str], port: int, tokens: int) -> Iterator[Server]:
     """Run a server in a process of its own; it is ready when it lists its models.
 
     Raises:
-        ModRWKVError: It does not start.
+        ModRWKVError: It does not start; the message ends with what it wrote to stderr last.
     """
-    with subprocess.Popen(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as stderr,  # a pipe that nobody reads would stop the server once it is full
+        subprocess.Popen(
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        ) as process,
+    ):
         try:
-            asyncio.run(_wait_until_ready(process, port, command))
+            if not asyncio.run(_becomes_ready(process, port)):
+                raise _no_start(process.poll(), stderr, command)
             yield Server(process, port, tokens)
         finally:
             process.kill()
 
 
-async def _wait_until_ready(process: subprocess.Popen[bytes], port: int, command: Sequence[str]) -> None:
+async def _becomes_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     deadline = time.monotonic() + STARTUP_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
             if (await get(port, "/v1/models"))[0] == 200:
-                return
+                return True
         except OSError:
             pass
         await asyncio.sleep(0.1)
-    raise ModRWKVError("a server did not start", hint=f"try it by itself: {shlex.join(command)}")
+    return False
+
+
+def _no_start(code: int | None, stderr: IO[bytes], command: Sequence[str]) -> ModRWKVError:
+    """Return the error about a server that ended with ``code``, or that runs and does not answer."""
+    if code is None:
+        message = f"a server did not answer within {STARTUP_SECONDS:.0f} s"
+    else:
+        message = f"a server ended with exit code {code} before it answered"
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    if lines:
+        message = "\n  ".join([f"{message}; it said last:", *lines])
+    return ModRWKVError(message, hint=f"try it by itself: {shlex.join(command)}")
 
 
 def _beside_engine(

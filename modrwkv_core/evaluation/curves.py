@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import LogLocator, NullLocator
@@ -41,6 +42,15 @@ def draw_losses(metrics: Lines) -> Drawing | None:
         return None
     phases = list(dict.fromkeys(line["phase"] for line in metrics))
     figure = Figure(figsize=(9.6, 2.8))
+    _draw_loss_panels(figure, metrics, heads, phases)
+    return to_drawing(
+        figure, f"loss curves of the heads {', '.join(heads)} in the phases {', '.join(map(str, phases))}"
+    )
+
+
+def _draw_loss_panels(figure: Figure, metrics: Lines, heads: Sequence[str], phases: Sequence[float | str]) -> None:
+    """Draw a panel for each head, with one legend beside all of them."""
+    curves: dict[str, Artist] = {}
     for axes, head in zip(figure.subplots(1, len(heads), squeeze=False).ravel(), heads, strict=True):
         for phase, color in zip(phases, accents(len(phases)), strict=True):
             lines = [line for line in metrics if line["phase"] == phase]
@@ -52,10 +62,9 @@ def draw_losses(metrics: Lines) -> Drawing | None:
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_locator(NullLocator())
-        axes.legend()
-    return to_drawing(
-        figure, f"loss curves of the heads {', '.join(heads)} in the phases {', '.join(map(str, phases))}"
-    )
+        handles, labels = axes.get_legend_handles_labels()
+        curves |= dict(zip(labels, handles, strict=True))
+    figure.legend(curves.values(), curves.keys(), loc="outside right upper")
 
 
 def _draw_loss(axes: Axes, lines: Lines, head: str, phase: str, color: str) -> None:

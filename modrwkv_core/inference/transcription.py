@@ -92,15 +92,9 @@ class Transcriber:
     def __init__(
         self, session: Session, rate: int, settings: TranscriptionSettings | None = None, head: str | None = None
     ) -> None:
-        if "audio" not in session.model.preprocessors:
-            listed = ", ".join(session.model.preprocessors) or "none"
-            raise ModRWKVError(
-                f"the model of {session.run} does not hear; its modalities: {listed}",
-                hint="add modalities.audio to the manifest and train again",
-            )
+        self._head = _head_that_hears(session, head)
         self.settings = settings or TranscriptionSettings()
         self._session = session
-        self._head = session.head_names.transcription("audio", head)
         self._rate = rate
         self._begin = 0
         # One buffer for all windows: arrays that come and go would leave holes in memory.
@@ -174,10 +168,13 @@ def transcribe(
 ) -> Iterator[Transcript]:
     """Transcribe the blocks of one recording as they come; see :class:`Transcriber`.
 
+    The model is checked before the first block is read.
+
     Raises:
         ModRWKVError: The model has no modality ``audio``, or no such head.
         DataError: The recording cannot be read.
     """
+    head = _head_that_hears(session, head)
     transcriber: Transcriber | None = None
     for block in blocks:
         if transcriber is None:
@@ -185,3 +182,14 @@ def transcribe(
         yield from transcriber.feed(block.samples)
     if transcriber is not None:
         yield from transcriber.finish()
+
+
+def _head_that_hears(session: Session, head: str | None) -> str:
+    """Return the name of the head that transcribes sound; see :class:`Transcriber`."""
+    if "audio" not in session.model.preprocessors:
+        listed = ", ".join(session.model.preprocessors) or "none"
+        raise ModRWKVError(
+            f"the model of {session.run} does not hear; its modalities: {listed}",
+            hint="add modalities.audio to the manifest and train again",
+        )
+    return session.head_names.transcription("audio", head)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.finite import check_finite
 from modrwkv_core.interfaces.signals import TimeSeries
 
 __all__ = ["checked_series"]
@@ -39,11 +39,11 @@ def checked_series(signal: TimeSeries, channels: int, min_points: int, component
             component=component,
             hint="give a longer window",
         )
-    if not np.isfinite(values).all():
-        point, channel = np.argwhere(~np.isfinite(values))[0]
-        raise DataError(
-            f"the series holds {values[point, channel]} at point {point} of channel {channel}",
-            component=component,
-            hint="fill or cut out missing measurements first",
-        )
+    check_finite(
+        values,
+        "the series holds",
+        ("point", "channel"),
+        hint="fill or cut out missing measurements first",
+        component=component,
+    )
     return values

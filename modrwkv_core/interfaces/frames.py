@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.finite import check_finite
 from modrwkv_core.interfaces.signals import FeatureFrames
 
 __all__ = ["checked_frames", "standardized"]
@@ -37,13 +38,13 @@ def checked_frames(signal: FeatureFrames, dims: int, component: str) -> NDArray[
             component=component,
             hint=f"give the features that the model was trained on, or train with `in_dim: {found}`",
         )
-    if not np.isfinite(values).all():
-        frame, dim = np.argwhere(~np.isfinite(values))[0]
-        raise DataError(
-            f"the features hold {values[frame, dim]} at frame {frame} of dim {dim}",
-            component=component,
-            hint="correct or leave out what made them",
-        )
+    check_finite(
+        values,
+        "the features hold",
+        ("frame", "dim"),
+        hint="correct or leave out what made them",
+        component=component,
+    )
     return values
 
 

@@ -26,6 +26,7 @@ from modrwkv_core.registry.records import Entry
 __all__ = ["LoadedManifest", "digest", "dump_manifest", "load_manifest", "manifest_from_dict"]
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
+_SWEEP_KEYS: Final = frozenset({"manifest", "parameters"})  # which every sweep has, and no manifest
 _UNLOCKED: Final[Mapping[str, tuple[str, str]]] = {}
 
 
@@ -170,6 +171,11 @@ def _mapping(document: LocatedValue) -> LocatedValue:
         raise ManifestError(
             f"{document.origin}: a manifest is a mapping of keys to values, not a {kind}",
             hint="it begins with `modrwkv: 1`",
+        )
+    if document.content.keys() >= _SWEEP_KEYS:
+        raise ManifestError(
+            f"{document.origin}: this is the file of a sweep, not a manifest",
+            hint="run `modrwkv sweep FILE`, or name the manifest whose settings the sweep compares",
         )
     return document
 

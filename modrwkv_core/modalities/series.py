@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modrwkv_core.errors import DataError
+from modrwkv_core.interfaces.finite import check_finite
 from modrwkv_core.interfaces.modality import Modality
 from modrwkv_core.interfaces.signals import TimeSeries
 from modrwkv_core.readers.arrays import NUMPY_MAGIC, array_from_bytes
@@ -79,9 +80,5 @@ def _from_array(array: ArrayLike, origin: str) -> TimeSeries:
         raise DataError(f"{origin} has the shape {list(values.shape)}", hint=SHAPE_HINT)
     with np.errstate(over="ignore"):
         numbers = values.reshape(len(values), -1).astype(np.float32, copy=False)
-    if not np.isfinite(numbers).all():
-        point, channel = np.argwhere(~np.isfinite(numbers))[0]
-        raise DataError(
-            f"{origin} holds {numbers[point, channel]} at point {point} of channel {channel}", hint=MISSING_HINT
-        )
+    check_finite(numbers, f"{origin} holds", ("point", "channel"), hint=MISSING_HINT)
     return TimeSeries(numbers)

@@ -13,12 +13,12 @@ def choose_device(name: str | None) -> str:
     """Return ``name`` if this machine has such a device; None chooses a GPU if torch sees one, else the CPU.
 
     Raises:
-        ModRWKVError: There is no such device here, or torch knows none of that name.
+        ModRWKVError: There is no such device here, torch knows none of that name, or it does not compute, as ``meta``.
     """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()  # the device "meta" holds no values
     # Torch raises an AssertionError where it was built without CUDA.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         count = torch.cuda.device_count()

@@ -127,8 +127,9 @@ def test_a_transcript_head_writes_what_it_hears_unless_another_is_named(
     for options, head in (([], "ctc"), (["--head", "ctc"], "ctc"), (["--head", "lm"], "lm")):
         [found] = told(run, tmp_path / "sound.wav", *options)
         assert found["text"] == heard[head]
-    with pytest.raises(ModRWKVError, match=r"no head 'other' that can transcribe audio.*\n.*name one of: ctc, lm"):
-        told(run, tmp_path / "sound.wav", "--head", "other")
+    for unheard in ([run, tmp_path / "sound.wav"], [run]):
+        with pytest.raises(ModRWKVError, match=r"no head 'other' that can transcribe audio.*\n.*name one of: ctc, lm"):
+            told(*unheard, "--head", "other", pipe=b"")
 
 
 def resident_bytes(process: int) -> int:

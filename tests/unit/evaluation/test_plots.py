@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from modrwkv_core.drawing import STYLE, Drawing
-from modrwkv_core.evaluation.curves import _draw_panels, draw_losses, draw_metrics
+from modrwkv_core.evaluation.curves import _draw_loss_panels, _draw_panels, draw_losses, draw_metrics
 from modrwkv_core.evaluation.plots import draw_forecast, draw_signal
 from modrwkv_core.interfaces.forecast import Forecast
 from modrwkv_core.interfaces.signals import Image, TimeSeries, Waveform
@@ -100,9 +100,29 @@ def test_losses_have_a_panel_for_each_head_and_a_color_for_each_phase() -> None:
     drawing = draw_losses(metrics)
     assert drawing is not None
     assert drawing.alt == "loss curves of the heads forecast, lm in the phases align, finetune"
-    # each phase of each head that has losses: the raw curve, the running mean, and the mean's line in the legend
-    assert paths(drawing, "#3f7fdb") == 3
-    assert paths(drawing, "#dd6b20") == 6 + 1  # and the shape of the validation dot
+    # the raw curve and the running mean of each head that has losses in the phase, and one line in the legend
+    assert paths(drawing, "#3f7fdb") == 2 + 1
+    assert paths(drawing, "#dd6b20") == 4 + 1 + 1  # and the shape of the validation dot
+
+
+@matplotlib.rc_context(STYLE)
+@pytest.mark.parametrize("heads", [["lm"], ["ctc", "forecast", "lm"]])
+def test_one_legend_beside_the_losses_names_all_phases(heads: list[str]) -> None:
+    phases = ["align", "pretrain", "a phase with a long name"]
+    values = {f"{kind}_{head}": 1.0 for kind in ("loss", "valid") for head in heads}
+    metrics = [line(step, phase, **values) for step, phase in enumerate(phases)]
+    metrics.append(line(3, "no losses of all heads", loss_lm=1.0))
+    figure = Figure(figsize=(9.6, 2.8))
+    _draw_loss_panels(figure, metrics, heads, [*phases, "no losses of all heads"])
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert [axes.get_legend() for axes in figure.axes] == [None] * len(heads)
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    shown = {text.get_text() for text in legend.get_texts()}
+    assert shown == {*phases, *(f"{phase}, validation" for phase in phases), "no losses of all heads"}
 
 
 @pytest.mark.parametrize("losses", [[1.0], [0.0, -1.0], [float("nan"), 1.0]])

@@ -16,6 +16,7 @@ from modrwkv_core.experiments.config import LoadedSweep, Parameter, load_sweep
 from modrwkv_core.experiments.objective import find_objective
 from modrwkv_core.experiments.space import check_space, grid, overrides
 from modrwkv_core.manifest.document import parse
+from modrwkv_core.manifest.load import load_manifest
 
 TALKS = {"task": {"type": "exact_match", "max_tokens": 4}, "data": {"source": "chat", "path": "talks.jsonl"}}
 WAVES = {
@@ -71,6 +72,16 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text("- 1\n")
     with pytest.raises(ManifestError, match="a sweep is a mapping"):
         load_sweep(tmp_path / "sweep.yaml")
+
+
+def test_a_sweep_in_place_of_a_manifest_is_called_a_sweep(sweep: Callable[..., LoadedSweep], tmp_path: Path) -> None:
+    path = sweep().path
+    message = r"sweep\.yaml:1: (extends: )?this is the file of a sweep.*\nhint: run `modrwkv sweep FILE`"
+    with pytest.raises(ManifestError, match=message):
+        load_manifest(path)
+    (tmp_path / "extending.yaml").write_text("extends: sweep.yaml\n")
+    with pytest.raises(ManifestError, match=message):
+        load_manifest(tmp_path / "extending.yaml")
 
 
 def test_values_that_the_manifest_refuses_name_their_parameter(sweep: Callable[..., LoadedSweep]) -> None:

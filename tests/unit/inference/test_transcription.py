@@ -115,6 +115,10 @@ def test_a_model_that_does_not_hear_is_refused() -> None:
     deaf: Any = Listener(("image",))
     with pytest.raises(ModRWKVError, match="does not hear; its modalities: image"):
         Transcriber(deaf, RATE)
+    blocks = iter([Waveform(noise(1), RATE)])
+    with pytest.raises(ModRWKVError, match="does not hear; its modalities: image"):
+        list(transcribe(deaf, blocks))
+    assert len(list(blocks)) == 1, "no sound is read in vain"
 
 
 @pytest.mark.parametrize("wrong", [{"window": 0.0}, {"pause_search": 20.0}, {"partial_every": 0.0}])
