@@ -29,6 +29,7 @@ from modrwkv_core.interfaces.config import (
     TokenHeadConfig,
     TranscriptHeadConfig,
 )
+from modrwkv_core.interfaces.convolutions import exact_convolutions
 from modrwkv_core.interfaces.decoding import BackboneDecoder, Decoder
 from modrwkv_core.interfaces.guard import Origin
 from modrwkv_core.interfaces.record import Media, Text
@@ -106,6 +107,11 @@ class Component(nn.Module):
     """
 
     origin: Origin | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module. On CPUs whose convolutions in 16 bits are wrong, it computes those in float32."""
+        with exact_convolutions(self):
+            return super().__call__(*args, **kwargs)
 
     def load_pretrained(self) -> None:
         """Load the pretrained weights that the configuration names; components without any do nothing.

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from modrwkv_core.data.feature_cache import FeatureCache
 from modrwkv_core.errors import ComponentError
 from modrwkv_core.interfaces.component import Adapter, Component, Compressor, Encoder
-from modrwkv_core.interfaces.convolutions import exact_convolutions
 from modrwkv_core.interfaces.guard import guard, length_after
 from modrwkv_core.interfaces.values import Features, MediaItem
 from modrwkv_core.model.feature_cache import encode
@@ -60,10 +59,6 @@ class MediaEmbedder(nn.Module):
             PluginError: A component failed.
             ComponentError: A component gave something else than its configuration says, or NaN or infinity.
         """
-        with exact_convolutions(self):
-            return self._embed(items, seeds)
-
-    def _embed(self, items: Sequence[MediaItem], seeds: Sequence[int | None] | None) -> Features:
         look = self._unseen or not self.training
         encoder, compressor, adapter = self.encoder, self.compressor, self.adapter
         encode_all = partial(self._encode, look=look)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modrwkv_core.interfaces import convolutions
+from modrwkv_core.interfaces.component import Component
 from modrwkv_core.interfaces.convolutions import Float32Convolutions, exact_convolutions
 
 
@@ -80,6 +81,32 @@ def test_other_dtypes_and_functions_are_left_to_torch() -> None:
         nn.Conv1d(4, 4, 3).double()(torch.randn(1, 4, 9, dtype=torch.float64))
         assert nn.Linear(4, 4).bfloat16()(torch.ones(1, 4).bfloat16()).dtype == torch.bfloat16
     assert seen.dtypes == {torch.float32, torch.float64}
+
+
+class Ear(Component):
+    """Convolves in a way that AMX units get wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(16, 4, 8, stride=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heard: Tensor = self.conv(x)
+        return heard
+
+
+@torch.no_grad()
+def test_components_that_are_called_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "_are_wrong_here", lambda: True)
+    torch.manual_seed(0)
+    ear, x = Ear(), torch.linspace(-1, 1, 2 * 16 * 40).view(2, 16, 40)
+    exact = ear(x)
+    with torch.autocast("cpu", torch.bfloat16), Seen() as seen:
+        assert torch.equal(ear(x), exact.bfloat16())
+    assert seen.dtypes == {torch.float32}
+    heard = ear.bfloat16()(x.bfloat16())
+    assert heard.dtype == torch.bfloat16
+    assert torch.linalg.norm(heard.float() - exact) < 0.02 * torch.linalg.norm(exact)
 
 
 def test_only_what_is_wrong_here_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:

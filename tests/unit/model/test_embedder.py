@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modrwkv_core.errors import ComponentError, PluginError
-from modrwkv_core.interfaces import convolutions
 from modrwkv_core.interfaces.component import Adapter, Encoder
 from modrwkv_core.interfaces.config import AdapterConfig, EncoderConfig
 from modrwkv_core.interfaces.guard import Origin
@@ -40,19 +39,6 @@ class Eye(Encoder[EyeConfig]):
         if self.answer is not None:
             return self.answer  # type: ignore[no-any-return]
         return Features(torch.ones(len(items), 3, 4), torch.tensor([item.length for item in items]))
-
-
-class Ear(Eye):
-    """Convolves in the way that AMX units get wrong, and keeps the rounded results."""
-
-    def __init__(self) -> None:
-        super().__init__(EyeConfig())
-        self.conv = nn.Conv1d(16, 4, 8, stride=4)
-        self.heard = torch.empty(0)
-
-    def forward(self, items: Sequence[MediaItem]) -> Features:
-        self.heard = self.conv(torch.linspace(-1, 1, 2 * 16 * 16).view(2, 16, 16))
-        return super().forward(items)
 
 
 class GlueConfig(AdapterConfig):
@@ -131,16 +117,3 @@ def test_values_are_looked_at_once_in_a_phase_and_always_in_evaluation(embedder:
     embed(embedder)
     with pytest.raises(ComponentError, match="not finite"):
         embed(embedder, holding(NAN))
-
-
-def test_convolutions_are_exact_where_the_processor_rounds_them_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    monkeypatch.setattr(convolutions, "_are_wrong_here", lambda: True)
-    ear = Ear()
-    embedder = MediaEmbedder(ear, None, Glue(GlueConfig(), 4, 4))
-    embed(embedder)
-    exact = ear.heard
-    with torch.autocast("cpu", torch.bfloat16):
-        embed(embedder)
-    assert ear.heard.dtype == torch.bfloat16
-    assert torch.equal(ear.heard, exact.bfloat16())
