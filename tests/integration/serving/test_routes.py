@@ -212,8 +212,12 @@ def test_probes_and_metrics_tell_of_answers(server: Any) -> None:
     assert server.get("/readyz").json() == {"status": "ok"}
     body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
     before = tokens(server)
-    assert server.post("/v1/chat/completions", body).status_code == 200
-    assert tokens(server) == before + 3
+    answer = server.post("/v1/chat/completions", body)
+    assert answer.status_code == 200
+    # An answer that is drawn may end by itself.
+    used = answer.json()["usage"]["completion_tokens"]
+    assert 1 <= used <= 3
+    assert tokens(server) == before + used
     text = server.get("/metrics").text
     assert 'modrwkv_free_slots{model="tiny"}' in text
     assert 'modrwkv_requests_total{route="/v1/chat/completions",status="200"}' in text
